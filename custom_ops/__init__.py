@@ -1,0 +1,1 @@
+"""The scap_ov::SparseMatMul extension op: names, packed formats, library lookup."""

@@ -1,0 +1,88 @@
+// Plain arguments of the micro-kernels. A kernel computes; it never allocates, throws or starts a thread.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace scap_ov {
+
+// Weight formats of the packed buffer. Signed integers are stored with an offset (i4: +8, i8: +128), so that every
+// integer kernel reads unsigned values; `zero_point == nullptr` then means that this offset is the zero point.
+enum class WeightFormat : int { u4 = 0, u8 = 1, f16 = 2, bf16 = 3, f32 = 4 };
+inline constexpr int kFormatCount = 5;
+inline constexpr size_t kColumnBlock = 64;  // N is padded to a multiple of this; see docs/packing.md for the order inside a block
+inline constexpr size_t kQuad = 4;          // kept channels are taken four at a time: one dot product of four bytes
+inline constexpr size_t kMaxGemvRows = 8;   // more rows go through gemm
+
+// The packed weight of a site. Row k holds all output channels of input channel k.
+struct PackedWeight {
+    const uint8_t* data;      // [K, row_bytes], row_bytes a multiple of 64
+    size_t row_bytes;
+    const void* scale;        // [groups, n_padded] in channel order; f16 bits or f32; null for float formats
+    bool scale_is_f16;
+    const uint8_t* zero_point;  // [groups, n_padded] in channel order, or null: implicit_zero_point everywhere
+    int implicit_zero_point;    // 0, 8 or 128
+    size_t k, n, n_padded;
+    size_t group_size;        // input channels per scale; k for per-channel weights; unused for float formats
+};
+
+// Kept channels of M <= kMaxGemvRows rows, by activation group, in ascending order, padded to kQuad in each group.
+// The union over the rows is kept; an entry that one row did not keep is 0 for that row.
+struct KeptChannels {
+    uint32_t* index;          // [capacity] channel of each kept slot; a pad slot repeats a channel of its group with value 0
+    int8_t* quantized;        // [M, capacity], dynamic quantisation; null for float activations
+    float* value;             // [M, capacity], float activations; null for quantised ones
+    uint32_t* group_begin;    // [groups + 1] slot where each activation group begins
+    float* scale;             // [M, groups] of the quantised values
+    int32_t* sum;             // [M, groups] of the quantised values (zero-point correction)
+    float* value_sum;         // [M, groups] of the float values (zero-point correction without quantisation)
+    size_t capacity;
+    size_t groups;            // activation groups; each lies inside one weight group
+    size_t group_size;        // input channels per activation group
+};
+
+struct CompactParams {
+    const float* x;           // [M, K]
+    size_t m, k;
+    const float* center;      // [1] or [K]
+    const float* threshold;   // [1] or [K]; x is kept where |x - center| > threshold
+    bool center_per_channel, threshold_per_channel;
+    bool prune;               // false: keep every channel, centre not subtracted
+    KeptChannels* kept;
+};
+
+// Adds to y the product of the kept channels of activation groups [group_from, group_to) with columns [n_from, n_to)
+// (multiples of kColumnBlock). y is float [M, y_stride], indexed by the absolute column, and is overwritten, not accumulated into.
+struct SparseGemvParams {
+    const PackedWeight* weight;
+    const KeptChannels* kept;
+    size_t m;
+    size_t group_from, group_to;
+    size_t n_from, n_to;
+    float* y;
+    size_t y_stride;
+    void* scratch;            // 64-byte aligned; scratch_bytes(m, n_to - n_from) of the implementation
+    size_t prefetch_rows;
+};
+
+// Quantises rows of x to int8, symmetric per row and activation group; masked and centred by the caller beforehand.
+struct QuantizeRowsParams {
+    const float* x;           // [M, K]
+    size_t m, k, group_size;
+    int8_t* quantized;        // [M, k_padded], k_padded = K rounded up to kQuad in every group
+    float* scale;             // [M, groups]
+    int32_t* sum;             // [M, groups]
+    size_t k_padded;
+};
+
+// y[m, n] for rows [m_from, m_to) and columns [n_from, n_to) (multiples of kColumnBlock), dense, from the packed weight.
+struct GemmParams {
+    const PackedWeight* weight;
+    const float* x;           // [M, K] float activations (float formats, or no dynamic quantisation)
+    const QuantizeRowsParams* q;  // quantised activations or null
+    size_t m_from, m_to, n_from, n_to;
+    float* y;                 // [M, y_stride], overwritten
+    size_t y_stride;
+    void* scratch;            // 64-byte aligned
+};
+
+}  // namespace scap_ov

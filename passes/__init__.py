@@ -1,0 +1,1 @@
+"""Graph passes, one backend per folder."""

@@ -1,0 +1,1 @@
+"""Activation pruning for OpenVINO and ONNX models."""

@@ -1,0 +1,104 @@
+"""SparsityConfig: everything a user can choose about pruning. Frozen, closed, versioned; the CLI and TOML files use the same names."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from scap_ov.errors import UsageError
+
+CONFIG_VERSION = 1
+METHODS = ("adaptive", "scap", "teal", "cats", "wina", "topk")
+SITE_KINDS = ("qkv", "o", "up", "down", "lm_head")
+
+
+@dataclass(frozen=True)
+class SparsityConfig:
+    """What to prune and how.
+
+    :param target_sparsity: share of input channels to drop, weighted by weight count, in [0, 1); or a mapping from site
+        kind (`qkv`, `o`, `up`, `down`, `lm_head`) or site/layer name pattern (`re:` prefix for regular expressions) to such a share.
+    :param method: `adaptive` (ours: conditional centres, allocation by sensitivity of the model output), `scap`, `teal`, `cats`, `wina`, `topk`.
+    :param center: centre of `scap`: `zero`, `mean`, `median`, `mode` (KDE peak) or `output_error` (the best of them).
+    :param scope: `all` block layers or only those of the `ffn`.
+    :param rows: `decode` prunes steps of at most `max_sparse_rows` rows and computes longer ones dense; `all` prunes every row.
+    :param replace: `where_faster` leaves a layer stock where the custom op would lose; `always` replaces every site.
+    :param sequential: refit thresholds on inputs that are already sparse, so that the measured sparsity is the nominal one.
+    :param dynamic_quantization: quantise activations to int8 for int4/int8 weights, as stock OpenVINO does on VNNI machines.
+    :param lm_head: make the output projection a site as well.
+    :param ignored_scope: names or `re:` patterns of sites or layers to leave alone.
+    :raises UsageError: a value is out of range.
+    """
+
+    target_sparsity: float | Mapping[str, float] = 0.5
+    method: str = "adaptive"
+    center: str = "zero"
+    scope: str = "all"
+    rows: str = "decode"
+    max_sparse_rows: int = 4
+    replace: str = "where_faster"
+    sequential: bool = True
+    dynamic_quantization: bool = True
+    compensation: bool = False
+    lm_head: bool = False
+    ignored_scope: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        targets = self.target_sparsity if isinstance(self.target_sparsity, Mapping) else {"": self.target_sparsity}
+        for key, value in targets.items():
+            where = f" for '{key}'" if key else ""
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or not 0 <= value < 1:
+                msg = f"target_sparsity{where} is {value!r}; give a share of at least 0 and below 1, such as 0.5"
+                raise UsageError(msg)
+        _one_of("method", self.method, METHODS)
+        _one_of("center", self.center, ("zero", "mean", "median", "mode", "output_error"))
+        _one_of("scope", self.scope, ("all", "ffn"))
+        _one_of("rows", self.rows, ("decode", "all"))
+        _one_of("replace", self.replace, ("where_faster", "always"))
+        if not 1 <= self.max_sparse_rows <= 64:
+            msg = f"max_sparse_rows is {self.max_sparse_rows}; give a number from 1 to 64"
+            raise UsageError(msg)
+        if isinstance(self.ignored_scope, str):
+            object.__setattr__(self, "ignored_scope", (self.ignored_scope,))
+        object.__setattr__(self, "ignored_scope", tuple(self.ignored_scope or ()))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SparsityConfig:
+        """Build from plain values, as read from JSON or TOML.
+
+        :raises UsageError: a key is unknown (the nearest known one is named) or the version is newer than this library's.
+        """
+        values = dict(values)
+        version = values.pop("version", CONFIG_VERSION)
+        if version > CONFIG_VERSION:
+            msg = f"the configuration is of version {version}, this scap_ov knows up to {CONFIG_VERSION}; upgrade scap_ov"
+            raise UsageError(msg)
+        known = [f.name for f in dataclasses.fields(cls)]
+        for key in values:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+                msg = f"unknown key '{key}'; {hint}"
+                raise UsageError(msg)
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that `from_dict` reads back."""
+        values = dataclasses.asdict(self)
+        if isinstance(self.target_sparsity, Mapping):
+            values["target_sparsity"] = dict(self.target_sparsity)
+        values["ignored_scope"] = list(self.ignored_scope)
+        return {"version": CONFIG_VERSION, **values}
+
+
+def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        near = difflib.get_close_matches(str(value), allowed, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        msg = f"{name} is {value!r}; {hint}give one of {', '.join(allowed)}"
+        raise UsageError(msg)

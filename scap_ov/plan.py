@@ -1,0 +1,95 @@
+"""SparsityPlan: what `fit` decided for every site. A file of numbers; applying it needs no data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from scap_ov.config import SparsityConfig
+from scap_ov.errors import UsageError
+from scap_ov.sites import Layer, Site, SiteKind, WeightSpec
+
+PLAN_VERSION = 1
+
+
+@dataclass(frozen=True)
+class SitePlan:
+    """Numbers of one site. An entry x[k] is dropped, that is replaced by center[k], where |x[k] - center[k]| <= threshold[k].
+
+    :param site: name of the site.
+    :param threshold: float32, shape [1] or [K]; negative means that nothing is dropped.
+    :param center: float32, shape [1] or [K].
+    :param compensation: float32 [N] added to the output of pruned rows only, or None. N runs over the site's layers in order.
+    :param expected_sparsity: share of entries that calibration predicts to be dropped.
+    """
+
+    site: str
+    threshold: np.ndarray
+    center: np.ndarray
+    expected_sparsity: float
+    compensation: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class SparsityPlan:
+    """The fitted plan of a model: configuration, sites (all that were found) and an entry for each site that is pruned."""
+
+    config: SparsityConfig
+    fingerprint: str  # of the model, see passes.openvino.find_sites.fingerprint
+    sites: tuple[Site, ...]
+    entries: dict[str, SitePlan]
+    notes: dict[str, Any] = field(default_factory=dict)  # forward passes used, warnings; plain JSON values
+
+    def expected_sparsity(self) -> float:
+        """Model-wide sparsity over all sites, weighted by weight count."""
+        total = sum(s.weight_count for s in self.sites)
+        dropped = sum(s.weight_count * self.entries[s.name].expected_sparsity for s in self.sites if s.name in self.entries)
+        return dropped / total if total else 0.0
+
+    def save(self, path: str | Path) -> None:
+        """Write as one safetensors file; bit-identical for equal plans."""
+        tensors: dict[str, np.ndarray] = {}
+        meta = {"version": PLAN_VERSION, "config": self.config.to_dict(), "fingerprint": self.fingerprint,
+                "sites": [asdict(s) for s in self.sites], "expected": {}, "notes": self.notes}
+        for name in sorted(self.entries):
+            entry = self.entries[name]
+            tensors[f"{name}/threshold"] = np.ascontiguousarray(entry.threshold, np.float32)
+            tensors[f"{name}/center"] = np.ascontiguousarray(entry.center, np.float32)
+            if entry.compensation is not None:
+                tensors[f"{name}/compensation"] = np.ascontiguousarray(entry.compensation, np.float32)
+            meta["expected"][name] = entry.expected_sparsity
+        save_file(tensors, str(path), metadata={"scap_ov_plan": json.dumps(meta, sort_keys=True)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> SparsityPlan:
+        """Read a plan that `save` wrote.
+
+        :raises UsageError: the file is no plan.
+        """
+        try:
+            with safe_open(str(path), framework="numpy") as f:
+                text = (f.metadata() or {}).get("scap_ov_plan")
+                tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 - safe_open is no mapping
+        except (OSError, SafetensorError) as e:
+            msg = f"{path} cannot be read as a sparsity plan ({e}); give a file that SparsityPlan.save wrote"
+            raise UsageError(msg) from e
+        if text is None:
+            msg = f"{path} is a safetensors file but no sparsity plan; give a file that SparsityPlan.save wrote"
+            raise UsageError(msg)
+        meta = json.loads(text)
+        entries = {name: SitePlan(name, tensors[f"{name}/threshold"], tensors[f"{name}/center"], expected,
+                                  tensors.get(f"{name}/compensation")) for name, expected in meta["expected"].items()}
+        return cls(SparsityConfig.from_dict(meta["config"]), meta["fingerprint"],
+                   tuple(site_from_dict(s) for s in meta["sites"]), entries, meta["notes"])
+
+
+def site_from_dict(values: dict[str, Any]) -> Site:
+    """Inverse of `dataclasses.asdict` for a Site."""
+    layers = tuple(Layer(v["name"], v["in_features"], v["out_features"], WeightSpec(**v["weight"])) for v in values["layers"])
+    return Site(values["name"], SiteKind(values["kind"]), values["block"], layers)

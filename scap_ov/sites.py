@@ -1,0 +1,71 @@
+"""What a site is: one activation tensor and the fully connected layers that read it. Backend-independent, no graph nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class SiteKind(str, Enum):
+    """Role of a site in its block, found from the graph around it."""
+
+    QKV = "qkv"
+    O = "o"  # noqa: E741 - the field's name of the attention output projection
+    UP = "up"  # gate and up, or the first layer of an ungated FFN
+    DOWN = "down"
+    LM_HEAD = "lm_head"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class WeightSpec:
+    """How the weight of one layer is stored in the model.
+
+    `dtype` is the stored element type: f32, f16, bf16, i8, u8, i4 or u4. `group_size` counts input channels
+    that share a scale: in_features for per-channel weights, 0 for float weights.
+    """
+
+    dtype: str
+    group_size: int = 0
+    scale_dtype: str = ""  # "f16" | "f32" | "bf16"; "" for float weights
+    has_zero_point: bool = False
+
+    @property
+    def bits(self) -> int:
+        """Bits per weight element, scales and zero points not counted."""
+        return {"f32": 32, "f16": 16, "bf16": 16, "i8": 8, "u8": 8, "i4": 4, "u4": 4}[self.dtype]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One fully connected layer: y[..., N] = x[..., K] @ W.T, W of shape [N, K]."""
+
+    name: str  # friendly name of the MatMul node
+    in_features: int
+    out_features: int
+    weight: WeightSpec
+
+
+@dataclass(frozen=True)
+class Site:
+    """One input tensor and its readers. `name` is canonical: the same for IR and ONNX of one network, e.g. `block.3.qkv`."""
+
+    name: str
+    kind: SiteKind
+    block: int  # index of the Transformer block, -1 when the site belongs to none
+    layers: tuple[Layer, ...]
+
+    @property
+    def in_features(self) -> int:
+        """K, the number of input channels."""
+        return self.layers[0].in_features
+
+    @property
+    def out_features(self) -> int:
+        """N, summed over the layers."""
+        return sum(layer.out_features for layer in self.layers)
+
+    @property
+    def weight_count(self) -> int:
+        """Number of weights that a token reads here when dense: the weight of this site in every model-wide mean."""
+        return self.in_features * self.out_features
