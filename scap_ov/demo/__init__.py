@@ -1,0 +1,1 @@
+"""The demo: a real model, loaded, calibrated, rewritten and run faster."""
