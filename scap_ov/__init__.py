@@ -1,1 +1,52 @@
-"""Activation pruning for OpenVINO and ONNX models."""
+"""Activation pruning for OpenVINO and ONNX models. The public names, loaded on first use (PEP 562), so that `import scap_ov` costs nothing."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scap_ov import errors
+    from scap_ov.api import apply, benchmark, calibrate, evaluate, fit, save_model
+    from scap_ov.config import SparsityConfig
+    from scap_ov.plan import SparsityPlan
+    from scap_ov.profile import CalibrationProfile
+    from scap_ov.runtime import extension_path, register
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "apply": "scap_ov.api",
+    "calibrate": "scap_ov.api",
+    "fit": "scap_ov.api",
+    "evaluate": "scap_ov.api",
+    "benchmark": "scap_ov.api",
+    "save_model": "scap_ov.api",
+    "register": "scap_ov.runtime",
+    "extension_path": "scap_ov.runtime",
+    "CalibrationProfile": "scap_ov.profile",
+    "SparsityPlan": "scap_ov.plan",
+    "SparsityConfig": "scap_ov.config",
+}
+
+__all__ = [  # noqa: RUF022 - in the order of the flow
+    "apply", "calibrate", "fit", "evaluate", "benchmark", "save_model", "register", "extension_path",
+    "CalibrationProfile", "SparsityPlan", "SparsityConfig", "errors", "__version__",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its home module."""
+    if name == "errors":
+        value: Any = importlib.import_module("scap_ov.errors")
+    elif name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+    else:
+        msg = f"module 'scap_ov' has no attribute {name!r}; public names: {', '.join(__all__)}"
+        raise AttributeError(msg)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,110 @@
+"""Entry point of `scap-ov`: the list of commands, exit codes, one-line errors. Each command lives in cmd_<command>.py."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from scap_ov import __version__
+from scap_ov.errors import MissingDependencyError, ScapError, UsageError
+
+# A command is a module with add_arguments(parser) and run(args, out) -> exit code or None; loaded only when it is called.
+COMMANDS = {
+    "demo": ("scap_ov.cli.cmd_demo", "watch a small language model being pruned and run faster, start to end"),
+    "calibrate": ("scap_ov.cli.cmd_calibrate", "observe the activations of a model on data: a profile file"),
+    "apply": ("scap_ov.cli.cmd_apply", "prune a model: a new, complete model folder"),
+    "inspect": ("scap_ov.cli.cmd_inspect", "list the sites of a model, what was decided for each and why"),
+    "eval": ("scap_ov.cli.cmd_eval", "measure quality against the stock model"),
+    "compare": ("scap_ov.cli.cmd_compare", "evaluate several methods and sparsities on one model"),
+    "bench": ("scap_ov.cli.cmd_bench", "measure speed and memory against the stock model, alternating"),
+    "validate": ("scap_ov.cli.cmd_validate", "compare the outputs of two models, OpenVINO or ONNX"),
+    "generate": ("scap_ov.cli.cmd_generate", "stream text from a model"),
+    "merge": ("scap_ov.cli.cmd_merge", "merge profiles of shards of the data"),
+    "build-extension": ("scap_ov.cli.cmd_build_extension", "build the custom op against the installed OpenVINO"),
+    "doctor": ("scap_ov.cli.cmd_doctor", "tell what works on this machine, and what to do where it does not"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells a usage error in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see `{self.prog} --help`")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    :param argv: arguments without the program's name; `sys.argv[1:]` by default.
+    :return: 0 on success, 2 on a usage error or bad input, 1 on any other failure.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in argv
+    try:
+        return _run(argv)
+    except ScapError as e:
+        return _fail(str(e), e.exit_code, debug=debug)
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing half-written is left", 1, debug=debug)
+    except Exception as e:  # noqa: BLE001 - the last resort of a program: one line, and the traceback on request
+        return _fail(f"unexpected {type(e).__name__}: {' '.join(str(e).split())[:300]}; run again with --debug for the traceback", 1, debug=debug)
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        _help()
+        return 0
+    if argv[0] == "--version":
+        print(f"scap_ov {__version__}")
+        return 0
+    name = argv[0]
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"give one of {', '.join(COMMANDS)}"
+        msg = f"unknown command '{name}'; {hint}"
+        raise UsageError(msg)
+    home, description = COMMANDS[name]
+    try:
+        module = importlib.import_module(home)
+    except ModuleNotFoundError as e:
+        what = f"this installation has no `{name}`" if e.name == home else f"`{name}` needs the package {e.name}"
+        msg = f"{what}; reinstall scap_ov, or install the extra that brings it (export, genai, onnx, report, demo)"
+        raise MissingDependencyError(msg) from e
+    parser = Parser(prog=f"scap-ov {name}", description=module.__doc__.splitlines()[0] if module.__doc__ else description)
+    module.add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    try:
+        args = parser.parse_args(argv[1:])
+    except SystemExit as e:  # --help; errors are raised by Parser.error
+        return int(e.code or 0)
+    from scap_ov.cli.output import Output
+
+    with Output(getattr(args, "json", None)) as out:
+        return int(module.run(args, out) or 0)
+
+
+def _help() -> None:
+    print("usage: scap-ov COMMAND ...\n\nActivation pruning for OpenVINO and ONNX models.\n\ncommands:")
+    for name, (_, description) in COMMANDS.items():
+        print(f"  {name:16} {description}")
+    print("\n`scap-ov COMMAND --help` lists a command's options; `scap-ov --version` prints the version.")
+
+
+def _fail(message: str, code: int, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"scap-ov: error: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

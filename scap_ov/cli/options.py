@@ -1,0 +1,126 @@
+"""Options that several commands share: the fields of SparsityConfig, the data to run on, --json."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+from scap_ov.config import METHODS, SparsityConfig
+from scap_ov.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_HELP = {
+    "target_sparsity": "share of input channels to drop: 0.5, or per site kind or name: up=0.4,down=0.6",
+    "method": "adaptive (default) or a published recipe",
+    "center": "centre of method scap",
+    "scope": "all block layers, or those of the ffn only",
+    "rows": "decode prunes short steps, all prunes every row",
+    "max_sparse_rows": "most rows of a step that is pruned",
+    "replace": "where_faster leaves a layer stock where the op would lose",
+    "sequential": "fit on inputs that are already sparse",
+    "dynamic_quantization": "quantise activations to int8 for int4/int8 weights, as stock does on VNNI machines",
+    "compensation": "fit a constant that pruned rows add to their output",
+    "lm_head": "make the output projection a site as well",
+    "ignored_scope": "name or re:pattern of sites or layers to leave alone; may be repeated",
+}
+_CHOICES = {"method": METHODS, "center": ("zero", "mean", "median", "mode", "output_error"), "scope": ("all", "ffn"),
+            "rows": ("decode", "all"), "replace": ("where_faster", "always")}  # fmt: skip
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """One option per field of SparsityConfig, and --config for a TOML file with the same names."""
+    group = parser.add_argument_group("what to prune and how", "the same names are keys of the TOML file")
+    group.add_argument("--config", metavar="FILE.toml", help="read options from this file; those on the command line win")
+    for field in dataclasses.fields(SparsityConfig):
+        option = "--" + field.name.replace("_", "-")
+        text = _HELP.get(field.name, "see SparsityConfig")
+        common: dict[str, Any] = {"dest": f"config_{field.name}", "default": argparse.SUPPRESS}
+        if field.name == "ignored_scope":
+            group.add_argument(option, "--ignore", action="append", metavar="PATTERN", help=text, **common)
+        elif isinstance(field.default, bool):
+            group.add_argument(option, action=argparse.BooleanOptionalAction, help=text, **common)
+        elif field.name in _CHOICES:  # checked by SparsityConfig, which names the nearest valid value
+            group.add_argument(option, metavar="|".join(_CHOICES[field.name]), help=text, **common)
+        else:
+            group.add_argument(option, metavar="N" if isinstance(field.default, int) else "VALUE", help=text, **common)
+
+
+def read_config(args: argparse.Namespace) -> SparsityConfig:
+    """The configuration from --config and the options.
+
+    :raises UsageError: the file cannot be read, or a value is not allowed.
+    """
+    values: dict[str, Any] = {}
+    if args.config is not None:
+        try:
+            values = tomllib.loads(Path(args.config).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+            msg = f"--config {args.config} cannot be read ({e}); give a TOML file with keys such as target_sparsity = 0.5"
+            raise UsageError(msg) from e
+    defaults = {f.name: f.default for f in dataclasses.fields(SparsityConfig)}
+    for key, value in vars(args).items():
+        if key.startswith("config_"):
+            name = key.removeprefix("config_")
+            values[name] = _number(name, value, defaults[name])
+    return SparsityConfig.from_dict(values)
+
+
+def _number(name: str, value: Any, default: object) -> Any:
+    if name == "target_sparsity":
+        return parse_target(value)
+    if isinstance(value, str) and isinstance(default, (int, float)) and not isinstance(default, bool):
+        try:
+            return type(default)(value)
+        except ValueError as e:
+            msg = f"{name} is '{value}'; give a number such as {default}"
+            raise UsageError(msg) from e
+    return value
+
+
+def parse_target(text: str) -> float | dict[str, float]:
+    """`0.5`, or `up=0.4,down=0.6`.
+
+    :raises UsageError: it is neither.
+    """
+    try:
+        if "=" not in text:
+            return float(text)
+        return {key.strip(): float(value) for key, value in (part.rsplit("=", 1) for part in text.split(","))}
+    except ValueError as e:
+        msg = f"target_sparsity is '{text}'; give a share such as 0.5, or one per kind such as up=0.4,down=0.6"
+        raise UsageError(msg) from e
+
+
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    """--json, on every command that prints figures."""
+    parser.add_argument("--json", metavar="FILE", help="write the figures as JSON to this file; - for standard output")
+
+
+def add_data_options(parser: argparse.ArgumentParser, *, default: str | None, tokens: int) -> None:
+    """--data and how much of it."""
+    group = parser.add_argument_group("data")
+    text = "a text file, a .jsonl with a \"text\" key, or `self`: text that the model itself generates"
+    group.add_argument("--data", default=default, required=default is None, metavar="FILE|self", help=text)
+    group.add_argument("--tokens", type=positive, default=tokens, metavar="N", help=f"use at most this many tokens (default {tokens})")
+    group.add_argument("--window", type=positive, default=512, metavar="N", help="tokens per window (default 512)")
+    group.add_argument("--seed", type=int, default=0, help="seed of `self` text (default 0)")
+
+
+def positive(text: str) -> int:
+    """A whole number above zero, as argparse type."""
+    try:
+        value = int(text)
+    except ValueError as e:
+        msg = f"'{text}' is no whole number; give one above 0"
+        raise argparse.ArgumentTypeError(msg) from e
+    if value < 1:
+        msg = f"{value} is too small; give a whole number above 0"
+        raise argparse.ArgumentTypeError(msg)
+    return value

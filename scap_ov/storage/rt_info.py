@@ -1,0 +1,82 @@
+"""What scap_ov notes inside a model (rt_info under "scap_ov") and beside it (scap_config.json): configuration and summary of the plan.
+
+Both hold the same three values: `version` of this format, `config` (SparsityConfig.to_dict) and `summary` (plain JSON, see `summarise`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import openvino as ov
+
+from scap_ov.errors import BadModelError
+from scap_ov.plan import SparsityPlan
+
+RECORD_VERSION = 1
+CONFIG_FILE = "scap_config.json"
+
+
+def summarise(plan: SparsityPlan, form: str, stock: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The plan in plain values, small enough to travel inside a model.
+
+    :param form: `portable` or `lowered`.
+    :param stock: site name -> why a site that was found is left as it was.
+    :return: form, fingerprint, expected_sparsity (model-wide), notes, and for each site its name, kind, layers, sparsity, state and reason.
+    """
+    stock = dict(stock or {})
+    sites = []
+    dropped = 0.0
+    for site in plan.sites:
+        entry = plan.entries.get(site.name)
+        pruned = entry is not None and site.name not in stock
+        if pruned and entry is not None:
+            dropped += site.weight_count * entry.expected_sparsity
+        sites.append({
+            "name": site.name, "kind": site.kind.value, "block": site.block, "layers": [layer.name for layer in site.layers],
+            "weights": site.weight_count, "planned_sparsity": entry.expected_sparsity if entry is not None else 0.0,
+            "state": form if pruned else "stock",
+            "reason": "" if pruned else stock.get(site.name, "the plan has no entry for this site"),
+        })  # fmt: skip
+    total = sum(site.weight_count for site in plan.sites)
+    return {"form": form, "fingerprint": plan.fingerprint, "expected_sparsity": dropped / total if total else 0.0,
+            "notes": plan.notes, "sites": sites}  # fmt: skip
+
+
+def write_record(model: ov.Model, config: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+    """Note configuration and summary inside the model."""
+    model.set_rt_info(str(RECORD_VERSION), ["scap_ov", "version"])
+    model.set_rt_info(json.dumps(config, sort_keys=True), ["scap_ov", "config"])
+    model.set_rt_info(json.dumps(summary, sort_keys=True), ["scap_ov", "summary"])
+
+
+def read_record(model: ov.Model) -> dict[str, Any] | None:
+    """What `write_record` noted, or None in a model that scap_ov did not write.
+
+    :raises BadModelError: the record is of a newer version, or damaged.
+    """
+    if not model.has_rt_info(["scap_ov", "version"]):
+        return None
+    try:
+        version = int(_text(model, "version"))
+        if version > RECORD_VERSION:
+            msg = f"the model was written by a newer scap_ov (record version {version}, this one knows {RECORD_VERSION}); upgrade scap_ov"
+            raise BadModelError(msg)
+        return {"version": version, "config": json.loads(_text(model, "config")), "summary": json.loads(_text(model, "summary"))}
+    except (ValueError, RuntimeError) as e:
+        msg = f"the scap_ov record inside the model is damaged ({e}); apply the plan to the stock model again"
+        raise BadModelError(msg) from e
+
+
+def write_config_file(model: ov.Model, folder: Path) -> None:
+    """Write scap_config.json beside a model that carries a record; nothing for other models."""
+    record = read_record(model)
+    if record is not None:
+        (folder / CONFIG_FILE).write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _text(model: ov.Model, key: str) -> str:
+    value = model.get_rt_info(["scap_ov", key])
+    return str(getattr(value, "value", value))
