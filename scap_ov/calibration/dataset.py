@@ -1,0 +1,205 @@
+"""Make an nncf.Dataset for calibration: from text and a tokenizer, or from text that the model itself samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import openvino as ov
+
+from scap_ov.errors import BadDatasetError, BadModelError, MissingDependencyError, UsageError
+
+if TYPE_CHECKING:
+    import nncf
+
+SEQ_LEN = 256  # SCAP's paper calibrates on 64 windows of 256 tokens
+MAX_TOKENS = 16_384
+# Openings for `self_dataset`: enough to leave the model's habitual first word, too little to choose its topic.
+_OPENINGS = ("The", "In", "A", "It was", "When", "How", "def", "# ", "Dear", "1.", "There are", "Question:", "We", "Once", "\n", "If")
+
+
+def text_dataset(text: str | Path, tokenizer: Any, model: Any, *, seq_len: int = SEQ_LEN, max_tokens: int = MAX_TOKENS) -> nncf.Dataset:
+    """Cut a text into windows and tokenize them for a model.
+
+    :param text: the text itself, or a Path (or the path as str) of a UTF-8 file.
+    :param tokenizer: a folder, or what `load_tokenizer` returned: a function from str to token ids.
+    :param model: openvino.Model or CompiledModel; only its inputs are looked at.
+    :param seq_len: tokens of a window, the leading special tokens included.
+    :param max_tokens: most tokens in all; a longer text gives windows that are spread over it evenly.
+    :raises BadDatasetError: the file cannot be read or the text is too short for one window of two tokens.
+    """
+    if seq_len < 2 or max_tokens < seq_len:
+        msg = f"seq_len is {seq_len} and max_tokens is {max_tokens}; give at least 2 tokens to a window and room for one window"
+        raise UsageError(msg)
+    encode = tokenizer if callable(tokenizer) else load_tokenizer(tokenizer)
+    prefix = list(getattr(encode, "prefix", ()))
+    ids = encode(_read(text))
+    length = seq_len - len(prefix)
+    if len(ids) < 2:
+        msg = f"the calibration text has {len(ids)} tokens; give a longer one (16,000 tokens are usual, 2 are the least)"
+        raise BadDatasetError(msg)
+    count = max(len(ids) // length, 1)
+    starts = np.arange(count) * length
+    wanted = max(max_tokens // seq_len, 1)
+    if count > wanted:
+        starts = starts[np.arange(wanted) * count // wanted]
+    return token_dataset([prefix + ids[s : s + length] for s in starts.tolist()], model)
+
+
+def self_dataset(folder: str | Path, *, tokens: int = MAX_TOKENS, seed: int = 0, seq_len: int = SEQ_LEN,
+                 progress: Callable[[int, int], None] | None = None) -> nncf.Dataset:
+    """Let the model of a folder write its own calibration text, at temperature 1 and without a chat template.
+
+    :param folder: a model folder with openvino_model.xml and openvino_tokenizer.xml.
+    :param tokens: how many tokens, openings included.
+    :param seed: the same seed gives the same text.
+    :param progress: called with (tokens so far, tokens).
+    :raises MissingDependencyError: openvino-genai is not installed.
+    """
+    try:
+        import openvino_genai as genai
+    except ImportError as e:
+        msg = "calibrating on the model's own text needs openvino-genai; pip install scap_ov[genai], or give a text file"
+        raise MissingDependencyError(msg) from e
+    xml = Path(folder) / "openvino_model.xml"
+    if not xml.is_file():
+        msg = f"{folder} holds no openvino_model.xml; give the folder that optimum-cli export openvino wrote"
+        raise BadModelError(msg)
+    encode = load_tokenizer(folder)
+    pipeline = genai.LLMPipeline(str(folder), "CPU")
+    samples: list[list[int]] = []
+    done = 0
+    empty = 0
+    while done < tokens and empty < len(_OPENINGS):
+        turn = len(samples) + empty
+        opening = list(encode.prefix) + encode(_OPENINGS[turn % len(_OPENINGS)])
+        config = genai.GenerationConfig(max_new_tokens=min(seq_len, max(tokens - done, 2)), do_sample=True, temperature=1.0, top_p=1.0,
+                                        top_k=0, rng_seed=seed * 1_000_003 + turn, apply_chat_template=False)
+        result = pipeline.generate(ov.Tensor(np.array([opening], np.int64)), config)
+        sample = (opening + list(result.tokens[0]))[:seq_len]
+        empty = 0 if len(sample) > len(opening) + 1 else empty + 1
+        if empty == 0:
+            samples.append(sample)
+            done += len(sample)
+            if progress:
+                progress(min(done, tokens), tokens)
+    if not samples:
+        msg = "the model ends every text at once, so it cannot write its own calibration text; give a text file instead"
+        raise BadDatasetError(msg)
+    return token_dataset(samples, ov.Core().read_model(xml))
+
+
+def token_dataset(sequences: Iterable[Sequence[int]], model: Any) -> nncf.Dataset:
+    """One sample for each sequence of token ids, with every input that the model asks for."""
+    import nncf
+
+    return nncf.Dataset([np.array([s], np.int64) for s in sequences], lambda ids: model_inputs(model, ids))
+
+
+def model_inputs(model: Any, input_ids: np.ndarray) -> dict[str, np.ndarray]:
+    """All inputs of a language model or text encoder for whole sequences without padding.
+
+    :param model: openvino.Model or CompiledModel: stateful (beam_idx), with past key values as inputs, or an encoder.
+    :param input_ids: int64 [B, T].
+    :raises BadModelError: an input is none of those that token ids determine.
+    """
+    batch, length = input_ids.shape
+    values: dict[str, np.ndarray] = {}
+    for port in model.inputs:
+        name = _input_name(port)
+        if name == "input_ids":
+            array: np.ndarray = input_ids
+        elif name == "attention_mask":
+            array = np.ones((batch, length), np.int64)
+        elif name == "position_ids":
+            array = np.broadcast_to(np.arange(length), (batch, length))
+        elif name == "token_type_ids":
+            array = np.zeros((batch, length), np.int64)
+        elif name == "beam_idx":
+            array = np.arange(batch)
+        elif "past_key" in name or "past_value" in name:
+            array = np.zeros(_empty_past(port.get_partial_shape(), batch), np.float32)
+        else:
+            msg = f"the model's input '{name}' cannot be made from token ids; give an nncf.Dataset whose samples hold all inputs"
+            raise BadModelError(msg)
+        values[name] = np.ascontiguousarray(array, port.get_element_type().to_dtype())
+    return values
+
+
+class Tokenize:
+    """A function from text to token ids without special tokens; `prefix` holds those that open a sequence (BOS, CLS)."""
+
+    def __init__(self, encode: Callable[[str, bool], list[int]]) -> None:
+        """Wrap `encode(text, add_special_tokens)`."""
+        self._encode = encode
+        plain, special = encode("a", False), encode("a", True)
+        at = next((i for i in range(len(special)) if special[i : i + len(plain)] == plain), 0)
+        self.prefix = tuple(special[:at])
+
+    def __call__(self, text: str) -> list[int]:
+        """Token ids of a text."""
+        return self._encode(text, False)
+
+
+def load_tokenizer(folder: str | Path) -> Tokenize:
+    """The tokenizer of a model folder: openvino_tokenizer.xml through openvino-genai, else tokenizer.json, else transformers.
+
+    :raises MissingDependencyError: the folder has a tokenizer but no installed package reads it.
+    :raises UsageError: the folder has none.
+    """
+    folder = Path(folder)
+    tried = []
+    if (folder / "openvino_tokenizer.xml").is_file():
+        try:
+            import openvino_genai as genai
+
+            native = genai.Tokenizer(str(folder))
+            return Tokenize(lambda text, special: native.encode(text, add_special_tokens=special).input_ids.data[0].tolist())
+        except ImportError:
+            tried.append("openvino-genai")
+    if (folder / "tokenizer.json").is_file():
+        try:
+            from tokenizers import Tokenizer
+
+            fast = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            return Tokenize(lambda text, special: fast.encode(text, add_special_tokens=special).ids)
+        except ImportError:
+            tried.append("tokenizers")
+    if (folder / "tokenizer_config.json").is_file():
+        try:
+            from transformers import AutoTokenizer
+
+            slow = AutoTokenizer.from_pretrained(folder)
+            return Tokenize(lambda text, special: slow.encode(text, add_special_tokens=special))
+        except ImportError:
+            tried.append("transformers")
+    if tried:
+        msg = f"the tokenizer in {folder} needs {' or '.join(tried)}, which is not installed; pip install {tried[0]}"
+        raise MissingDependencyError(msg)
+    msg = f"{folder} holds no openvino_tokenizer.xml and no tokenizer.json; give a folder with a tokenizer"
+    raise UsageError(msg)
+
+
+def _read(text: str | Path) -> str:
+    if isinstance(text, str) and ("\n" in text or len(text) > 1024 or not Path(text).is_file()):
+        if "\n" not in text and " " not in text.strip() and Path(text).suffix:
+            msg = f"no such text file: {text}"
+            raise BadDatasetError(msg)
+        return text
+    try:
+        return Path(text).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        msg = f"{text} cannot be read as UTF-8 text ({e}); give a plain text file"
+        raise BadDatasetError(msg) from e
+
+
+def _input_name(port: Any) -> str:
+    names = port.get_names()
+    return "input_ids" if "input_ids" in names else min(names) if names else port.get_node().get_friendly_name()
+
+
+def _empty_past(shape: ov.PartialShape, batch: int) -> list[int]:
+    """[batch, heads, 0, size]: the first dynamic dimension is the batch, any other the length of the past."""
+    return [batch if axis == 0 else (0 if dim.is_dynamic else dim.get_length()) for axis, dim in enumerate(shape)]

@@ -1,0 +1,27 @@
+"""CATS: one share of the gate's channels for all blocks, as large as the target needs."""
+
+from __future__ import annotations
+
+from scap_ov.errors import UsageError
+from scap_ov.fitting.criteria.base import Criterion
+from scap_ov.profile import CalibrationProfile
+from scap_ov.scoping import TargetGroup
+from scap_ov.sites import SiteKind
+
+_MOST = 0.95
+
+
+def allocate_cats(profile: CalibrationProfile, group: TargetGroup, criterion: Criterion) -> dict[str, float]:
+    """The share s of gate channels with s·(up + down weights) = target·(weights of the group).
+
+    :raises UsageError: the target is more than up and down together can give.
+    """
+    del profile, criterion
+    reach = {s.name: {SiteKind.UP: 0.5, SiteKind.DOWN: 1.0}.get(s.kind, 0.0) * s.weight_count for s in group.sites}
+    most = sum(reach.values()) / sum(s.weight_count for s in group.sites)
+    share = group.target / most if most else 1.0
+    if share > _MOST and group.target > 0:
+        msg = (f"cats prunes only up and down, {100 * most:.1f} % of the weights in scope, and cannot drop {100 * group.target:g} % of them; "
+               f"ask for at most {_MOST * most:.2f}" + ("" if most > 0.6 else ", or set scope to 'ffn'"))
+        raise UsageError(msg)
+    return {s.name: share if reach[s.name] else 0.0 for s in group.sites}

@@ -1,0 +1,13 @@
+"""The same sparsity at every site of a group."""
+
+from __future__ import annotations
+
+from scap_ov.fitting.criteria.base import Criterion
+from scap_ov.profile import CalibrationProfile
+from scap_ov.scoping import TargetGroup
+
+
+def allocate_uniform(profile: CalibrationProfile, group: TargetGroup, criterion: Criterion) -> dict[str, float]:
+    """The target itself."""
+    del profile, criterion
+    return {site.name: group.target for site in group.sites}

@@ -1,0 +1,11 @@
+"""The centre zero: plain magnitude pruning."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def zero_center(rows: np.ndarray) -> tuple[float, ...]:
+    """Zero, whatever the rows."""
+    del rows
+    return (0.0,)

@@ -1,0 +1,77 @@
+"""Fit a SparsityPlan to a CalibrationProfile. After: calibration.run_openvino. Before: passes.openvino.insert_sparsity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from scap_ov.config import SparsityConfig
+from scap_ov.errors import UsageError
+from scap_ov.fitting.allocation import ALLOCATIONS
+from scap_ov.fitting.criteria import CRITERIA, Criterion
+from scap_ov.plan import SitePlan, SparsityPlan
+from scap_ov.profile import CalibrationProfile
+from scap_ov.scoping import found_sites, sites_in_scope, target_groups
+
+
+def fit(profile: CalibrationProfile, config: SparsityConfig | None = None, *,
+        progress: Callable[[int, int], None] | None = None) -> SparsityPlan:
+    """Decide centre and threshold of every site. Pure numpy; the same profile and configuration give the same bits.
+
+    1. The target is a mean over the sites in scope, weighted by weight count; `plan.expected_sparsity()` counts all block sites.
+    2. The method allots the target to the sites of each target group, then fits every site on the profile's rows.
+    3. A site that is allotted nothing gets no entry and stays stock.
+
+    :param progress: called with (sites done, sites).
+    :raises UsageError: the configuration names sites that are not there, or asks for what the method cannot do.
+    """
+    config = SparsityConfig() if config is None else config
+    criterion = criterion_for(config)
+    shares = allot(profile, config, criterion)
+    sites = found_sites(profile.sites, config)
+    entries: dict[str, SitePlan] = {}
+    for done, site in enumerate(sites, start=1):
+        share = shares.get(site.name, 0.0)
+        if share > 0:
+            entries[site.name] = fit_site(profile, site.name, share, criterion)
+        if progress:
+            progress(done, len(sites))
+    notes = {"calibration": dict(profile.metadata), **criterion.notes()}
+    if criterion.name == "adaptive":
+        notes["allocation"] = "sensitivity" if all(name in profile.sensitivity for name in shares) else "kind offsets"
+    return SparsityPlan(config, profile.fingerprint, sites, entries, notes)
+
+
+def criterion_for(config: SparsityConfig) -> Criterion:
+    """The method of a configuration.
+
+    :raises UsageError: options are set that the method does not have.
+    """
+    if config.center != "zero" and config.method != "scap":
+        msg = f"center '{config.center}' belongs to method 'scap'; method '{config.method}' has its own, so leave center out"
+        raise UsageError(msg)
+    return CRITERIA[config.method](config)
+
+
+def allot(profile: CalibrationProfile, config: SparsityConfig, criterion: Criterion) -> dict[str, float]:
+    """The sparsity of each site in scope.
+
+    :return: by site name, in [0, 1).
+    """
+    in_scope = sites_in_scope(profile.sites, config)
+    shares: dict[str, float] = {}
+    for group in target_groups(in_scope, config):
+        shares |= ALLOCATIONS[criterion.allocation](profile, group, criterion)
+    return shares
+
+
+def fit_site(profile: CalibrationProfile, name: str, sparsity: float, criterion: Criterion) -> SitePlan:
+    """Fit one site on all rows that the profile keeps of it.
+
+    :param sparsity: share of its entries to drop.
+    """
+    site = next(s for s in profile.sites if s.name == name)
+    statistics = profile.statistics[name]
+    rows = statistics.rows
+    found = criterion.fit_site(site, rows, statistics, sparsity)
+    expected = criterion.expected_sparsity(site, rows, found, sparsity)
+    return SitePlan(name, found.threshold, found.center, expected)
