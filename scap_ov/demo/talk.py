@@ -1,0 +1,72 @@
+"""Ask a model folder the demo's questions through openvino_genai.LLMPipeline, streamed, and note the speed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scap_ov.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+TOUCHSTONE = ("What is the capital of France?", "Paris")  # the question, and the word that its answer must hold
+QUESTIONS = (TOUCHSTONE[0], "Explain in two sentences why the sky is blue.", "Write a Python function that adds two numbers.")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One streamed answer.
+
+    :param tokens_per_s: decode speed as openvino-genai measured it, the prompt not counted.
+    """
+
+    question: str
+    text: str
+    tokens_per_s: float
+
+
+def ask(
+    folder: Path,
+    questions: Sequence[str],
+    *,
+    extensions: Sequence[str] = (),
+    max_new_tokens: int = 64,
+    write: Callable[[str], None] | None = None,
+    **properties: object,
+) -> list[Answer]:
+    """Put each question, in the model's chat template, greedily, in a conversation of its own.
+
+    :param extensions: extension libraries that the model needs.
+    :param write: takes the text piece by piece as it is made.
+    :param properties: of the pipeline, such as ATTENTION_BACKEND="SDPA".
+    :raises MissingDependencyError: openvino-genai is not installed.
+    """
+    try:
+        import openvino_genai as genai
+    except ImportError as error:
+        msg = "this needs openvino-genai; pip install 'scap_ov[genai]'"
+        raise MissingDependencyError(msg) from error
+    if extensions:
+        properties["extensions"] = list(extensions)
+    pipeline = genai.LLMPipeline(str(folder), "CPU", **properties)
+    config = pipeline.get_generation_config()
+    config.max_new_tokens = max_new_tokens
+    config.do_sample = False
+    config.apply_chat_template = True
+    answers = []
+    for question in questions:
+        pieces: list[str] = []
+
+        def streamer(piece: str, pieces: list[str] = pieces) -> genai.StreamingStatus:
+            pieces.append(piece)
+            if write:
+                write(piece)
+            return genai.StreamingStatus.RUNNING
+
+        result = pipeline.generate([question], config, streamer)
+        answers.append(Answer(question, "".join(pieces), float(result.perf_metrics.get_throughput().mean)))
+        if write:
+            write("\n")
+    return answers
