@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -23,7 +22,11 @@ from scap_ov.calibration.observers import OBSERVERS, HistogramObserver
 from scap_ov.calibration.observers.moments import from_fixed_point
 from scap_ov.errors import MismatchError, OutputError, UsageError
 from scap_ov.plan import site_from_dict
-from scap_ov.sites import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from scap_ov.sites import Site
 
 PROFILE_VERSION = 1
 RESERVOIR_BYTES = 512 << 20
@@ -91,7 +94,7 @@ class CalibrationProfile:
     sensitivity: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
-    def with_sensitivity(self, sensitivity: Mapping[str, Mapping[str, np.ndarray]], **metadata: Any) -> CalibrationProfile:
+    def with_sensitivity(self, sensitivity: Mapping[str, Mapping[str, np.ndarray]], **metadata: object) -> CalibrationProfile:
         """The same profile with these tables; `metadata` is added to its own.
 
         :raises UsageError: a table is of no site of this profile.
@@ -117,8 +120,14 @@ class CalibrationProfile:
 
         :raises OutputError: writing failed.
         """
-        meta = {"version": PROFILE_VERSION, "fingerprint": self.fingerprint, "sites": [asdict(s) for s in self.sites],
-                "counts": {n: s.count for n, s in self.statistics.items()}, "capacity": self.capacity, "metadata": dict(self.metadata)}
+        meta = {
+            "version": PROFILE_VERSION,
+            "fingerprint": self.fingerprint,
+            "sites": [asdict(s) for s in self.sites],
+            "counts": {n: s.count for n, s in self.statistics.items()},
+            "capacity": self.capacity,
+            "metadata": dict(self.metadata),
+        }
         tensors = {f"{name}/{key}": value for name, s in self.statistics.items() for key, value in s.tensors.items()}
         tensors |= {f"{name}/sensitivity/{key}": np.asarray(value) for name, t in self.sensitivity.items() for key, value in t.items()}
         tensors = {key: np.ascontiguousarray(tensors[key]) for key in sorted(tensors)}
@@ -171,8 +180,10 @@ def capacity_for(sites: Iterable[Site], budget: int = RESERVOIR_BYTES) -> int:
 
 def _merge_two(a: CalibrationProfile, b: CalibrationProfile) -> CalibrationProfile:
     if a.fingerprint != b.fingerprint or a.sites != b.sites:
-        msg = (f"profiles of different models cannot be merged (fingerprints {a.fingerprint[:12]} and {b.fingerprint[:12]}); "
-               "calibrate every shard of the data on the same model file")
+        msg = (
+            f"profiles of different models cannot be merged (fingerprints {a.fingerprint[:12]} and {b.fingerprint[:12]}); "
+            "calibrate every shard of the data on the same model file"
+        )
         raise MismatchError(msg)
     if a.sensitivity or b.sensitivity:
         msg = "profiles that hold sensitivity tables cannot be merged; merge first, then measure the sensitivity once"

@@ -101,8 +101,10 @@ def describe(sites: Sequence[Site]) -> str:
     kinds = sorted({s.kind.value for s in sites})
     if not sites:
         return "the model has no such sites"
-    return (f"there are sites of the kinds {', '.join(kinds)}, from {sites[0].name} (layers {', '.join(v.name for v in sites[0].layers)}) "
-            f"to {sites[-1].name}")
+    return (
+        f"there are sites of the kinds {', '.join(kinds)}, from {sites[0].name} (layers {', '.join(v.name for v in sites[0].layers)}) "
+        f"to {sites[-1].name}"
+    )
 
 
 def _rank(pattern: str, site: Site) -> int:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import openvino as ov
@@ -12,6 +11,8 @@ import openvino as ov
 from scap_ov.errors import BadDatasetError, BadModelError, MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
     import nncf
 
 SEQ_LEN = 256  # SCAP's paper calibrates on 64 windows of 256 tokens
@@ -19,8 +20,17 @@ MAX_TOKENS = 16_384
 # Openings for `self_dataset`: enough to leave the model's habitual first word, too little to choose its topic.
 _OPENINGS = ("The", "In", "A", "It was", "When", "How", "def", "# ", "Dear", "1.", "There are", "Question:", "We", "Once", "\n", "If")
 
+_PROBE = 20_000  # pairs of words: longer than the longest input of the tokenizers in use, some milliseconds to encode
 
-def text_dataset(text: str | Path, tokenizer: Any, model: Any, *, seq_len: int = SEQ_LEN, max_tokens: int = MAX_TOKENS) -> nncf.Dataset:
+
+def text_dataset(
+    text: str | Path,
+    tokenizer: str | Path | Callable[[str], list[int]],
+    model: ov.Model,
+    *,
+    seq_len: int = SEQ_LEN,
+    max_tokens: int = MAX_TOKENS,
+) -> nncf.Dataset:
     """Cut a text into windows and tokenize them for a model.
 
     :param text: the text itself, or a Path (or the path as str) of a UTF-8 file.
@@ -48,8 +58,14 @@ def text_dataset(text: str | Path, tokenizer: Any, model: Any, *, seq_len: int =
     return token_dataset([prefix + ids[s : s + length] for s in starts.tolist()], model)
 
 
-def self_dataset(folder: str | Path, *, tokens: int = MAX_TOKENS, seed: int = 0, seq_len: int = SEQ_LEN,
-                 progress: Callable[[int, int], None] | None = None) -> nncf.Dataset:
+def self_dataset(
+    folder: str | Path,
+    *,
+    tokens: int = MAX_TOKENS,
+    seed: int = 0,
+    seq_len: int = SEQ_LEN,
+    progress: Callable[[int, int], None] | None = None,
+) -> nncf.Dataset:
     """Let the model of a folder write its own calibration text, at temperature 1 and without a chat template.
 
     :param folder: a model folder with openvino_model.xml and openvino_tokenizer.xml.
@@ -75,8 +91,15 @@ def self_dataset(folder: str | Path, *, tokens: int = MAX_TOKENS, seed: int = 0,
     while done < tokens and empty < len(_OPENINGS):
         turn = len(samples) + empty
         opening = list(encode.prefix) + encode(_OPENINGS[turn % len(_OPENINGS)])
-        config = genai.GenerationConfig(max_new_tokens=min(seq_len, max(tokens - done, 2)), do_sample=True, temperature=1.0, top_p=1.0,
-                                        top_k=0, rng_seed=seed * 1_000_003 + turn, apply_chat_template=False)
+        config = genai.GenerationConfig(
+            max_new_tokens=min(seq_len, max(tokens - done, 2)),
+            do_sample=True,
+            temperature=1.0,
+            top_p=1.0,
+            top_k=0,
+            rng_seed=seed * 1_000_003 + turn,
+            apply_chat_template=False,
+        )
         result = pipeline.generate(ov.Tensor(np.array([opening], np.int64)), config)
         sample = (opening + list(result.tokens[0]))[:seq_len]
         empty = 0 if len(sample) > len(opening) + 1 else empty + 1
@@ -91,14 +114,14 @@ def self_dataset(folder: str | Path, *, tokens: int = MAX_TOKENS, seed: int = 0,
     return token_dataset(samples, ov.Core().read_model(xml))
 
 
-def token_dataset(sequences: Iterable[Sequence[int]], model: Any) -> nncf.Dataset:
+def token_dataset(sequences: Iterable[Sequence[int]], model: ov.Model) -> nncf.Dataset:
     """One sample for each sequence of token ids, with every input that the model asks for."""
     import nncf
 
     return nncf.Dataset([np.array([s], np.int64) for s in sequences], lambda ids: model_inputs(model, ids))
 
 
-def model_inputs(model: Any, input_ids: np.ndarray) -> dict[str, np.ndarray]:
+def model_inputs(model: ov.Model, input_ids: np.ndarray) -> dict[str, np.ndarray]:
     """All inputs of a language model or text encoder for whole sequences without padding.
 
     :param model: openvino.Model or CompiledModel: stateful (beam_idx), with past key values as inputs, or an encoder.
@@ -129,7 +152,10 @@ def model_inputs(model: Any, input_ids: np.ndarray) -> dict[str, np.ndarray]:
 
 
 class Tokenize:
-    """A function from text to token ids without special tokens; `prefix` holds those that open a sequence (BOS, CLS)."""
+    """A function from text to token ids without special tokens; `prefix` holds those that open a sequence (BOS, CLS).
+
+    Tokenizers converted to OpenVINO cut what they return at the model's longest input without a word, so a text is encoded in pieces.
+    """
 
     def __init__(self, encode: Callable[[str, bool], list[int]]) -> None:
         """Wrap `encode(text, add_special_tokens)`."""
@@ -137,10 +163,14 @@ class Tokenize:
         plain, special = encode("a", False), encode("a", True)
         at = next((i for i in range(len(special)) if special[i : i + len(plain)] == plain), 0)
         self.prefix = tuple(special[:at])
+        probe = "a b " * _PROBE
+        limit = len(encode(probe, False))
+        # A character is at most four tokens (bytes of UTF-8). Whoever returns the whole probe does not cut.
+        self._piece = len(probe) if limit >= 2 * _PROBE else max(limit // 4, 1)
 
     def __call__(self, text: str) -> list[int]:
         """Token ids of a text."""
-        return self._encode(text, False)
+        return [token for piece in _pieces(text, self._piece) for token in self._encode(piece, False)]
 
 
 def load_tokenizer(folder: str | Path) -> Tokenize:
@@ -195,7 +225,7 @@ def _read(text: str | Path) -> str:
         raise BadDatasetError(msg) from e
 
 
-def _input_name(port: Any) -> str:
+def _input_name(port: ov.Output) -> str:
     names = port.get_names()
     return "input_ids" if "input_ids" in names else min(names) if names else port.get_node().get_friendly_name()
 
@@ -203,3 +233,17 @@ def _input_name(port: Any) -> str:
 def _empty_past(shape: ov.PartialShape, batch: int) -> list[int]:
     """[batch, heads, 0, size]: the first dynamic dimension is the batch, any other the length of the past."""
     return [batch if axis == 0 else (0 if dim.is_dynamic else dim.get_length()) for axis, dim in enumerate(shape)]
+
+
+def _pieces(text: str, size: int) -> Iterator[str]:
+    """Cut a text into pieces of at most `size` characters, before a space that follows a word where there is one."""
+    start = 0
+    while start < len(text):
+        end = start + size
+        if end < len(text):
+            for at in range(end, start + size // 2, -1):
+                if text[at] == " " and not text[at - 1].isspace():
+                    end = at
+                    break
+        yield text[start:end]
+        start = end

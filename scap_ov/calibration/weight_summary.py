@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SKETCH_ROWS = 64  # a mean squared output error is estimated within 18 %/sqrt(effective rank); the same S serves all candidates
 
@@ -26,12 +29,15 @@ def summarise_weights(matrices: Iterable[np.ndarray], in_features: int) -> dict[
             square += np.einsum("nk,nk->k", part, part, dtype=np.float64)
             absolute += np.abs(part).sum(0, dtype=np.float64)
             sketch += _signs(index, start, len(part)) @ part
-    return {"column_norm": np.sqrt(square).astype(np.float32), "column_norm_l1": absolute.astype(np.float32),
-            "sketch": (sketch / np.sqrt(SKETCH_ROWS)).astype(np.float32)}
+    return {
+        "column_norm": np.sqrt(square).astype(np.float32),
+        "column_norm_l1": absolute.astype(np.float32),
+        "sketch": (sketch / np.sqrt(SKETCH_ROWS)).astype(np.float32),
+    }
 
 
 def _signs(layer: int, start: int, count: int) -> np.ndarray:
     # Raw PCG64 bits are the same for every numpy release; distributions of Generator are not promised to be.
     raw = np.random.PCG64([layer, start]).random_raw(count)
     bits = np.unpackbits(raw.astype("<u8").view(np.uint8).reshape(count, 8), axis=1)
-    return (bits.T.astype(np.float32) * 2 - 1)
+    return bits.T.astype(np.float32) * 2 - 1

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import UsageError
 from scap_ov.fitting.allocation import ALLOCATIONS
 from scap_ov.fitting.criteria import CRITERIA, Criterion
 from scap_ov.plan import SitePlan, SparsityPlan
-from scap_ov.profile import CalibrationProfile
 from scap_ov.scoping import found_sites, sites_in_scope, target_groups
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def fit(profile: CalibrationProfile, config: SparsityConfig | None = None, *,
-        progress: Callable[[int, int], None] | None = None) -> SparsityPlan:
+    from scap_ov.profile import CalibrationProfile
+
+
+def fit(
+    profile: CalibrationProfile, config: SparsityConfig | None = None, *, progress: Callable[[int, int], None] | None = None
+) -> SparsityPlan:
     """Decide centre and threshold of every site. Pure numpy; the same profile and configuration give the same bits.
 
     1. The target is a mean over the sites in scope, weighted by weight count; `plan.expected_sparsity()` counts all block sites.

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scap_ov.fitting.thresholds import pruned
-from scap_ov.profile import SiteStatistics
-from scap_ov.sites import Site
 
 if TYPE_CHECKING:
     from scap_ov.fitting.criteria.base import Criterion
+    from scap_ov.profile import SiteStatistics
+    from scap_ov.sites import Site
 
 CURVE_ROWS = 256  # a mean over 256 rows of a tensor's output error; to be judged against the 64 rows of the sketch
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scap_ov.calibration.observers.base import Tensors
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scap_ov.calibration.observers.base import Tensors
 
 # A bin is a sign, an exponent and the top 5 bits of the mantissa of a float32: 32 bins an octave, each 2-3 % wide.
 # Octaves 2^-24 … 2^16; what is smaller falls into the bin at zero of its sign, what is larger into the outermost bin.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scap_ov.calibration.observers.base import Tensors
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scap_ov.calibration.observers.base import Tensors
 
 # Sums are pairs of int64: whole part, and fraction in units of 2^-40. Integer addition makes merging exact in any order;
 # 2^23 samples fit before the fraction could overflow.
@@ -42,8 +45,12 @@ class MomentsObserver:
     def merge(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], capacity: int) -> Tensors:
         """Add sums, compare extremes."""
         del capacity
-        return {"sum": a["sum"] + b["sum"], "sum_of_squares": a["sum_of_squares"] + b["sum_of_squares"],
-                "minimum": np.minimum(a["minimum"], b["minimum"]), "maximum": np.maximum(a["maximum"], b["maximum"])}
+        return {
+            "sum": a["sum"] + b["sum"],
+            "sum_of_squares": a["sum_of_squares"] + b["sum_of_squares"],
+            "minimum": np.minimum(a["minimum"], b["minimum"]),
+            "maximum": np.maximum(a["maximum"], b["maximum"]),
+        }
 
 
 def fixed_point(values: np.ndarray) -> np.ndarray:

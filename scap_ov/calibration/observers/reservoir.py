@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scap_ov.calibration.observers.base import Tensors
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scap_ov.calibration.observers.base import Tensors
 
 _F16_MAX = float(np.finfo(np.float16).max)
 _STEP = np.uint64(0x9E3779B97F4A7C15)

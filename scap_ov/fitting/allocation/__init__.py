@@ -27,7 +27,10 @@ def allocate_adaptive(profile: CalibrationProfile, group: TargetGroup, criterion
 
 
 ALLOCATIONS: dict[str, Allocation] = {
-    "uniform": allocate_uniform, "greedy": allocate_greedy, "cats": allocate_cats, "sensitivity": allocate_adaptive,
+    "uniform": allocate_uniform,
+    "greedy": allocate_greedy,
+    "cats": allocate_cats,
+    "sensitivity": allocate_adaptive,
 }
 
 __all__ = ["ALLOCATIONS", "Allocation"]

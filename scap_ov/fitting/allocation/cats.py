@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from scap_ov.errors import UsageError
-from scap_ov.fitting.criteria.base import Criterion
-from scap_ov.profile import CalibrationProfile
-from scap_ov.scoping import TargetGroup
 from scap_ov.sites import SiteKind
 
-_MOST = 0.95
+if TYPE_CHECKING:
+    from scap_ov.fitting.criteria.base import Criterion
+    from scap_ov.profile import CalibrationProfile
+    from scap_ov.scoping import TargetGroup
+
+MOST = 0.95  # of the gate's channels
+FFN_ONLY = 0.6  # with scope ffn, up and down are two thirds of the weights
 
 
 def allocate_cats(profile: CalibrationProfile, group: TargetGroup, criterion: Criterion) -> dict[str, float]:
@@ -20,8 +25,11 @@ def allocate_cats(profile: CalibrationProfile, group: TargetGroup, criterion: Cr
     reach = {s.name: {SiteKind.UP: 0.5, SiteKind.DOWN: 1.0}.get(s.kind, 0.0) * s.weight_count for s in group.sites}
     most = sum(reach.values()) / sum(s.weight_count for s in group.sites)
     share = group.target / most if most else 1.0
-    if share > _MOST and group.target > 0:
-        msg = (f"cats prunes only up and down, {100 * most:.1f} % of the weights in scope, and cannot drop {100 * group.target:g} % of them; "
-               f"ask for at most {_MOST * most:.2f}" + ("" if most > 0.6 else ", or set scope to 'ffn'"))
+    if share > MOST and group.target > 0:
+        cure = "" if most > FFN_ONLY else ", or set scope to 'ffn'"
+        msg = (
+            f"cats prunes only up and down, {100 * most:.1f} % of the weights in scope, and cannot drop {100 * group.target:g} % of them; "
+            f"ask for at most {MOST * most:.2f}{cure}"
+        )
         raise UsageError(msg)
     return {s.name: share if reach[s.name] else 0.0 for s in group.sites}

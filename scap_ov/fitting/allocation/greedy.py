@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from scap_ov.errors import UsageError
-from scap_ov.fitting.criteria.base import Criterion
 from scap_ov.fitting.output_error import error_curve, output_energy
-from scap_ov.profile import CalibrationProfile
-from scap_ov.scoping import TargetGroup
 from scap_ov.sites import Site, SiteKind
+
+if TYPE_CHECKING:
+    from scap_ov.fitting.criteria.base import Criterion
+    from scap_ov.profile import CalibrationProfile
+    from scap_ov.scoping import TargetGroup
 
 STEP = 0.05  # of the block's largest matrix; a smaller one steps further, so that every step drops about the same number of weights
 MOST = 0.95

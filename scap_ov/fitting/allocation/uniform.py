@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from scap_ov.fitting.criteria.base import Criterion
-from scap_ov.profile import CalibrationProfile
-from scap_ov.scoping import TargetGroup
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scap_ov.fitting.criteria.base import Criterion
+    from scap_ov.profile import CalibrationProfile
+    from scap_ov.scoping import TargetGroup
 
 
 def allocate_uniform(profile: CalibrationProfile, group: TargetGroup, criterion: Criterion) -> dict[str, float]:

@@ -11,7 +11,10 @@ from scap_ov.fitting.centers.mode import mode_center
 from scap_ov.fitting.centers.zero import zero_center
 
 CENTERS: dict[str, Callable[[np.ndarray], tuple[float, ...]]] = {
-    "zero": zero_center, "mean": mean_center, "median": median_center, "mode": mode_center,
+    "zero": zero_center,
+    "mean": mean_center,
+    "median": median_center,
+    "mode": mode_center,
 }
 
 __all__ = ["CENTERS", "best_center"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scap_ov.fitting.output_error import CURVE_ROWS, output_error
 from scap_ov.fitting.thresholds import pruned, quantile_threshold
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def best_center(candidates: Sequence[float], rows: np.ndarray, sketch: np.ndarray, sparsity: float) -> float:

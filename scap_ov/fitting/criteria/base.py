@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-from scap_ov.config import SparsityConfig
-from scap_ov.profile import SiteStatistics
-from scap_ov.sites import Site
+    from scap_ov.config import SparsityConfig
+    from scap_ov.profile import SiteStatistics
+    from scap_ov.sites import Site
 
 
 @dataclass(frozen=True)

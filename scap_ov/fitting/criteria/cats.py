@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from scap_ov.calibration.observers.histogram import magnitude_quantile
-from scap_ov.config import SparsityConfig
-from scap_ov.errors import BadModelError
+from scap_ov.errors import BadModelError, UsageError
 from scap_ov.fitting.criteria.base import SiteFit
 from scap_ov.fitting.thresholds import NOTHING
-from scap_ov.profile import SiteStatistics
 from scap_ov.sites import Site, SiteKind
+
+if TYPE_CHECKING:
+    from scap_ov.config import SparsityConfig
+    from scap_ov.profile import SiteStatistics
 
 
 class CatsCriterion:
@@ -21,8 +26,10 @@ class CatsCriterion:
     kinds: tuple[str, ...] = ("up", "down")
 
     def __init__(self, config: SparsityConfig) -> None:
-        """Nothing to choose."""
-        del config
+        """Refuse targets of their own for up and down: one mask serves both."""
+        if isinstance(config.target_sparsity, Mapping):
+            msg = "cats masks up and down alike, so target_sparsity cannot be a mapping; give one number"
+            raise UsageError(msg)
 
     def fit_site(self, site: Site, rows: np.ndarray, statistics: SiteStatistics, sparsity: float) -> SiteFit:
         """From the histogram of |act(gate)| over all tokens.

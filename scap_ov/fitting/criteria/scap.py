@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from scap_ov.config import SparsityConfig
 from scap_ov.fitting.centers import CENTERS, best_center
 from scap_ov.fitting.criteria.base import SiteFit
 from scap_ov.fitting.thresholds import dropped, quantile_threshold
-from scap_ov.profile import SiteStatistics
-from scap_ov.sites import Site
+
+if TYPE_CHECKING:
+    from scap_ov.config import SparsityConfig
+    from scap_ov.profile import SiteStatistics
+    from scap_ov.sites import Site
 
 
 class ScapCriterion:
@@ -39,6 +43,8 @@ class ScapCriterion:
     def notes(self) -> dict[str, object]:
         """The one deviation from the paper."""
         if self.center in ("mode", "output_error"):
-            return {"deviation": "the density is estimated by a binned Gaussian KDE over the central 99.8 % of the values with a robust "
-                                 "bandwidth; the paper's runs over the full range, which one massive activation stretches"}
+            return {
+                "deviation": "the density is estimated by a binned Gaussian KDE over the central 99.8 % of the values with a robust "
+                "bandwidth; the paper's runs over the full range, which one massive activation stretches"
+            }
         return {}

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from scap_ov.config import SparsityConfig
+from typing import TYPE_CHECKING
+
 from scap_ov.fitting.criteria.scap import ScapCriterion
+
+if TYPE_CHECKING:
+    from scap_ov.config import SparsityConfig
 
 
 class TealCriterion(ScapCriterion):
@@ -19,6 +23,8 @@ class TealCriterion(ScapCriterion):
 
     def notes(self) -> dict[str, object]:
         """Deviations from the paper."""
-        return {"deviation": "layers that share an input share its sparsity (TEAL gives q, k, v and gate, up their own), thresholds are "
-                             "empirical quantiles, and the block's output error is put together from local errors "
-                             "instead of running the block at every step"}
+        return {
+            "deviation": "layers that share an input share its sparsity (TEAL gives q, k, v and gate, up their own), thresholds are "
+            "empirical quantiles, and the block's output error is put together from local errors "
+            "instead of running the block at every step"
+        }

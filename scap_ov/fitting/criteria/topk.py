@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from scap_ov.config import SparsityConfig
+from typing import TYPE_CHECKING
+
 from scap_ov.fitting.criteria.scap import ScapCriterion
+
+if TYPE_CHECKING:
+    from scap_ov.config import SparsityConfig
 
 
 class TopkCriterion(ScapCriterion):
@@ -18,5 +22,7 @@ class TopkCriterion(ScapCriterion):
 
     def notes(self) -> dict[str, object]:
         """Says what the plan is not."""
-        return {"reference_only": "the k largest entries of each token cannot be chosen by constants in a graph; these thresholds keep k "
-                                  "entries on average"}
+        return {
+            "reference_only": "the k largest entries of each token cannot be chosen by constants in a graph; these thresholds keep k "
+            "entries on average"
+        }

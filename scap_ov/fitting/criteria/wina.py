@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from scap_ov.config import SparsityConfig
 from scap_ov.fitting.criteria.base import SiteFit
 from scap_ov.fitting.criteria.scap import ScapCriterion
 from scap_ov.fitting.thresholds import quantile_threshold
-from scap_ov.profile import SiteStatistics
-from scap_ov.sites import Site
+
+if TYPE_CHECKING:
+    from scap_ov.config import SparsityConfig
+    from scap_ov.profile import SiteStatistics
+    from scap_ov.sites import Site
 
 
 class WinaCriterion(ScapCriterion):
@@ -34,5 +38,7 @@ class WinaCriterion(ScapCriterion):
 
     def notes(self) -> dict[str, object]:
         """Deviations from the paper."""
-        return {"deviation": "a fixed threshold instead of the k largest of each token; norms over all layers of a site, on every site "
-                             "(the released code weights k and gate only); no rotation of the residual stream"}
+        return {
+            "deviation": "a fixed threshold instead of the k largest of each token; norms over all layers of a site, on every site "
+            "(the released code weights k and gate only); no rotation of the residual stream"
+        }
