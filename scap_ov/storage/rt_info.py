@@ -6,7 +6,7 @@ Both hold the same three values: `version` of this format, `config` (SparsityCon
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,20 @@ import openvino as ov
 
 from scap_ov.errors import BadModelError
 from scap_ov.plan import SparsityPlan
+from scap_ov.sites import Site, WeightSpec
 
 RECORD_VERSION = 1
 CONFIG_FILE = "scap_config.json"
 
 
-def summarise(plan: SparsityPlan, form: str, stock: Mapping[str, str] | None = None) -> dict[str, Any]:
+def summarise(plan: SparsityPlan, form: str, stock: Mapping[str, str] | None = None,
+              skipped: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
     """The plan in plain values, small enough to travel inside a model.
 
     :param form: `portable` or `lowered`.
     :param stock: site name -> why a site that was found is left as it was.
-    :return: form, fingerprint, expected_sparsity (model-wide), notes, and for each site its name, kind, layers, sparsity, state and reason.
+    :param skipped: layers that cannot be a site, with the reason.
+    :return: form, fingerprint, expected_sparsity (model-wide), notes, and for each site its description, sparsity, state and reason.
     """
     stock = dict(stock or {})
     sites = []
@@ -35,14 +38,26 @@ def summarise(plan: SparsityPlan, form: str, stock: Mapping[str, str] | None = N
         if pruned and entry is not None:
             dropped += site.weight_count * entry.expected_sparsity
         sites.append({
-            "name": site.name, "kind": site.kind.value, "block": site.block, "layers": [layer.name for layer in site.layers],
-            "weights": site.weight_count, "planned_sparsity": entry.expected_sparsity if entry is not None else 0.0,
+            **describe(site), "planned_sparsity": entry.expected_sparsity if entry is not None else 0.0,
             "state": form if pruned else "stock",
             "reason": "" if pruned else stock.get(site.name, "the plan has no entry for this site"),
         })  # fmt: skip
     total = sum(site.weight_count for site in plan.sites)
     return {"form": form, "fingerprint": plan.fingerprint, "expected_sparsity": dropped / total if total else 0.0,
-            "notes": plan.notes, "sites": sites}  # fmt: skip
+            "notes": plan.notes, "sites": sites, "skipped": [list(pair) for pair in skipped]}  # fmt: skip
+
+
+def describe(site: Site) -> dict[str, Any]:
+    """A site in plain values: name, kind, block, K, N of each layer, weight forms and layer names."""
+    return {"name": site.name, "kind": site.kind.value, "block": site.block, "in_features": site.in_features,
+            "out_features": [layer.out_features for layer in site.layers], "weights": weight_form(site.layers[0].weight),
+            "layers": [layer.name for layer in site.layers]}  # fmt: skip
+
+
+def weight_form(weight: WeightSpec) -> str:
+    """Such as `u4 g32 zp`: stored type, input channels per scale, zero points."""
+    group = f" g{weight.group_size}" if weight.group_size else ""
+    return f"{weight.dtype}{group}{' zp' if weight.has_zero_point else ''}"
 
 
 def write_record(model: ov.Model, config: Mapping[str, Any], summary: Mapping[str, Any]) -> None:

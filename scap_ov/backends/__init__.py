@@ -1,0 +1,40 @@
+"""What the steps find, observe, insert and lower are for one kind of model. One module per kind, all with the functions of openvino.py."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from scap_ov.errors import BadModelError, MissingDependencyError, UsageError
+from scap_ov.storage.model_folder import model_file
+
+
+def backend_of(model: Any) -> Any:
+    """The backend module for a model.
+
+    :param model: openvino.Model, onnx.ModelProto, or the path of a model folder, .xml or .onnx.
+    :raises BadModelError: the path holds no model.
+    :raises UsageError: the object is of no kind that scap_ov knows.
+    """
+    if isinstance(model, (str, Path)):
+        return _load("onnx" if model_file(model).suffix.lower() == ".onnx" else "openvino")
+    kind = f"{type(model).__module__}.{type(model).__name__}"
+    if kind.startswith(("openvino", "_pyopenvino")) and hasattr(model, "get_ordered_ops"):
+        return _load("openvino")
+    if type(model).__name__ == "ModelProto":
+        return _load("onnx")
+    msg = f"a model of type {kind} is not supported; give an openvino.Model, an onnx.ModelProto, or the path of a folder, .xml or .onnx"
+    raise UsageError(msg)
+
+
+def _load(name: str) -> Any:
+    home = f"scap_ov.backends.{name}"
+    try:
+        return importlib.import_module(home)
+    except ModuleNotFoundError as e:
+        if e.name == home:
+            msg = "this build of scap_ov does not read ONNX files; convert the model with ov.convert_model and give the .xml"
+            raise BadModelError(msg) from e
+        msg = f"{name} models need the package {e.name}; pip install scap_ov[{name}]"
+        raise MissingDependencyError(msg) from e

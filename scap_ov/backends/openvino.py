@@ -1,0 +1,131 @@
+"""The steps on openvino.Model. Uses: passes.openvino, calibration.run_openvino, storage. Nothing here changes the caller's model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import openvino as ov
+
+from scap_ov.config import SparsityConfig
+from scap_ov.errors import BadModelError, MismatchError, OutputError, UsageError
+from scap_ov.plan import SparsityPlan
+from scap_ov.profile import CalibrationProfile
+from scap_ov.sites import Site
+from scap_ov.storage import rt_info
+from scap_ov.storage.aligned import save_aligned
+from scap_ov.storage.model_folder import MODEL_FILE, read_model, write_model_folder
+
+Progress = Callable[[int, "int | None"], None]
+FORMS = ("lowered", "portable")
+
+
+def open_model(model: ov.Model | str | Path) -> ov.Model:
+    """Read a path; an ov.Model is given back as it is."""
+    return read_model(model) if isinstance(model, (str, Path)) else model
+
+
+def check_stock(model: ov.Model) -> None:
+    """Refuse a model that is sparse already.
+
+    :raises BadModelError: it carries a scap_ov record or a SparseMatMul.
+    """
+    sparse = model.has_rt_info(["scap_ov", "version"]) or any(op.get_type_name() == "SparseMatMul" for op in model.get_ops())
+    if sparse:
+        msg = "the model is sparse already; give the stock model that it was made from"
+        raise BadModelError(msg)
+
+
+def find(model: ov.Model, config: SparsityConfig) -> tuple[tuple[Site, ...], tuple[tuple[str, str], ...]]:
+    """The sites of a model, and the layers that cannot be one with the reason.
+
+    :raises BadModelError: there is no fully connected layer that could be pruned.
+    """
+    from scap_ov.passes.openvino.find_sites import find_sites
+
+    found = find_sites(model, lm_head=config.lm_head)
+    if not found.matches:
+        why = "; ".join(f"{name}: {reason}" for name, reason in list(found.skipped)[:3])
+        msg = f"the model has no fully connected layer that could be pruned{f' ({why})' if why else ''}; give a Transformer model"
+        raise BadModelError(msg)
+    return tuple(match.site for match in found.matches), tuple(found.skipped)
+
+
+def calibrate(model: ov.Model, dataset: Any, *, sequential: bool = False, progress: Progress | None = None) -> CalibrationProfile:
+    """Observe every site on a dataset."""
+    from scap_ov.calibration.run_openvino import observe
+
+    return observe(model, dataset, sequential=sequential, progress=progress)
+
+
+def fit(model: ov.Model, profile: CalibrationProfile, dataset: Any, config: SparsityConfig, *, progress: Progress | None = None) -> SparsityPlan:
+    """Fit a plan while the model and its data are still at hand."""
+    from scap_ov.fitting.fit import fit as fit_plan
+
+    return fit_plan(profile, config, progress=progress)
+
+
+def check_plan(model: ov.Model, plan: SparsityPlan) -> None:
+    """Refuse a plan or profile of another model.
+
+    :raises MismatchError: the fingerprints differ.
+    """
+    from scap_ov.passes.openvino.find_sites import fingerprint
+
+    if fingerprint(model) != plan.fingerprint:
+        msg = "the profile or plan belongs to another model (the fingerprints differ); calibrate this model, or give the one it was made from"
+        raise MismatchError(msg)
+
+
+def rewrite(model: ov.Model, plan: SparsityPlan, form: str, stock: Mapping[str, str]) -> ov.Model:
+    """A pruned copy of a stock model.
+
+    :param form: `lowered` or `portable`.
+    :param stock: sites to leave as they are, with the reason that is noted in the model.
+    """
+    from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
+    from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
+
+    if form not in FORMS:
+        msg = f"form is {form!r}; give lowered or portable"
+        raise UsageError(msg)
+    entries = {name: entry for name, entry in plan.entries.items() if name not in stock}
+    kept = SparsityPlan(plan.config, plan.fingerprint, plan.sites, entries, plan.notes)
+    skipped = find(model, plan.config)[1]
+    reasons = dict(stock)
+    result = InsertSparsity(kept)(model.clone())
+    reasons.update(dict(result.skipped))
+    model = result.model
+    if form == "lowered":
+        lowered = LowerSparseMatMul()(model)
+        model = lowered.model
+        reasons.update({name: f"portable, not lowered: {reason}" for name, reason in lowered.skipped})
+    rt_info.write_record(model, plan.config.to_dict(), rt_info.summarise(plan, form, reasons, skipped))
+    return model
+
+
+def write_folder(model: ov.Model, source: Path, folder: Path) -> None:
+    """Write a complete model folder, with what `source` holds beside the stock model."""
+    write_model_folder(model, source, folder)
+
+
+def record(model: ov.Model) -> dict[str, Any]:
+    """Configuration and summary that `rewrite` noted in a model."""
+    return rt_info.read_record(model) or {}
+
+
+def save(model: ov.Model, path: str | Path) -> None:
+    """Write `path` (.xml, or a folder that then gets openvino_model.xml) with aligned weights, and scap_config.json beside it.
+
+    :raises OutputError: the folder cannot be made or written.
+    """
+    path = Path(path)
+    xml = path if path.suffix.lower() == ".xml" else path / MODEL_FILE
+    try:
+        xml.parent.mkdir(parents=True, exist_ok=True)
+        save_aligned(model, xml)
+        rt_info.write_config_file(model, xml.parent)
+    except OSError as e:
+        msg = f"saving to {path} failed ({e.strerror or e}); give a path in a folder that can be written"
+        raise OutputError(msg) from e

@@ -1,0 +1,1 @@
+"""Speed and memory against stock OpenVINO, always as ratios of paired, alternating runs."""

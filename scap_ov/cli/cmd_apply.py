@@ -1,0 +1,87 @@
+"""Prune a model: calibrate unless a profile or plan is given, fit, rewrite, and write a complete model folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from scap_ov.cli.data import calibration_dataset
+from scap_ov.cli.options import add_config_options, add_data_options, add_json_option, read_config
+from scap_ov.cli.output import Output
+from scap_ov.errors import UsageError
+from scap_ov.storage.model_folder import check_output, model_file
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `apply`."""
+    parser.add_argument("model", help="folder of the stock model, or its .xml or .onnx")
+    parser.add_argument("folder", nargs="?", metavar="output", help="the new model folder (or an .onnx file); may also be given as --output")
+    parser.add_argument("-o", "--output", metavar="FOLDER", help="the same as the second argument")
+    parser.add_argument("--profile", metavar="FILE", help="a profile that `scap-ov calibrate` wrote, instead of --data")
+    parser.add_argument("--plan", metavar="FILE", help="a plan that was saved before, instead of --data and all options of pruning")
+    parser.add_argument("--save-plan", metavar="FILE", help="write the plan that was fitted to this file")
+    form = "lowered: custom op, CPU, fast (default); portable: standard ops, any device"
+    parser.add_argument("--form", default="lowered", metavar="lowered|portable", help=form)
+    add_config_options(parser)
+    add_data_options(parser, default="self", tokens=16_384)
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace, out: Output) -> None:
+    """Prune and write; everything that can be refused is refused before the long work."""
+    from scap_ov.backends import backend_of
+
+    if (args.folder is None) == (args.output is None):
+        msg = "give the output folder once: `scap-ov apply MODEL OUTPUT`, or --output OUTPUT"
+        raise UsageError(msg)
+    if args.form not in ("lowered", "portable"):
+        msg = f"form is '{args.form}'; give lowered or portable"
+        raise UsageError(msg)
+    if args.profile and args.plan:
+        msg = "give --profile or --plan, not both"
+        raise UsageError(msg)
+    config = read_config(args)
+    output = Path(args.folder or args.output)
+    if args.plan and any(key.startswith("config_") for key in vars(args)):
+        msg = "a plan brings its own configuration; leave the options of pruning out, or give --profile to fit another plan"
+        raise UsageError(msg)
+    source = model_file(args.model)
+    backend = backend_of(args.model)
+    check_output(output)
+    model = backend.open_model(args.model)
+    backend.check_stock(model)
+    calibration = _calibration(args, model, out)
+    from scap_ov import api
+
+    with out.progress("pruning") as bar:
+        sparse, plan = api.apply_with_plan(model, calibration, None if args.plan else config, form=args.form, progress=bar)
+    backend.write_folder(sparse, source.parent, output)
+    if args.save_plan:
+        plan.save(args.save_plan)
+    _tell(backend, sparse, output, out)
+
+
+def _calibration(args: argparse.Namespace, model: Any, out: Output) -> Any:
+    if args.plan:
+        from scap_ov.plan import SparsityPlan
+
+        return SparsityPlan.load(args.plan)
+    if args.profile:
+        from scap_ov.profile import CalibrationProfile
+
+        return CalibrationProfile.load(args.profile)
+    return calibration_dataset(args, model, out)
+
+
+def _tell(backend: Any, model: Any, output: Path, out: Output) -> None:
+    summary = backend.record(model)["summary"]
+    states: dict[str, int] = {}
+    for site in summary["sites"]:
+        states[site["state"]] = states.get(site["state"], 0) + 1
+    counts = ", ".join(f"{count} sites {state}" for state, count in sorted(states.items()))
+    out.say(f"{output}: {counts}; {summary['expected_sparsity']:.1%} of the block weights not read per token (expected)")
+    for reason in sorted({site["reason"] for site in summary["sites"] if site["state"] == "stock" and site["reason"]})[:3]:
+        out.say(f"  left stock: {reason}")
+    out.figures({"output": str(output), "form": summary["form"], "expected_sparsity": summary["expected_sparsity"], **states,
+                 "sites": summary["sites"]})  # fmt: skip

@@ -1,0 +1,94 @@
+"""Evaluate several methods and sparsities on one model, fitted from one profile, with a table and a plot over sparsity and bytes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from scap_ov.cli.data import calibration_dataset, data_path
+from scap_ov.cli.options import add_data_options, add_json_option, positive
+from scap_ov.cli.output import Output, plain
+from scap_ov.config import METHODS, SparsityConfig
+from scap_ov.errors import UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `compare`."""
+    parser.add_argument("model", help="folder of the stock model")
+    parser.add_argument("--methods", default="adaptive,scap,teal", metavar="A,B", help=f"of {', '.join(METHODS)} (default adaptive,scap,teal)")
+    parser.add_argument("--sparsities", default="0.25,0.4,0.5", metavar="S,T", help="target sparsities (default 0.25,0.4,0.5)")
+    parser.add_argument("--eval-data", required=True, metavar="FILE", help="text to evaluate on, another one than --data")
+    parser.add_argument("--eval-tokens", type=positive, default=8192, metavar="N", help="most tokens to evaluate on (default 8192)")
+    parser.add_argument("--profile", metavar="FILE", help="a profile, instead of --data")
+    parser.add_argument("--reference", metavar="FOLDER", help="model to compare with (default: the stock model)")
+    parser.add_argument("--dense", action="append", default=[], metavar="FOLDER", help="dense model to show beside; may be repeated")
+    parser.add_argument("--html", metavar="FILE", help="write the plots to this page")
+    add_data_options(parser, default="self", tokens=16_384)
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace, out: Output) -> None:
+    """Fit, rewrite and evaluate every combination."""
+    from scap_ov import api
+    from scap_ov.backends import backend_of
+    from scap_ov.calibration.dataset import load_tokenizer
+    from scap_ov.storage.model_folder import model_file
+
+    configs = [SparsityConfig(target_sparsity=s, method=m) for m in args.methods.split(",") for s in _shares(args.sparsities)]
+    text = data_path(args.eval_data)
+    reference = args.reference or args.model
+    for folder in (reference, *args.dense):
+        model_file(folder)
+    encode = load_tokenizer(model_file(args.model).parent)
+    backend = backend_of(args.model)
+    model = backend.open_model(args.model)
+    backend.check_stock(model)
+    profile = _profile(args, model, out)
+    points: list[dict[str, Any]] = []
+    with out.progress("comparing") as bar:
+        for done, config in enumerate(configs):
+            bar(done, len(configs) + len(args.dense), f"{config.method} {config.target_sparsity}")
+            sparse = api.apply(model, profile, config, form="portable")
+            result = api.evaluate(sparse, reference, text, tokenizer=encode, max_tokens=args.eval_tokens)
+            points.append({"method": config.method, "target_sparsity": config.target_sparsity, **plain(result)})
+        for done, folder in enumerate(args.dense):
+            bar(len(configs) + done, len(configs) + len(args.dense), str(folder))
+            result = api.evaluate(folder, reference, text, tokenizer=encode, max_tokens=args.eval_tokens)
+            points.append({"method": f"dense {Path(folder).name}", "target_sparsity": 0.0, **plain(result)})
+    rows = [(p["method"], p["target_sparsity"], f"{p['sparsity']:.1%}", f"{p['kl_divergence']:.4f}", f"{p['perplexity']:.2f}",
+             f"{p['top1_agreement']:.1%}", f"{p['weight_bytes_per_token'] / 1e6:.1f}") for p in points]  # fmt: skip
+    out.table("Compare at equal measured sparsity, or at equal bytes", ("method", "target", "measured", "KL", "perplexity", "same token", "MB/token"), rows)
+    if args.html:
+        _page(args.html, points)
+    for point in points:
+        point.pop("sites")
+    out.figures({"points": points})
+
+
+def _profile(args: argparse.Namespace, model: Any, out: Output) -> Any:
+    from scap_ov import api
+    from scap_ov.profile import CalibrationProfile
+
+    if args.profile:
+        return CalibrationProfile.load(args.profile)
+    dataset = calibration_dataset(args, model, out)
+    with out.progress("observing (samples)") as bar:
+        return api.calibrate(model, dataset, progress=bar)
+
+
+def _page(path: str, points: list[dict[str, Any]]) -> None:
+    from scap_ov.report.html import write_page
+    from scap_ov.report.plots import pareto
+
+    images = [pareto(points, x, label) for x, label in (("sparsity", "measured model-wide sparsity"), ("weight_bytes_per_token", "weight bytes per token"))]
+    body = "".join(f"<p><img src='{image}' alt='Pareto plot'></p>" for image in images)
+    write_page(path, f"<!doctype html><html lang='en'><meta charset='utf-8'><title>scap_ov compare</title><body>{body}</body></html>\n")
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as e:
+        msg = f"--sparsities is '{text}'; give shares such as 0.25,0.4,0.5"
+        raise UsageError(msg) from e

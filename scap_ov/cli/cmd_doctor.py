@@ -1,0 +1,110 @@
+"""Tell what works on this machine, and what to do where it does not."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import sys
+from pathlib import Path
+
+from scap_ov.cli.options import add_json_option
+from scap_ov.cli.output import Output
+from scap_ov.errors import ScapError
+
+# package -> (needed, what for)
+_PACKAGES = {
+    "openvino": (True, "everything"), "nncf": (True, "calibration datasets"), "openvino-genai": (False, "generate, bench, self-made text"),
+    "openvino-tokenizers": (False, "tokenizers of model folders"), "optimum-intel": (False, "exporting models"), "onnx": (False, "ONNX models"),
+    "onnxruntime": (False, "validating ONNX models"), "matplotlib": (False, "plots in reports"),
+}  # fmt: skip
+_EXTRAS = {"openvino-genai": "genai", "openvino-tokenizers": "genai", "optimum-intel": "export", "onnx": "onnx", "onnxruntime": "onnx",
+           "matplotlib": "report"}  # fmt: skip
+_FLAGS = ("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "amx_int8", "amx_bf16")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `doctor`."""
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace, out: Output) -> int:
+    """Print one line per finding. :return: 1 when something that is needed does not work."""
+    findings = [_python(), _processor(), *_packages(), *_library()]
+    rows = [("ok" if f["ok"] else ("PROBLEM" if f["needed"] else "absent"), f["what"], f["found"], f["advice"]) for f in findings]
+    out.table("", ("", "what", "found", "advice"), rows)
+    healthy = all(f["ok"] or not f["needed"] for f in findings)
+    out.say("everything that is needed works" if healthy else "something that is needed does not work, see PROBLEM above")
+    out.figures({"healthy": healthy, "findings": findings})
+    return 0 if healthy else 1
+
+
+def _finding(what: str, found: object, advice: str = "", *, ok: bool = True, needed: bool = True) -> dict[str, object]:
+    return {"what": what, "found": str(found), "advice": advice, "ok": ok, "needed": needed}
+
+
+def _python() -> dict[str, object]:
+    ok = sys.version_info >= (3, 10)
+    return _finding("Python", platform.python_version(), "" if ok else "use Python 3.10 or newer", ok=ok)
+
+
+def _processor() -> dict[str, object]:
+    path = Path("/proc/cpuinfo")
+    name, flags = platform.processor() or platform.machine(), set()
+    if path.is_file():
+        for line in path.read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                name = value.strip()
+            elif key.strip() == "flags":
+                flags = set(value.split())
+                break
+    known = [flag for flag in _FLAGS if flag in flags]
+    advice = "" if {"avx2", "fma"} <= flags or not path.is_file() else "without AVX2 the op runs its scalar kernels: use the portable form"
+    return _finding("processor", f"{name}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores, "
+                    f"{' '.join(known) or 'flags unknown'}", advice)  # fmt: skip
+
+
+def _packages() -> list[dict[str, object]]:
+    findings = []
+    versions: dict[str, str] = {}
+    for name, (needed, purpose) in _PACKAGES.items():
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            cure = f"pip install scap_ov[{_EXTRAS[name]}]" if name in _EXTRAS else "pip install scap_ov again"
+            findings.append(_finding(name, "not installed", f"for {purpose}: {cure}", ok=False, needed=needed))
+            continue
+        advice, ok = "", True
+        release = ".".join(versions.get("openvino", "").split(".")[:3])
+        if name in ("openvino-genai", "openvino-tokenizers") and not versions[name].startswith(release):
+            advice, ok = f"is of another release than openvino {release}: pip install {name}=={release}.*", False
+        findings.append(_finding(name, versions[name], advice, ok=ok, needed=needed or not ok))
+    return findings
+
+
+def _library() -> list[dict[str, object]]:
+    try:
+        import openvino as ov
+
+        from scap_ov.runtime import extension_path, register
+
+        path = extension_path()
+        register(ov.Core())
+        findings = [_finding("extension library", path)]
+    except (ScapError, ImportError) as e:
+        return [_finding("extension library", "not usable", str(e), ok=False)]
+    return [*findings, _implementation()]
+
+
+def _implementation() -> dict[str, object]:
+    forced = os.environ.get("SCAP_OV_ISA")
+    try:
+        from scap_ov.runtime import implementation
+
+        chosen = implementation()
+    except (ScapError, ImportError) as e:
+        return _finding("kernels", "unknown", str(e), ok=False, needed=bool(forced))
+    advice = f"forced by SCAP_OV_ISA={forced}" if forced else ("use the portable form, scalar kernels are slow" if chosen == "scalar" else "")
+    return _finding("kernels", chosen, advice)

@@ -1,0 +1,119 @@
+"""Measure the quality of a model against the stock model on text: perplexity, divergence, agreement, measured sparsity, bytes."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scap_ov.cli.data import data_path
+from scap_ov.cli.options import add_json_option, positive
+from scap_ov.cli.output import Output, plain
+from scap_ov.errors import BadDatasetError, UsageError
+from scap_ov.evaluation.result import EvaluationResult
+from scap_ov.evaluation.windows import read_text
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `eval`."""
+    parser.add_argument("model", help="folder or .xml of the model")
+    parser.add_argument("--reference", required=True, help="folder or .xml of the stock model")
+    parser.add_argument("--data", metavar="FILE", help="text file or .jsonl with a \"text\" key; another one than it was calibrated on")
+    parser.add_argument("--rows", default="all", metavar="all|decode", help="all: whole windows, every row pruned; decode: token by token, as deployed")
+    parser.add_argument("--tokens", type=positive, metavar="N", help="most tokens (default 16384, decode 2048)")
+    parser.add_argument("--window", type=positive, default=512, metavar="N", help="tokens per window (default 512)")
+    parser.add_argument("--tasks", action="append", default=[], metavar="FILE.jsonl",
+                        help="questions with `query`, `choices`, `gold`, or `context`, `continuation`; may be repeated")  # fmt: skip
+    parser.add_argument("--limit", type=positive, metavar="N", help="most questions per file")
+    parser.add_argument("--similarity", type=positive, metavar="PROMPTS", help="compare greedy continuations of this many windows of the text")
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace, out: Output) -> None:
+    """Evaluate, print a table, write the figures."""
+    from scap_ov.storage.model_folder import model_file
+
+    model_file(args.model)
+    model_file(args.reference)
+    if not args.data and not args.tasks:
+        msg = "give --data with a text, or --tasks with questions, or both"
+        raise UsageError(msg)
+    if args.similarity and not args.data:
+        msg = "--similarity takes its prompts from --data; give a text"
+        raise UsageError(msg)
+    figures: dict[str, Any] = {}
+    if args.data:
+        result = _text(args, out)
+        figures = plain(result)
+        _tell(result, out)
+    if args.tasks:
+        figures["tasks"] = _tasks(args, out)
+    if args.similarity:
+        figures["generation"] = _similarity(args, out)
+    out.figures(figures)
+
+
+def _text(args: argparse.Namespace, out: Output) -> EvaluationResult:
+    from scap_ov import api
+
+    path = data_path(args.data)
+    if not read_text(path).strip():
+        msg = f"--data {path} is empty; give a text of some thousand words"
+        raise BadDatasetError(msg)
+    with out.progress("evaluating (windows)") as bar:
+        return api.evaluate(args.model, args.reference, path, rows=args.rows, window=args.window, max_tokens=args.tokens, progress=bar)
+
+
+def _tell(result: EvaluationResult, out: Output) -> None:
+    def error(value: float | None) -> str:
+        return "" if value is None else f" ± {value:.2g}"
+
+    rows = [
+        ("perplexity", f"{result.perplexity:.3f}", f"{result.reference_perplexity:.3f}"),
+        ("perplexity ratio", f"{result.perplexity_ratio:.4f}{error(result.perplexity_ratio_standard_error)}", ""),
+        ("KL divergence from reference", f"{result.kl_divergence:.4f}{error(result.kl_standard_error)}", ""),
+        ("same next token as reference", f"{result.top1_agreement:.1%}", ""),
+        ("sparsity, measured", f"{result.sparsity:.1%} ± {result.sparsity_std:.1%} over tokens", ""),
+        ("weight bytes per token", f"{result.weight_bytes_per_token / 1e6:.1f} MB", f"{result.reference_weight_bytes_per_token / 1e6:.1f} MB"),
+    ]
+    out.table(f"{result.tokens} tokens in {result.windows} windows, rows {result.rows}", ("", "model", "reference"), rows)
+
+
+def _tasks(args: argparse.Namespace, out: Output) -> dict[str, Any]:
+    from scap_ov.calibration.dataset import load_tokenizer
+    from scap_ov.evaluation.sparse_view import sparse_view
+    from scap_ov.evaluation.tasks import read_jsonl, run_task
+    from scap_ov.evaluation.windows_run import WindowRunner
+    from scap_ov.storage.model_folder import model_file, read_model
+
+    questions = {path: read_jsonl(path)[: args.limit] for path in args.tasks}
+    encode = load_tokenizer(model_file(args.model).parent)
+    results: dict[str, Any] = {Path(path).name: {} for path in questions}
+    for role in ("model", "reference"):
+        runner = WindowRunner(sparse_view(read_model(getattr(args, role)), rows="all").model)
+        for path, rows in questions.items():
+            with out.progress(f"{Path(path).name}, {role}") as bar:
+                results[Path(path).name][role] = asdict(run_task(runner, encode, rows, progress=bar))
+    table = [(name, r["model"]["questions"], f"{r['model']['accuracy']:.1%} ± {r['model']['accuracy_standard_error']:.1%}",
+              f"{r['reference']['accuracy']:.1%}") for name, r in results.items()]  # fmt: skip
+    out.table("Tasks, accuracy", ("file", "questions", "model", "reference"), table)
+    return results
+
+
+def _similarity(args: argparse.Namespace, out: Output) -> dict[str, Any]:
+    from scap_ov.calibration.dataset import load_tokenizer
+    from scap_ov.evaluation.similarity import compare_generation
+    from scap_ov.evaluation.windows import text_windows
+    from scap_ov.evaluation.windows_run import WindowRunner
+    from scap_ov.storage.model_folder import model_file, read_model
+
+    encode = load_tokenizer(model_file(args.model).parent)
+    prompts = text_windows(Path(args.data), encode, window=64, max_tokens=64 * args.similarity)
+    runners = [WindowRunner(read_model(path)) for path in (args.model, args.reference)]
+    result = compare_generation(runners[0], runners[1], [np.asarray(p) for p in prompts])
+    out.table("Greedy continuations", ("", "share"), [("identical", f"{result.identical:.1%}"), ("similarity", f"{result.similarity:.1%}"),
+              ("tokens until the first difference", f"{result.common_prefix:.1f} of {result.new_tokens}")])  # fmt: skip
+    return asdict(result)

@@ -1,0 +1,60 @@
+"""Stream text from a model folder through openvino-genai, with its speed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from scap_ov.cli.options import add_json_option, positive
+from scap_ov.cli.output import Output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `generate`."""
+    parser.add_argument("model", help="folder of the model, stock or sparse")
+    parser.add_argument("prompt", nargs="?", help="the prompt; read from standard input when left out")
+    parser.add_argument("--max-new-tokens", type=positive, default=128, metavar="N", help="most tokens to write (default 128)")
+    parser.add_argument("--raw", action="store_true", help="continue the prompt as it stands, without the chat template")
+    parser.add_argument("--sample", action="store_true", help="sample at temperature 1 instead of greedy decoding")
+    parser.add_argument("--seed", type=int, default=0, help="seed of --sample (default 0)")
+    parser.add_argument("--backend", default="PA", metavar="PA|SDPA", help="attention back end of openvino-genai (default PA)")
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace, out: Output) -> None:
+    """Generate; the text goes to standard output as it comes, the speed to standard error."""
+    from scap_ov.benchmarking.decode import BACKENDS, library_for, open_pipeline
+    from scap_ov.errors import UsageError
+    from scap_ov.storage.model_folder import model_file
+
+    if args.backend.upper() not in BACKENDS:
+        msg = f"--backend is '{args.backend}'; give PA or SDPA"
+        raise UsageError(msg)
+    prompt = args.prompt if args.prompt is not None else sys.stdin.read()
+    if not prompt.strip():
+        msg = "the prompt is empty; give it as second argument or on standard input"
+        raise UsageError(msg)
+    folder = model_file(args.model).parent
+    pipeline = open_pipeline(folder, args.backend.upper(), library_for(folder))
+    import openvino_genai as genai
+
+    config = pipeline.get_generation_config()
+    config.max_new_tokens = args.max_new_tokens
+    config.do_sample = args.sample
+    if args.sample:
+        config.temperature, config.rng_seed = 1.0, args.seed
+    config.apply_chat_template = not args.raw
+    pieces: list[str] = []
+
+    def stream(piece: str) -> Any:
+        pieces.append(piece)
+        print(piece, end="", flush=True)
+        return genai.StreamingStatus.RUNNING
+
+    metrics = pipeline.generate([prompt], config, stream).perf_metrics
+    print(flush=True)
+    speed, first = float(metrics.get_throughput().mean), float(metrics.get_ttft().mean) / 1000
+    tokens = int(metrics.get_num_generated_tokens())
+    print(f"{tokens} tokens, {speed:.1f} tokens/s, first after {first:.3f} s", file=sys.stderr)
+    out.figures({"text": "".join(pieces), "tokens": tokens, "decode_tokens_per_s": speed, "ttft_s": first})

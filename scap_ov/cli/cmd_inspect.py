@@ -1,0 +1,74 @@
+"""List the sites of a model, stock or sparse: shapes, weight forms, planned sparsity, what was decided for each and why."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from scap_ov.cli.options import add_json_option
+from scap_ov.cli.output import Output
+from scap_ov.config import SparsityConfig
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `inspect`."""
+    parser.add_argument("model", help="model folder, .xml or .onnx, stock or sparse")
+    parser.add_argument("--plan", metavar="FILE", help="show what this plan would do to the stock model")
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace, out: Output) -> None:
+    """Print the table and the layers that were skipped."""
+    summary = _recorded(args.model) if args.plan is None else None
+    if summary is None:
+        summary = _found(args.model, args.plan)
+    sites = summary["sites"]
+    rows = [(s["name"], s["kind"], s["weights"], s["in_features"], "+".join(map(str, s["out_features"])), f"{s['planned_sparsity']:.1%}",
+             s["state"], s["reason"]) for s in sites]  # fmt: skip
+    out.table(f"{args.model}: {summary['form']}", ("site", "kind", "weights", "K", "N", "sparsity", "state", "reason"), rows)
+    out.say(f"{len(sites)} sites; {summary['expected_sparsity']:.1%} of the block weights not read per token (expected)")
+    for name, reason in summary["skipped"]:
+        out.say(f"skipped {name}: {reason}")
+    out.figures({"model": str(args.model), **summary})
+
+
+def _recorded(model: str) -> dict[str, Any] | None:
+    """What scap_ov noted in or beside the model; the file beside it needs no library to be read."""
+    from scap_ov.backends import backend_of
+    from scap_ov.errors import BadModelError
+    from scap_ov.storage.model_folder import model_file
+    from scap_ov.storage.rt_info import CONFIG_FILE
+
+    path = Path(model)
+    model_file(path)
+    noted = path / CONFIG_FILE
+    if path.is_dir() and noted.is_file():
+        try:
+            summary: dict[str, Any] = json.loads(noted.read_text(encoding="utf-8"))["summary"]
+        except (OSError, ValueError, KeyError) as e:
+            msg = f"{noted} is damaged ({e}); remove it, or apply the plan to the stock model again"
+            raise BadModelError(msg) from e
+        return summary
+    backend = backend_of(model)
+    record = backend.record(backend.open_model(model))
+    return record.get("summary")
+
+
+def _found(model: str, plan_file: str | None) -> dict[str, Any]:
+    from scap_ov.backends import backend_of
+    from scap_ov.plan import SparsityPlan
+    from scap_ov.storage.rt_info import describe, summarise
+
+    backend = backend_of(model)
+    opened = backend.open_model(model)
+    if plan_file is not None:
+        plan = SparsityPlan.load(plan_file)
+        backend.check_stock(opened)
+        backend.check_plan(opened, plan)
+        return {**summarise(plan, "planned", {}, backend.find(opened, plan.config)[1])}
+    sites, skipped = backend.find(opened, SparsityConfig(lm_head=True))
+    note = {"lm_head": "a site only with --lm-head"}
+    rows = [{**describe(site), "planned_sparsity": 0.0, "state": "stock", "reason": note.get(site.kind.value, "")} for site in sites]
+    return {"form": "stock", "expected_sparsity": 0.0, "sites": rows, "skipped": [list(pair) for pair in skipped], "notes": {}}

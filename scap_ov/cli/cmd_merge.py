@@ -1,0 +1,32 @@
+"""Merge the profiles of shards of the data into the profile of all of it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from scap_ov.cli.options import add_json_option
+from scap_ov.cli.output import Output
+from scap_ov.errors import OutputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `merge`."""
+    parser.add_argument("profiles", nargs="+", help="files that `scap-ov calibrate` wrote")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the merged profile")
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace, out: Output) -> None:
+    """Merge and save."""
+    from scap_ov.profile import CalibrationProfile
+
+    output = Path(args.output)
+    if output.exists():
+        msg = f"the profile {output} exists already; give a new file"
+        raise OutputError(msg)
+    profiles = [CalibrationProfile.load(path) for path in args.profiles]
+    merged = profiles[0].merge(*profiles[1:])
+    merged.save(output)
+    out.say(f"{output}: {len(profiles)} profiles, {merged.metadata['samples']} samples, {merged.metadata['tokens']} tokens")
+    out.figures({"profile": str(output), "merged": len(profiles), **merged.metadata})

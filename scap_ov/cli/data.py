@@ -1,0 +1,47 @@
+"""Turn --data into a calibration dataset. Used by: cmd_calibrate, cmd_apply, cmd_compare."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from scap_ov.cli.output import Output
+from scap_ov.errors import BadDatasetError, UsageError
+from scap_ov.evaluation.windows import read_text
+from scap_ov.storage.model_folder import model_file
+
+
+def data_path(text: str) -> Path:
+    """The file that --data names.
+
+    :raises BadDatasetError: there is no such file.
+    """
+    path = Path(text)
+    if not path.is_file():
+        msg = f"--data {text}: there is no such file; give a text file, a .jsonl, or self"
+        raise BadDatasetError(msg)
+    return path
+
+
+def calibration_dataset(args: argparse.Namespace, model: Any, out: Output) -> Any:
+    """An nncf.Dataset for `model`, from the options of `add_data_options`.
+
+    :param model: the opened model; its folder, `args.model`, must hold a tokenizer.
+    """
+    from scap_ov.calibration.dataset import self_dataset, text_dataset
+
+    folder = model_file(args.model).parent
+    window = min(args.window, args.tokens)
+    if window < 2:
+        msg = f"--tokens {args.tokens} and --window {args.window} leave no window of two tokens; give more"
+        raise UsageError(msg)
+    if args.data == "self":
+        with out.progress("the model writes its calibration text (tokens)") as bar:
+            return self_dataset(folder, tokens=args.tokens, seed=args.seed, seq_len=window, progress=bar)
+    text = read_text(data_path(args.data))
+    if not text.strip():
+        msg = f"--data {args.data} is empty; give a text of some 16,000 tokens"
+        raise BadDatasetError(msg)
+    # a file without a line break must not be taken for a path
+    return text_dataset(text + "\n", folder, model, seq_len=window, max_tokens=args.tokens)

@@ -1,0 +1,126 @@
+"""Evaluate a model against a reference on text: the figures of EvaluationResult. Uses: sparse_view, windows_run, agreement, bytes_read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+
+from scap_ov.errors import MismatchError, UsageError
+from scap_ov.evaluation.agreement import WindowScore, score, standard_error
+from scap_ov.evaluation.bytes_read import weight_bytes_per_token
+from scap_ov.evaluation.result import EvaluationResult, SiteSparsity
+from scap_ov.evaluation.sparse_view import SparseView, sparse_view
+from scap_ov.evaluation.windows import text_windows
+from scap_ov.evaluation.windows_run import WindowRunner
+from scap_ov.sites import Site
+from scap_ov.storage.model_folder import model_file, read_model
+
+MAX_TOKENS = {"all": 16_384, "decode": 2_048}  # one by one costs some ten times as much a token
+DECODE_WINDOW = 128  # of which the first quarter is the prompt
+
+
+def evaluate(model: ov.Model | str | Path, reference: ov.Model | str | Path, text: str | Path | Sequence[Any], *,
+             tokenizer: Any = None, rows: str = "all", window: int = 512, max_tokens: int | None = None,
+             properties: Mapping[str, Any] | None = None, progress: Callable[[int, int], None] | None = None) -> EvaluationResult:
+    """Perplexity, divergence from the reference, and measured sparsity of a model on text.
+
+    :param model: stock or sparse, in either form: ov.Model, model folder or .xml. It is not modified.
+    :param reference: the stock model.
+    :param text: text, Path of a text file, or windows of token ids.
+    :param tokenizer: function from str to token ids, or a folder with a tokenizer; by default the model's own folder.
+    :param rows: `all` prunes every row but the first of a window, in one pass; `decode` runs the model as deployed, token by token.
+    :param window: tokens of a window (`decode`: at most 128 of them, the first quarter is the prompt).
+    :param max_tokens: most tokens in all.
+    :param properties: of the CPU plugin, for both models, such as {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}.
+    :raises MismatchError: the models have different vocabularies.
+    """
+    if rows not in MAX_TOKENS:
+        msg = f"rows is {rows!r}; give all or decode"
+        raise UsageError(msg)
+    window = min(window, DECODE_WINDOW) if rows == "decode" else window
+    tokenizer = tokenizer if tokenizer is not None else _tokenizer_folder(model, reference, text)
+    windows = text_windows(text, tokenizer, window=window, max_tokens=max_tokens or MAX_TOKENS[rows])
+    view = sparse_view(_read(model), rows=rows)
+    stock = sparse_view(_read(reference), rows=rows)
+    runner, base = WindowRunner(view.model, view.measured, properties), WindowRunner(stock.model, stock.measured, properties)
+    scores, shares, base_shares = [], [], []
+    for index, ids in enumerate(windows):
+        one, share, base_share = _window(runner, base, ids, rows)
+        scores.append(one)
+        shares.append(share)
+        base_shares.append(base_share)
+        if progress:
+            progress(index + 1, len(windows))
+    return _result(scores, view, np.concatenate(shares, axis=1), stock, np.concatenate(base_shares, axis=1), rows)
+
+
+def _window(runner: WindowRunner, base: WindowRunner, ids: np.ndarray, rows: str) -> tuple[WindowScore, np.ndarray, np.ndarray]:
+    if rows == "all":
+        logits, share = runner.whole(ids)
+        reference, base_share = base.whole(ids)
+        targets = ids[1:]
+        logits, reference = logits[:-1], reference[:-1]
+        share, base_share = share[:, 1:], base_share[:, 1:]  # position 0 stays dense
+    else:
+        prompt = max(len(ids) // 4, 1)
+        logits, share = runner.stepwise(ids, prompt)
+        reference, base_share = base.stepwise(ids, prompt)
+        targets = ids[prompt + 1 :]  # predicted by the tokens that were pruned
+        logits, reference = logits[1:-1], reference[1:-1]
+    if logits.shape[-1] != reference.shape[-1]:
+        msg = f"the model has {logits.shape[-1]} tokens and the reference {reference.shape[-1]}; give the model that it was made from"
+        raise MismatchError(msg)
+    return score(logits, reference, targets), share, base_share
+
+
+def _result(scores: list[WindowScore], view: SparseView, share: np.ndarray, stock: SparseView, base_share: np.ndarray,
+            rows: str) -> EvaluationResult:
+    counts = np.array([s.count for s in scores], np.float64)
+    nll, base_nll, kl = (np.array([getattr(s, k) for s in scores]) for k in ("nll", "reference_nll", "kl"))
+    total = counts.sum()
+    if not total:
+        msg = "the evaluation windows are too short to score a token; give a longer text"
+        raise UsageError(msg)
+    ratio = float(np.exp((nll - base_nll).sum() / total))
+    ratio_error = standard_error(nll - base_nll, counts)
+    per_site, per_token = _sparsity(view.sites, list(view.measured), share)
+    base_site, _ = _sparsity(stock.sites, list(stock.measured), base_share)
+    spread = share.std(axis=1) if share.size else np.zeros(len(share))
+    sites = tuple(SiteSparsity(name, per_site[name], float(spread[i])) for i, name in enumerate(view.measured))
+    return EvaluationResult(
+        perplexity=float(np.exp(nll.sum() / total)), reference_perplexity=float(np.exp(base_nll.sum() / total)),
+        kl_divergence=float(kl.sum() / total), top1_agreement=sum(s.agree for s in scores) / total,
+        sparsity=float(per_token.mean()) if per_token.size else 0.0,
+        weight_bytes_per_token=weight_bytes_per_token(view.layers, per_site),
+        reference_weight_bytes_per_token=weight_bytes_per_token(stock.layers, base_site), sites=sites,
+        perplexity_ratio=ratio, perplexity_ratio_standard_error=None if ratio_error is None else ratio * ratio_error,
+        kl_standard_error=standard_error(kl, counts), sparsity_std=float(per_token.std()) if per_token.size else 0.0,
+        tokens=int(total), windows=len(scores), rows=rows)  # fmt: skip
+
+
+def _sparsity(sites: Sequence[Site], measured: list[str], share: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
+    """Mean share of each measured site, and the model-wide share of each token, over all sites weighted by weight count."""
+    per_site = {name: float(share[i].mean()) if share.shape[1] else 0.0 for i, name in enumerate(measured)}
+    weights = {site.name: site.weight_count for site in sites}
+    total = sum(weights.values())
+    if not measured or not total:
+        return per_site, np.zeros(0)
+    return per_site, np.array([weights[name] for name in measured], np.float64) @ share / total
+
+
+def _tokenizer_folder(model: object, reference: object, text: object) -> Path | None:
+    if not isinstance(text, (str, Path)):
+        return None
+    for source in (model, reference):
+        if isinstance(source, (str, Path)):
+            return model_file(source).parent
+    msg = "a text needs a tokenizer to be evaluated; give tokenizer=, or the model as a folder that has one"
+    raise UsageError(msg)
+
+
+def _read(model: ov.Model | str | Path) -> ov.Model:
+    return read_model(model) if isinstance(model, (str, Path)) else model.clone()

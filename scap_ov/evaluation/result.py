@@ -1,0 +1,46 @@
+"""EvaluationResult: the figures of `evaluate` and `scap-ov eval`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SiteSparsity:
+    """Sparsity of one site, measured on the evaluation text.
+
+    :param sparsity: share of entries that were dropped, mean over the pruned tokens.
+    :param sparsity_std: standard deviation of that share over the pruned tokens.
+    """
+
+    name: str
+    sparsity: float
+    sparsity_std: float
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Model against reference on the same windows of text. Standard errors are paired, over windows; None with one window.
+
+    :param kl_divergence: mean KL(reference ‖ model) of the next-token distributions, in nats.
+    :param top1_agreement: share of positions where both rank the same token first.
+    :param sparsity: model-wide share of dropped inputs, weighted by weight count, over the pruned tokens.
+    :param weight_bytes_per_token: expected bytes of weights, scales and zero points that one decoded token reads.
+    :param rows: `all`: whole windows in one pass, every row but the first pruned; `decode`: token by token behind a prompt.
+    """
+
+    perplexity: float
+    reference_perplexity: float
+    kl_divergence: float
+    top1_agreement: float
+    sparsity: float
+    weight_bytes_per_token: float
+    reference_weight_bytes_per_token: float
+    sites: tuple[SiteSparsity, ...]
+    perplexity_ratio: float
+    perplexity_ratio_standard_error: float | None
+    kl_standard_error: float | None
+    sparsity_std: float
+    tokens: int
+    windows: int
+    rows: str

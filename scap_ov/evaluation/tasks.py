@@ -1,0 +1,116 @@
+"""Tasks from local .jsonl files: multiple choice (`query`, `choices`, `gold`) and cloze (`context`, `continuation`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scap_ov.errors import BadDatasetError
+from scap_ov.evaluation.agreement import log_softmax
+from scap_ov.evaluation.windows_run import WindowRunner
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """Score of one file of questions.
+
+    :param kind: `multiple_choice` or `cloze`.
+    :param accuracy: share answered right: the likeliest choice by summed log-probability; a continuation that greedy decoding would write.
+    :param accuracy_per_character: multiple choice, log-probabilities divided by the choice's length in characters.
+    :param log_likelihood: mean log-probability of the right answer's tokens, in nats per question.
+    """
+
+    kind: str
+    questions: int
+    accuracy: float
+    accuracy_standard_error: float
+    log_likelihood: float
+    accuracy_per_character: float | None = None
+
+
+def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
+    """Objects of a .jsonl file.
+
+    :raises BadDatasetError: the file cannot be read, or a line is no JSON object.
+    """
+    rows = []
+    try:
+        for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+            if line.strip():
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    msg = f"{path} line {number} is no JSON object; give one object a line"
+                    raise BadDatasetError(msg)
+                rows.append(row)
+    except json.JSONDecodeError as e:
+        msg = f"{path} line {number} is no JSON ({e.msg}); give one object a line"
+        raise BadDatasetError(msg) from e
+    except (OSError, UnicodeDecodeError) as e:
+        msg = f"{path} cannot be read ({getattr(e, 'strerror', None) or e}); give a .jsonl file"
+        raise BadDatasetError(msg) from e
+    if not rows:
+        msg = f"{path} is empty; give one JSON object a line"
+        raise BadDatasetError(msg)
+    return rows
+
+
+def run_task(runner: WindowRunner, encode: Callable[[str], Sequence[int]], questions: Sequence[Mapping[str, Any]], *,
+             progress: Callable[[int, int], None] | None = None) -> TaskResult:
+    """Score a model on questions of one kind.
+
+    :param runner: of the model, every row but the first pruned.
+    :param encode: text -> token ids; its `prefix`, if any, opens every sequence.
+    :raises BadDatasetError: a question lacks a key, or its gold is no index of its choices.
+    """
+    choice = "choices" in questions[0]
+    right, right_per_character, likelihood = [], [], []
+    for number, question in enumerate(questions):
+        context, answers, gold = _parts(question, number, choice=choice)
+        scored = [_continuation(runner, encode, context, answer) for answer in answers]
+        sums = np.array([s for s, _ in scored])
+        likelihood.append(sums[gold])
+        if choice:
+            right.append(int(sums.argmax() == gold))
+            right_per_character.append(int((sums / [max(len(a), 1) for a in answers]).argmax() == gold))
+        else:
+            right.append(int(scored[0][1]))
+        if progress:
+            progress(number + 1, len(questions))
+    accuracy = float(np.mean(right))
+    return TaskResult("multiple_choice" if choice else "cloze", len(right), accuracy, float(np.sqrt(accuracy * (1 - accuracy) / len(right))),
+                      float(np.mean(likelihood)), float(np.mean(right_per_character)) if choice else None)
+
+
+def _parts(question: Mapping[str, Any], number: int, *, choice: bool) -> tuple[str, list[str], int]:
+    wanted = ("query", "choices", "gold") if choice else ("context", "continuation")
+    missing = [key for key in wanted if key not in question]
+    if missing:
+        msg = f"question {number} lacks {', '.join(missing)}; give query, choices and gold, or context and continuation"
+        raise BadDatasetError(msg)
+    if not choice:
+        return str(question["context"]), [str(question["continuation"])], 0
+    answers, gold = [str(c) for c in question["choices"]], question["gold"]
+    if not isinstance(gold, int) or not 0 <= gold < len(answers):
+        msg = f"question {number} has gold {gold!r} and {len(answers)} choices; gold counts from 0"
+        raise BadDatasetError(msg)
+    query = str(question["query"]).rstrip()
+    return query + "\nAnswer:", [" " + a.strip() for a in answers], gold
+
+
+def _continuation(runner: WindowRunner, encode: Callable[[str], Sequence[int]], context: str, answer: str) -> tuple[float, bool]:
+    """Log-probability of `answer` behind `context`, and whether each of its tokens is the likeliest."""
+    head = list(getattr(encode, "prefix", ())) + list(encode(context))
+    ids = list(getattr(encode, "prefix", ())) + list(encode(context + answer))
+    shared = 0
+    while shared < min(len(head), len(ids) - 1) and head[shared] == ids[shared]:
+        shared += 1
+    shared = max(shared, 1)
+    logits, _ = runner.whole(np.array(ids, np.int64))
+    logs = log_softmax(logits[shared - 1 : -1])
+    targets = np.array(ids[shared:])
+    return float(logs[np.arange(len(targets)), targets].sum()), bool((logs.argmax(-1) == targets).all())
