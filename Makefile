@@ -11,9 +11,12 @@ PYTHON ?= python3
 VENV ?= .venv
 EXPORT ?= genai
 DEMO_OUTPUT ?= demo_output
-# The pin keeps pip from taking a newer build with CUDA, of gigabytes, where a CPU build of this release is at hand. Any release serves.
+# The pin keeps pip from taking a newer build with CUDA, of gigabytes, where a CPU build of this release is at hand. Any pair serves (docs/adr/0004).
 TORCH ?= torch==2.13.0
+TORCHVISION ?= torchvision==0.28.0
 
+# The extra `export` of pyproject.toml, without building our own package a second time.
+EXPORT_REQUIREMENTS = $$($(BIN)/python .ci/extra.py export)
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CXX_SOURCES := $(shell find custom_ops -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.inc' -o -name CMakeLists.txt)
@@ -29,7 +32,9 @@ $(STAMP): pyproject.toml $(CXX_SOURCES)
 
 $(STAMP_EXPORT): $(STAMP)
 	$(PIP) '$(TORCH)'
-	$(PIP) -e '.[export]'
+	$(PIP) --no-deps '$(TORCHVISION)'
+	$(PIP) '$(TORCH)' $(EXPORT_REQUIREMENTS)
+	$(BIN)/python -m pip uninstall --quiet --yes torchvision
 	touch $@
 
 demo: $(if $(filter optimum,$(EXPORT)),$(STAMP_EXPORT),$(STAMP))

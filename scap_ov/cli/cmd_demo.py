@@ -1,4 +1,4 @@
-"""Watch a small language model being loaded, calibrated, rewritten and run faster, with the gain in figures. Everything lands in one folder."""
+"""Watch a small language model being loaded, calibrated, rewritten and run faster. Everything lands in one folder."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _walk(road: str, target: float, home: Path, out: Output) -> None:
     out.say("[4/5] Measure quality and speed")
     figures = steps.measure(stock, sparse, home, out)
     out.say("[5/5] Report")
-    page = steps.report(stock, sparse, profile, figures, home)
+    page = steps.report(sparse, profile, figures, home)
     steps.table(figures, out)
     out.say(_verdict(target, sparse))
     out.say(f"Report with plots: {page}\nAll files: {home} ({time.monotonic() - start:.0f} s)")

@@ -1,4 +1,4 @@
-"""Turn a GGUF file with a GPT-2-type tokenizer into a Hugging Face folder that `optimum-cli export openvino` reads. Main road of the demo only.
+"""Turn a GGUF file with a GPT-2-type tokenizer into a Hugging Face folder for `optimum-cli export openvino`. Used by: source.
 
 transformers reads the weights. The tokenizer is built here from the file's own tokens and merges, because the one that transformers
 converts has a SentencePiece normalizer and decoder, which show as `Ġ` in OpenVINO's output.
@@ -78,7 +78,7 @@ def _check(gguf: Path, metadata: Mapping[str, Any]) -> None:
     kind = metadata.get("tokenizer.ggml.model")
     if kind != "gpt2" or missing:
         lacks = f" and lacks {', '.join(missing)}" if missing else ""
-        msg = f"{gguf.name}: its tokenizer is of type {kind!r}{lacks}; only byte-level BPE ('gpt2') is converted, use openvino_genai on the file"
+        msg = f"{gguf.name}: its tokenizer is of type {kind!r}{lacks}; only byte-level BPE ('gpt2') is converted; use openvino_genai on it"
         raise BadModelError(msg)
 
 

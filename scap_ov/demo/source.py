@@ -62,7 +62,7 @@ def stock_model(road: str, folder: Path, say: Callable[[str], None]) -> Path:
 
 
 def _read_with_genai(gguf: Path, folder: Path, say: Callable[[str], None]) -> None:
-    """genai writes the model and the tokenizers beside the file that it reads, hence the copy."""
+    """It writes the model and the tokenizers beside the file that it reads, hence the copy."""
     try:
         import openvino_genai
     except ImportError as error:
@@ -76,17 +76,28 @@ def _read_with_genai(gguf: Path, folder: Path, say: Callable[[str], None]) -> No
 
 
 def _export_with_optimum(gguf: Path, folder: Path, say: Callable[[str], None]) -> None:
-    """In processes of their own, so that torch's memory is given back."""
     hf = folder.with_name("hf")
-    python = [sys.executable, "-I", "-c"]
+    write_hf(gguf, hf, say)
+    export(hf, folder, "int8", say)
+    shutil.rmtree(hf)
+
+
+def write_hf(gguf: Path, hf: Path, say: Callable[[str], None]) -> None:
+    """Write the Hugging Face folder, in a process of its own, so that torch's memory is given back."""
     script = "import sys, pathlib; from scap_ov.demo.gguf_to_hf import gguf_to_hf; gguf_to_hf(*map(pathlib.Path, sys.argv[1:]))"
     say(f"  {gguf.name} -> {hf} (Hugging Face form)")
-    _run([*python, script, str(gguf), str(hf)], "writing the Hugging Face folder")
-    command = ["--model", str(hf), "--task", "text-generation-with-past", "--weight-format", "int8", str(folder)]
-    say(f"  optimum-cli export openvino {' '.join(command)}")
+    _run([sys.executable, "-I", "-c", script, str(gguf), str(hf)], "writing the Hugging Face folder")
+
+
+def export(hf: Path, folder: Path, weight_format: str, say: Callable[[str], None]) -> None:
+    """Run optimum-cli export openvino in this Python environment.
+
+    :param weight_format: `fp16`, `int8` or `int4`.
+    """
+    arguments = ["export", "openvino", "--model", str(hf), "--task", "text-generation-with-past", "--weight-format", weight_format]
+    say(f"  optimum-cli {' '.join(arguments)} {folder}   (about a minute)")
     main = "import sys; from optimum.commands.optimum_cli import main; sys.argv[0] = 'optimum-cli'; main()"
-    _run([*python, main, "export", "openvino", *command], "optimum-cli export")
-    shutil.rmtree(hf)
+    _run([sys.executable, "-I", "-c", main, *arguments, str(folder)], "optimum-cli export")
 
 
 def _run(command: list[str], what: str) -> None:

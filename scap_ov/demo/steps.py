@@ -1,4 +1,4 @@
-"""The demo's steps after the stock model is there: calibrate, apply and ask, measure, report, table. Each is the scap-ov command that it prints.
+"""The demo's steps after source: calibrate, apply and ask, measure, report, table. Each is the scap-ov command that it prints.
 
 1. A step whose result is already in the folder is not run again; speed is always measured afresh.
 2. The sparsity that is shown is the largest, in steps of 5 %, at which the sparse model still answers the touchstone question.
@@ -71,6 +71,11 @@ def calibrate(stock: Path, home: Path, out: Output) -> Path:
     return profile
 
 
+def plan_path(folder: Path) -> Path:
+    """Where the plan of a sparse folder is kept: beside it."""
+    return folder.with_name(f"{folder.name}-plan.safetensors")
+
+
 def apply_and_ask(stock: Path, profile: Path, home: Path, target: float, out: Output) -> Sparse:
     """Prune at the target, put the same questions to both models, and step down while the touchstone answer is lost."""
     from scap_ov import extension_path
@@ -84,7 +89,8 @@ def apply_and_ask(stock: Path, profile: Path, home: Path, target: float, out: Ou
         if (folder / "openvino_model.xml").is_file():
             out.say(f"  reused {folder}")
         else:
-            command(out, "apply", stock, "--profile", profile, "--target-sparsity", f"{share:g}", "--output", folder)
+            command(out, "apply", stock, "--profile", profile, "--target-sparsity", f"{share:g}", "--output", folder,
+                    "--save-plan", plan_path(folder))  # fmt: skip
         out.say(f"  sparse, {share:.0%}:")
         answers = ask(folder, QUESTIONS, extensions=[str(extension_path())], write=_stream)
         if TOUCHSTONE[1] in answers[0].text:
@@ -110,6 +116,22 @@ def measure(stock: Path, sparse: Sparse, home: Path, out: Output) -> dict[str, A
         command(out, "eval", *both, "--data", text, "--tokens", EVALUATION_TOKENS, "--json", quality)
     command(out, "bench", *both, "--json", speed)
     return {"eval": json.loads(quality.read_text(encoding="utf-8")), "bench": json.loads(speed.read_text(encoding="utf-8"))}
+
+
+def report(sparse: Sparse, profile: Path, figures: dict[str, Any], home: Path) -> Path:
+    """A page with plots that needs nothing but itself.
+
+    :return: home / report.html.
+    """
+    from scap_ov.plan import SparsityPlan
+    from scap_ov.profile import CalibrationProfile
+    from scap_ov.report.html import write_report
+
+    pairs = zip(sparse.stock_answers, sparse.answers, strict=True)
+    sections = [(a.question, f"stock: {a.text.strip()}\n\nsparse: {b.text.strip()}") for a, b in pairs]
+    plan, observed = SparsityPlan.load(plan_path(sparse.folder)), CalibrationProfile.load(profile)
+    title = f"SmolLM2-135M-Instruct, {sparse.share:.0%} pruned"
+    return write_report(home / "report.html", plan, observed, figures["eval"], figures["bench"], title=title, sections=sections)
 
 
 def table(figures: dict[str, Any], out: Output) -> None:

@@ -1,0 +1,85 @@
+"""SmolLM2-135M-Instruct as models come in real life: the light road for all tests, optimum's exports for the slow ones."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import openvino as ov
+import pytest
+
+import scap_ov
+from scap_ov.calibration.dataset import load_tokenizer, text_dataset
+from scap_ov.demo.reading import documentation
+from scap_ov.demo.source import export, find_gguf, stock_model, write_hf
+
+# Every site is replaced, so that the op is what is tested; dynamic quantisation off, so that the forms can be compared.
+CONFIG = scap_ov.SparsityConfig(target_sparsity=0.3, method="scap", replace="always", dynamic_quantization=False)
+
+
+def observe(stock):
+    """A small profile."""
+    model = ov.Core().read_model(stock / "openvino_model.xml")
+    return scap_ov.calibrate(stock, text_dataset(documentation(8000), stock, model, max_tokens=1024))
+
+
+def prune(stock, folder, form, profile, config=CONFIG):
+    """A complete model folder in one of the forms."""
+    pruned = scap_ov.apply(stock, profile, config, form=form)
+    shutil.copytree(stock, folder, ignore=shutil.ignore_patterns("openvino_model.*"))
+    scap_ov.save_model(pruned, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stock_folder(tmp_path_factory):
+    return stock_model("genai", tmp_path_factory.mktemp("light") / "stock", print)
+
+
+@pytest.fixture(scope="session")
+def profile(stock_folder):
+    return observe(stock_folder)
+
+
+@pytest.fixture(scope="session")
+def lowered_folder(stock_folder, profile):
+    return prune(stock_folder, stock_folder.with_name("lowered"), "lowered", profile)
+
+
+@pytest.fixture(scope="session")
+def portable_folder(stock_folder, profile):
+    return prune(stock_folder, stock_folder.with_name("portable"), "portable", profile)
+
+
+@pytest.fixture(scope="session")
+def hf_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("optimum") / "hf"
+    write_hf(find_gguf(), folder, print)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(hf_folder):
+    """A function from weight format to the folder of that export, made once."""
+
+    def folder(weight_format):
+        path = hf_folder.with_name(weight_format)
+        if not path.is_dir():
+            export(hf_folder, path, weight_format, print)
+        return path
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported_sparse(exported):
+    """The int8 export of optimum-cli, pruned and lowered."""
+    stock = exported("int8")
+    return prune(stock, stock.with_name("int8-sparse"), "lowered", observe(stock))
+
+
+@pytest.fixture(scope="session")
+def token_ids(stock_folder):
+    """A prompt of nine tokens and three more to decode, int64 [1, 12]."""
+    ids = load_tokenizer(stock_folder)("The capital of France is Paris, and the capital of Italy")[:12]
+    return np.array([ids], np.int64)

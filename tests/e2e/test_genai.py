@@ -1,0 +1,38 @@
+"""openvino-genai runs the pruned model, in both attention back ends."""
+
+from __future__ import annotations
+
+import pytest
+from decode_steps import EXACT
+
+import scap_ov
+from scap_ov.demo.talk import QUESTIONS, TOUCHSTONE, ask
+
+
+def test_stock_light_road_names_paris(stock_folder):
+    (answer,) = ask(stock_folder, QUESTIONS[:1])
+    assert answer.text == "The capital of France is Paris."
+
+
+@pytest.mark.parametrize("backend", ["PA", "SDPA"])
+def test_lowered_and_portable_write_the_same_text(lowered_folder, portable_folder, backend):
+    library = [str(scap_ov.extension_path())]
+    lowered = ask(lowered_folder, QUESTIONS, extensions=library, max_new_tokens=24, ATTENTION_BACKEND=backend, **EXACT)
+    portable = ask(portable_folder, QUESTIONS, max_new_tokens=24, ATTENTION_BACKEND=backend, **EXACT)
+    assert [a.text for a in portable] == [a.text for a in lowered]
+    assert all(a.text.strip() for a in lowered)
+
+
+def test_both_back_ends_answer_the_touchstone(lowered_folder):
+    library = [str(scap_ov.extension_path())]
+    for backend in ("PA", "SDPA"):
+        (answer,) = ask(lowered_folder, QUESTIONS[:1], extensions=library, ATTENTION_BACKEND=backend)
+        assert TOUCHSTONE[1] in answer.text, (backend, answer.text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weight_format", ["fp16", "int8"])
+def test_optimum_exports_name_paris(exported, weight_format):
+    """The tokenizer of `gguf_to_hf` is right: transformers' own conversion shows as `Ġ` here."""
+    (answer,) = ask(exported(weight_format), QUESTIONS[:1])
+    assert answer.text == "The capital of France is Paris."
