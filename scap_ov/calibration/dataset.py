@@ -213,8 +213,8 @@ def load_tokenizer(folder: str | Path) -> Tokenize:
 
 
 def _read(text: str | Path) -> str:
-    if isinstance(text, str) and ("\n" in text or len(text) > 1024 or not Path(text).is_file()):
-        if "\n" not in text and " " not in text.strip() and Path(text).suffix:
+    if isinstance(text, str) and not _is_file(text):
+        if text.strip() and not any(c.isspace() for c in text) and Path(text).suffix[1:].isalpha():
             msg = f"no such text file: {text}"
             raise BadDatasetError(msg)
         return text
@@ -223,6 +223,13 @@ def _read(text: str | Path) -> str:
     except (OSError, UnicodeDecodeError) as e:
         msg = f"{text} cannot be read as UTF-8 text ({e}); give a plain text file"
         raise BadDatasetError(msg) from e
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # too long for a file name, or with a null character
+        return False
 
 
 def _input_name(port: ov.Output) -> str:

@@ -14,7 +14,7 @@ from scap_ov.calibration.collector import Collector, Sample, gate_name
 from scap_ov.calibration.dataset import model_inputs
 from scap_ov.calibration.observers.reservoir import row_priorities
 from scap_ov.errors import BadDatasetError, BadModelError, UsageError
-from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
+from scap_ov.passes.openvino.find_sites import FoundSites, find_sites, fingerprint
 from scap_ov.profile import CalibrationProfile, capacity_for
 from scap_ov.sites import SiteKind
 
@@ -48,25 +48,25 @@ def observe(
     :raises BadModelError: the model has no fully connected layer that could be pruned.
     """
     clone = model.clone()
-    matches = find_sites(clone, lm_head=True).matches
-    if not matches:
+    found = find_sites(clone, lm_head=True)
+    if not found.matches:
         msg = "the model has no fully connected layer that could be pruned; give a Transformer exported by optimum-cli export openvino"
         raise BadModelError(msg)
-    sites = tuple(match.site for match in matches)
+    sites = tuple(match.site for match in found.matches)
     capacity = capacity_for(sites) if capacity is None else capacity
     collector = Collector(sites, capacity)
-    for sample in stream(clone, site_taps(matches), dataset, progress=progress):
+    for sample in stream(clone, site_taps(found), dataset, progress=progress):
         collector.add(sample)
     collector.check_counts()
-    statistics = {match.site.name: collector.finish(match.site, match.weights) for match in matches}
+    statistics = {match.site.name: collector.finish(match.site, match.weights) for match in found.matches}
     metadata = {"samples": collector.samples, "tokens": max(collector.counts.values()), "sequential": False}
     return CalibrationProfile(fingerprint(model), sites, statistics, capacity, {}, metadata)
 
 
-def site_taps(matches: Iterable[Match]) -> dict[str, ov.Output]:
+def site_taps(found: FoundSites) -> dict[str, ov.Output]:
     """The input of every site by the site's name, and the activated gate of every gated FFN by `gate_name`."""
     taps = {}
-    for match in matches:
+    for match in found.matches:
         taps[match.site.name] = match.source
         gate = gate_activation(match.source) if match.site.kind is SiteKind.DOWN else None
         if gate is not None:

@@ -46,8 +46,8 @@ def test_centring_on_the_mode_drops_gelu_outputs_at_less_error_than_zero() -> No
 @given(shift=st.floats(-3, 3), scale=st.floats(0.01, 10), seed=st.integers(0, 1000))
 @settings(max_examples=30, deadline=None)
 def test_the_peak_moves_and_scales_with_the_data(shift: float, scale: float, seed: int) -> None:
-    values = np.random.default_rng(seed).gamma(4.0, 1.0, 50_000).astype(np.float32)  # mode 3, mean 4
-    assert density_peak((shift + scale * values).astype(np.float32)) == pytest.approx(shift + 3 * scale, abs=0.35 * scale)
+    values = np.random.default_rng(seed).gamma(2.0, 1.0, 50_000).astype(np.float32)  # mode 1, mean 2
+    assert density_peak((shift + scale * values).astype(np.float32)) == pytest.approx(shift + scale, abs=0.4 * scale)
 
 
 def test_massive_activations_do_not_move_the_peak() -> None:

@@ -159,7 +159,7 @@ def test_cats_drops_the_asked_share_of_the_gate_and_of_the_bytes(profile) -> Non
 
 
 def test_cats_refuses_what_it_cannot_do(profile) -> None:
-    with pytest.raises(UsageError, match="cats prunes only up and down, .* set scope to 'ffn'"):
+    with pytest.raises(UsageError, match=r"cats prunes only up and down, .* set scope to 'ffn'"):
         fit(profile, SparsityConfig(method="cats", target_sparsity=0.5))
     with pytest.raises(UsageError, match="give one number"):
         fit(profile, SparsityConfig(method="cats", target_sparsity={"up": 0.3}))
@@ -187,7 +187,7 @@ def test_teal_gives_every_block_the_target_and_less_error_than_uniform(profile) 
 
 
 def test_teal_refuses_a_target_beyond_its_last_step(profile) -> None:
-    with pytest.raises(UsageError, match="at most 0.95"):
+    with pytest.raises(UsageError, match=r"at most 0\.95"):
         fit(profile, SparsityConfig(method="teal", target_sparsity=0.97))
 
 
