@@ -1,0 +1,238 @@
+"""Find the sites of a model: activation tensors and the fully connected layers that read them. Before: calibration, insert_sparsity."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import openvino as ov
+
+from scap_ov.errors import BadModelError
+from scap_ov.passes.openvino.structure import Role, Structure
+from scap_ov.passes.openvino.weights import LeaveStock, NoLayer, WeightMatrix, read_weight
+from scap_ov.sites import Layer, Site, SiteKind
+
+_SAMPLED_ROWS, _SAMPLED_CHANNELS = 3, 1024  # what fingerprint reads of each weight
+_PRECEDENCE = (SiteKind.LM_HEAD, SiteKind.O, SiteKind.DOWN, SiteKind.QKV, SiteKind.UP, SiteKind.OTHER)
+
+
+@dataclass(frozen=True)
+class SiteMatch:
+    """A site in a graph.
+
+    :param source: the activation tensor, float [..., K].
+    :param matmuls: the layers' nodes, in the order of `site.layers`; a Convert or Reshape may stand between source and layer.
+    :param weights: of the layers, in the same order.
+    """
+
+    site: Site
+    source: ov.Output
+    matmuls: tuple[ov.Node, ...]
+    weights: tuple[WeightMatrix, ...]
+
+
+@dataclass(frozen=True)
+class FoundSites:
+    """All sites in topological order, and the layers that are none, with the reason."""
+
+    matches: list[SiteMatch]
+    skipped: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    matmul: ov.Node
+    weight: WeightMatrix
+    role: Role
+
+
+def find_sites(model: ov.Model, *, lm_head: bool = False) -> FoundSites:
+    """Find every site. The model is only read.
+
+    1. Layers that read one tensor are one site, also when a Convert or Reshape stands between.
+    2. The kind and the block come from the graph around a layer, names only where that says nothing.
+    3. The output projection is a site only when it is asked for.
+    4. A layer that cannot be pruned is skipped with a reason: its weight form, a weight that something else reads too
+       (but for the output projection, which may share the embedding table), an unknown rank, expert routing, control flow.
+    5. A bias that is added after the layer stays outside.
+
+    :param lm_head: make the output projection a site as well.
+    :raises BadModelError: the model is sparse already, or holds no fully connected layer at all.
+    """
+    ordered = model.get_ordered_ops()
+    _refuse_sparse(ordered)
+    layers, skipped = _layers(ordered)
+    structure = Structure(ordered, {node.get_instance_id() for node, _ in layers})
+    candidates = []
+    for matmul, weight in layers:
+        role = structure.role(matmul)
+        reason = weight if isinstance(weight, str) else _objection(matmul, weight, role, lm_head=lm_head)
+        if isinstance(weight, str) or reason:
+            skipped.append((matmul.get_friendly_name(), reason))
+        else:
+            candidates.append(_Candidate(matmul, weight, role))
+    if not layers and not skipped:
+        msg = "the model has no fully connected layer; give a Transformer model, such as optimum-cli export openvino writes"
+        raise BadModelError(msg)
+    return FoundSites(_sites(candidates), skipped)
+
+
+def fingerprint(model: ov.Model) -> str:
+    """Hash of the layers' names, shapes, types and a sample of their weights: the same for clones, saved copies and sparse forms of a model.
+
+    :return: 64 hexadecimal digits.
+    """
+    layers = sorted(((node.get_friendly_name(), weight) for node, weight in _layers(model.get_ordered_ops())[0]), key=lambda pair: pair[0])
+    digest = hashlib.sha256()
+    for name, weight in layers:
+        digest.update(name.encode() + b"\0")
+        if isinstance(weight, str):
+            digest.update(weight.encode())
+            continue
+        digest.update(f"{weight.shape}{weight.spec.dtype}{weight.spec.group_size}".encode())
+        digest.update(np.ascontiguousarray(weight.sample(_SAMPLED_ROWS)[:, :_SAMPLED_CHANNELS]).tobytes())
+        for part in (weight.scale, weight.zero_point):
+            if part is not None:
+                digest.update(part.tobytes())
+    return digest.hexdigest()
+
+
+def carries_channels(node: ov.Node) -> bool:
+    """Whether a node may stand between a site's tensor and its layer: it changes type or leading dimensions, never the channels."""
+    kind = node.get_type_name()
+    if kind == "Convert":
+        return bool(node.get_input_element_type(0).is_real() and node.get_element_type().is_real())
+    if kind not in ("Reshape", "Squeeze", "Unsqueeze"):
+        return False
+    before, after = node.get_input_partial_shape(0), node.get_output_partial_shape(0)
+    if before.rank.is_dynamic or after.rank.is_dynamic or not len(before) or not len(after):
+        return False
+    return before[-1].is_static and after[-1].is_static and before[-1] == after[-1]
+
+
+def _layers(ordered: list[ov.Node]) -> tuple[list[tuple[ov.Node, WeightMatrix | str]], list[tuple[str, str]]]:
+    """Fully connected layers with their weight, or why it cannot be used; and layers inside control flow."""
+    layers: list[tuple[ov.Node, WeightMatrix | str]] = []
+    inside: list[tuple[str, str]] = []
+    for node in ordered:
+        kind = node.get_type_name()
+        if kind == "MatMul":
+            try:
+                layers.append((node, read_weight(node)))
+            except NoLayer:
+                continue
+            except LeaveStock as reason:
+                layers.append((node, str(reason)))
+        elif kind in ("Loop", "TensorIterator", "If"):
+            for body in _bodies(node):
+                names = [layer.get_friendly_name() for layer, _ in _layers(body.get_ordered_ops())[0]]
+                inside += [(name, f"it is inside the {kind} {node.get_friendly_name()}") for name in names]
+    return layers, inside
+
+
+def _bodies(node: ov.Node) -> Iterator[ov.Model]:
+    if node.get_type_name() == "If":
+        yield from (node.get_function(branch) for branch in (0, 1))
+    else:
+        yield node.get_function() if hasattr(node, "get_function") else node.get_body()
+
+
+def _objection(matmul: ov.Node, weight: WeightMatrix, role: Role, *, lm_head: bool) -> str:
+    """Why a layer with a usable weight is no site; empty when it is one."""
+    shape = matmul.get_input_partial_shape(0)
+    if shape.rank.is_dynamic or shape.rank.get_length() < 2:
+        return f"its input has the shape {shape}; at least two dimensions must be known"
+    if matmul.get_input_element_type(0).get_type_name() not in ("f32", "f16", "bf16"):
+        return f"its input is {matmul.get_input_element_type(0).get_type_name()}; f32, f16 and bf16 are understood"
+    if len(matmul.get_input_partial_shape(1)) > shape.rank.get_length():
+        return "its weight has more dimensions than its input"
+    if role.kind is SiteKind.LM_HEAD:
+        return "" if lm_head else "it is the output projection; ask for it with lm_head"
+    if role.routes:
+        return "it routes tokens to experts, and is small"
+    other = _other_reader(matmul, weight.constant)
+    return f"its weight is shared with {other}" if other else ""
+
+
+def _other_reader(matmul: ov.Node, constant: ov.Node) -> str:
+    """Name of another node that a weight reaches."""
+    own, pending = matmul.get_instance_id(), [constant]
+    while pending:
+        node = pending.pop()
+        for output in node.outputs():
+            for target in output.get_target_inputs():
+                reader = target.get_node()
+                kind = reader.get_type_name()
+                if kind in ("Convert", "Subtract", "Multiply", "Reshape", "Transpose", "Squeeze", "Unsqueeze"):
+                    pending.append(reader)
+                elif kind != "ShapeOf" and reader.get_instance_id() != own:
+                    return str(reader.get_friendly_name())
+    return ""
+
+
+def _sites(candidates: list[_Candidate]) -> list[SiteMatch]:
+    groups: dict[tuple[int, int], list[_Candidate]] = {}
+    for candidate in candidates:
+        groups.setdefault(_key(_root(candidate.matmul.input_value(0))), []).append(candidate)
+    names, matches, ups = _Names(), [], 0
+    for group in groups.values():
+        role = min((c.role for c in group), key=lambda r: _PRECEDENCE.index(r.kind))
+        block = role.block
+        if block < 0 and role.kind in (SiteKind.UP, SiteKind.DOWN):  # a network without attention: each `up` begins a block
+            ups += role.kind is SiteKind.UP
+            block = max(ups - 1, 0)
+        direct = {_key(c.matmul.input_value(0)) for c in group}
+        source = group[0].matmul.input_value(0) if len(direct) == 1 else _root(group[0].matmul.input_value(0))
+        layers = tuple(Layer(c.matmul.get_friendly_name(), c.weight.k, c.weight.n, c.weight.spec) for c in group)
+        site = Site(names.make(role.kind, block), role.kind, block, layers)
+        matches.append(SiteMatch(site, source, tuple(c.matmul for c in group), tuple(c.weight for c in group)))
+    return matches
+
+
+class _Names:
+    """Canonical names: `block.3.qkv`; `block.3.qkv.2` for a second one; `lm_head`; `other.0`."""
+
+    def __init__(self) -> None:
+        self._used: dict[str, int] = {}
+
+    def make(self, kind: SiteKind, block: int) -> str:
+        if kind is SiteKind.OTHER or (block < 0 and kind is not SiteKind.LM_HEAD):
+            number = self._used["other"] = self._used.get("other", -1) + 1
+            return f"other.{number}"
+        name = "lm_head" if kind is SiteKind.LM_HEAD else f"block.{block}.{kind.value}"
+        number = self._used[name] = self._used.get(name, 0) + 1
+        return name if number == 1 else f"{name}.{number}"
+
+
+def _root(value: ov.Output) -> ov.Output:
+    while carries_channels(value.get_node()):
+        value = value.get_node().input_value(0)
+    return value
+
+
+def _key(value: ov.Output) -> tuple[int, int]:
+    return value.get_node().get_instance_id(), value.get_index()
+
+
+def _refuse_sparse(ordered: list[ov.Node]) -> None:
+    for node in ordered:
+        if node.get_type_name() == "SparseMatMul" or (node.get_type_name() == "Select" and _is_pattern(node)):
+            msg = "the model is sparse already; give the stock model that it was made from"
+            raise BadModelError(msg)
+
+
+def _is_pattern(select: ov.Node) -> bool:
+    """Select(|x − c| > τ ..., x, c) or its mirror image, feeding a layer."""
+    condition = select.input_value(0).get_node()
+    if condition.get_type_name() == "LogicalOr":
+        condition = condition.input_value(0).get_node()
+    if condition.get_type_name() not in ("Greater", "LessEqual", "Less", "GreaterEqual", "LogicalNot"):
+        return False
+    inner = [v.get_node() for v in condition.input_values()]
+    if condition.get_type_name() == "LogicalNot":
+        inner = [v.get_node() for v in inner[0].input_values()]
+    if not any(node.get_type_name() == "Abs" for node in inner):
+        return False
+    return any(t.get_node().get_type_name() in ("MatMul", "Convert", "Reshape") for t in select.output(0).get_target_inputs())

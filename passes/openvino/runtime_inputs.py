@@ -1,0 +1,61 @@
+"""Thresholds, centres and compensation as parameters of a model, so that many plans are tried without compiling again. Used by: insert_sparsity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as ops
+
+from scap_ov.sites import Site
+
+THRESHOLDS, CENTERS, COMPENSATION = "scap_ov.thresholds", "scap_ov.centers", "scap_ov.compensation"
+
+
+class RuntimeInputs:
+    """Three f32 vectors that become parameters of a model: thresholds [S], centres [ΣK] and compensation [ΣN], in the order of the sites.
+
+    :param model: gets the parameters.
+    :param sites: in the order of the vectors.
+    """
+
+    def __init__(self, model: ov.Model, sites: Sequence[Site]) -> None:
+        self.sites = tuple(sites)
+        self.threshold_index = {site.name: i for i, site in enumerate(sites)}
+        self.center_range = _ranges({site.name: site.in_features for site in sites})
+        self.compensation_range = _ranges({site.name: site.out_features for site in sites})
+        self._thresholds = _parameter(model, THRESHOLDS, len(sites))
+        self._centers = _parameter(model, CENTERS, sum(site.in_features for site in sites))
+        self._compensation = _parameter(model, COMPENSATION, sum(site.out_features for site in sites))
+
+    def of(self, site: Site, rank: int) -> tuple[ov.Output, ov.Output, list[ov.Output]]:
+        """Threshold [1, …, 1], centre [1, …, K] and the compensation [N] of each layer of one site."""
+        index = self.threshold_index[site.name]
+        shape = ops.constant(np.array([1] * (rank - 1) + [-1], np.int64))
+        threshold = ops.reshape(_part(self._thresholds, index, index + 1), shape, special_zero=False)
+        center = ops.reshape(_part(self._centers, *self.center_range[site.name]), shape, special_zero=False)
+        start, parts = self.compensation_range[site.name][0], []
+        for layer in site.layers:
+            parts.append(_part(self._compensation, start, start + layer.out_features).output(0))
+            start += layer.out_features
+        return threshold.output(0), center.output(0), parts
+
+
+def _ranges(sizes: dict[str, int]) -> dict[str, tuple[int, int]]:
+    ranges, start = {}, 0
+    for name, size in sizes.items():
+        ranges[name] = (start, start + size)
+        start += size
+    return ranges
+
+
+def _parameter(model: ov.Model, name: str, size: int) -> ov.Node:
+    parameter = ops.parameter([size], np.float32, name=name)
+    parameter.output(0).get_tensor().set_names({name})
+    model.add_parameters([parameter])
+    return parameter
+
+
+def _part(vector: ov.Node, start: int, stop: int) -> ov.Node:
+    return ops.slice(vector, np.array([start]), np.array([stop]), np.array([1]))

@@ -1,0 +1,269 @@
+"""Read the decompression chain that feeds a MatMul's weight. Used by: find_sites, lower_sparse_matmul.
+
+    Constant [N, K] or [N, G, g] -> Convert -> Subtract(zero point) -> Multiply(scale) -> Reshape [N, K] -> Convert -> MatMul
+
+Every link but the constant may be missing; with transpose_b=False the axes run [K, N] or [G, g, N].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import openvino as ov
+
+from scap_ov.passes.openvino.constants import FLOATS, INTEGERS, constant_values, float_values, unpack_integers
+from scap_ov.sites import WeightSpec
+
+
+class LeaveStock(Exception):  # noqa: N818 - not an error: the sentence says why a layer is no site
+    """Why a layer stays as it is."""
+
+
+class NoLayer(Exception):  # noqa: N818 - see above
+    """The MatMul is no fully connected layer: nothing constant, or nothing but constants, is multiplied."""
+
+
+@dataclass(frozen=True)
+class WeightMatrix:
+    """A weight as it is stored. Nothing is read from the model before it is asked for; `matrix[a:b]` dequantises those rows only.
+
+    :param spec: how it is stored.
+    :param n: output channels.
+    :param k: input channels.
+    :param constant: the Constant with the raw values.
+    :param by_input: stored as [K, N] (or [G, g, N]) rather than [N, K] (or [N, G, g]).
+    :param scale: as in the model, float32, bfloat16 widened exactly, [N, G], or None for float weights.
+    :param zero_point: int16 [N, G] or None.
+    """
+
+    spec: WeightSpec
+    n: int
+    k: int
+    constant: ov.Node
+    by_input: bool
+    scale: np.ndarray | None
+    zero_point: np.ndarray | None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """N, K."""
+        return self.n, self.k
+
+    def __len__(self) -> int:
+        """N."""
+        return self.n
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        """The dequantised weight."""
+        return self.dequantized().astype(dtype or np.float32, copy=False)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """Some rows dequantised, float32 [n, K]."""
+        return self.dequantized(rows)
+
+    def raw(self, rows: slice = slice(None)) -> np.ndarray:
+        """Stored values of some output channels: uint8 or int8, or float16, float32, and bf16 bits as uint16, [n, K]."""
+        start, stop, step = rows.indices(self.n)
+        if self.spec.dtype in FLOATS:
+            values = float_values(self.constant)
+        elif self.spec.bits == 4:
+            if not self.by_input and step == 1:
+                return unpack_integers(self.constant, start * self.k, stop * self.k).reshape(stop - start, self.k)
+            values = unpack_integers(self.constant, 0, self.n * self.k)
+        else:
+            values = self.constant.data
+        matrix = values.reshape(self.k, self.n).T if self.by_input else values.reshape(self.n, self.k)
+        return matrix[rows]
+
+    def sample(self, count: int) -> np.ndarray:
+        """Stored values of about `count` output channels spread over all, [n, K]; what `fingerprint` hashes."""
+        step = max(1, self.n // count)
+        if self.by_input:
+            return self.raw(slice(0, None, step))
+        return np.concatenate([self.raw(slice(row, row + 1)) for row in range(0, self.n, step)])
+
+    def dequantized(self, rows: slice = slice(None)) -> np.ndarray:
+        """(raw − zero point) · scale, float32 [n, K]."""
+        raw = self.raw(rows)
+        if self.scale is None:
+            return (raw.astype(np.uint32) << 16).view(np.float32) if self.spec.dtype == "bf16" else raw.astype(np.float32)
+        values = raw.astype(np.float32)
+        if self.zero_point is not None:
+            values -= self._spread(self.zero_point[rows].astype(np.float32))
+        return values * self._spread(self.scale[rows])
+
+    def _spread(self, grouped: np.ndarray) -> np.ndarray:
+        """[n, G] -> [n, K]."""
+        return np.repeat(grouped, self.spec.group_size, axis=1)[:, : self.k]
+
+
+def read_weight(matmul: ov.Node) -> WeightMatrix:
+    """The weight of a fully connected layer.
+
+    :param matmul: a MatMul node.
+    :raises NoLayer: both inputs are activations, or both constant.
+    :raises LeaveStock: it is a layer, of a form that cannot be pruned or packed; the text is the reason.
+    """
+    constant_inputs = [_origin(matmul.input_value(port)) is not None for port in (0, 1)]
+    if constant_inputs[0] == constant_inputs[1]:
+        raise NoLayer
+    attributes = matmul.get_attributes()
+    if constant_inputs[0]:
+        if len(_origin(matmul.input_value(0)).shape) == 2:  # type: ignore[union-attr]
+            msg = "its weight is the left operand"
+            raise LeaveStock(msg)
+        raise NoLayer  # a table of frequencies, not a layer
+    if attributes["transpose_a"]:
+        msg = "its input is transposed (transpose_a)"
+        raise LeaveStock(msg)
+    shape = _static(matmul.input_value(1), "weight")
+    if int(np.prod(shape[:-2])) > 1:
+        msg = f"its weight is batched, {shape}: one matrix for each of {shape[0]} experts or heads"
+        raise LeaveStock(msg)
+    if len(shape) < 2:
+        msg = f"its weight is a vector, {shape}"
+        raise LeaveStock(msg)
+    value, turned = _peel(matmul.input_value(1))
+    by_input = (not attributes["transpose_b"]) != turned
+    n, k = (shape[-2], shape[-1]) if attributes["transpose_b"] else (shape[-1], shape[-2])
+    return _read(value, n, k, by_input)
+
+
+def _read(value: ov.Output, n: int, k: int, by_input: bool) -> WeightMatrix:
+    scale = zero = None
+    node = value.get_node()
+    if node.get_type_name() == "Multiply":
+        value, scale = _operands(node, "scale")
+        node = _skip_converts(value).get_node()
+        if node.get_type_name() == "Subtract":
+            value, zero = _operands(node, "zero point")
+            node = _skip_converts(value).get_node()
+    if node.get_type_name() != "Constant":
+        msg = f"its weight goes through {node.get_type_name()}, which is not understood as a decompression"
+        raise LeaveStock(msg)
+    dtype = node.get_element_type().get_type_name()
+    if dtype in FLOATS:
+        if scale is not None:
+            msg = f"its {dtype} weight has a scale"
+            raise LeaveStock(msg)
+        return WeightMatrix(WeightSpec(dtype), n, k, node, by_input, None, None)
+    if dtype not in INTEGERS:
+        msg = f"its weight is {dtype}, for which there is no kernel"
+        raise LeaveStock(msg)
+    if scale is None:
+        msg = f"its {dtype} weight has no scale"
+        raise LeaveStock(msg)
+    target, group_size = _scale_shape(list(node.shape), n, k, by_input)
+    scales, scale_dtype = _scales(scale, target, n, by_input)
+    zeros = None if zero is None else _zero_points(zero, target, n, by_input, dtype)
+    spec = WeightSpec(dtype, group_size, scale_dtype, zeros is not None)
+    return WeightMatrix(spec, n, k, node, by_input, scales, zeros)
+
+
+def _scale_shape(shape: list[int], n: int, k: int, by_input: bool) -> tuple[list[int], int]:
+    """The shape that one value per output channel and group has beside the raw constant, and the group size."""
+    if shape[-2:] == ([k, n] if by_input else [n, k]):
+        return [1] * (len(shape) - 2) + ([1, n] if by_input else [n, 1]), k
+    if len(shape) >= 3:
+        lead, (first, middle, last) = [1] * (len(shape) - 3), shape[-3:]
+        if not by_input and first == n and middle * last == k:
+            return [*lead, n, middle, 1], last
+        if by_input and last == n and first * middle == k:
+            return [*lead, first, 1, n], middle
+    msg = f"its stored weight of shape {shape} is no matrix of {n} outputs and {k} inputs in groups of input channels"
+    raise LeaveStock(msg)
+
+
+def _scales(scale: ov.Output, target: list[int], n: int, by_input: bool) -> tuple[np.ndarray, str]:
+    values, dtype = _constant(scale, "scale")
+    if dtype not in FLOATS:
+        msg = f"its scale is {dtype}; f16, f32 and bf16 are understood"
+        raise LeaveStock(msg)
+    return _per_group(values, target, n, by_input, "scale"), dtype
+
+
+def _zero_points(zero: ov.Output, target: list[int], n: int, by_input: bool, dtype: str) -> np.ndarray:
+    values, _ = _constant(zero, "zero point")
+    grouped = _per_group(values, target, n, by_input, "zero point")
+    low, high = INTEGERS[dtype]
+    if not np.array_equal(grouped, np.round(grouped)):
+        msg = "its zero point is not an integer"
+        raise LeaveStock(msg)
+    if grouped.min() < low or grouped.max() > high:
+        msg = f"its zero point is out of the range of {dtype}, {low} to {high}"
+        raise LeaveStock(msg)
+    return grouped.astype(np.int16)
+
+
+def _per_group(values: np.ndarray, target: list[int], n: int, by_input: bool, what: str) -> np.ndarray:
+    """Spread a constant to [N, G]."""
+    try:
+        full = np.broadcast_to(values, target)
+    except ValueError:
+        msg = f"its {what} of shape {list(values.shape)} is not one per output channel and group of input channels, {target}"
+        raise LeaveStock(msg) from None
+    return np.ascontiguousarray(full.reshape(-1, n).T if by_input else full.reshape(n, -1)).astype(np.float32)
+
+
+def _operands(node: ov.Node, what: str) -> tuple[ov.Output, ov.Output]:
+    """The chain and the constant of a Multiply or Subtract: the larger one is the chain."""
+    left, right = node.input_value(0), node.input_value(1)
+    if node.get_type_name() == "Multiply" and np.prod(_static(right, what)) > np.prod(_static(left, what)):
+        left, right = right, left
+    return left, right
+
+
+def _peel(value: ov.Output) -> tuple[ov.Output, bool]:
+    """Go up through Convert, Reshape and a swap of the two axes. :return: the value above, and whether it was swapped."""
+    turned = False
+    while True:
+        node = value.get_node()
+        kind = node.get_type_name()
+        if kind == "Transpose":
+            order, _ = _constant(node.input_value(1), "transposition")
+            if order.astype(int).tolist() != [1, 0]:
+                msg = f"its weight is transposed by {order.astype(int).tolist()}"
+                raise LeaveStock(msg)
+            turned = not turned
+        elif kind not in ("Convert", "Reshape", "Squeeze", "Unsqueeze"):
+            return value, turned
+        value = node.input_value(0)
+
+
+def _constant(value: ov.Output, what: str) -> tuple[np.ndarray, str]:
+    try:
+        return constant_values(value)
+    except ValueError as e:
+        msg = f"its {what} is computed ({e})"
+        raise LeaveStock(msg) from None
+
+
+def _skip_converts(value: ov.Output) -> ov.Output:
+    while value.get_node().get_type_name() == "Convert":
+        value = value.get_node().input_value(0)
+    return value
+
+
+def _origin(value: ov.Output) -> ov.Node | None:
+    """A Constant that a value depends on, when it depends on nothing else."""
+    pending, found = [value.get_node()], None
+    for _ in range(64):
+        if not pending:
+            return found
+        node = pending.pop()
+        if node.get_type_name() == "Constant":
+            found = found or node
+        elif node.get_input_size() == 0 or node.get_type_name() == "ReadValue":
+            return None
+        else:
+            pending += [v.get_node() for v in reversed(node.input_values())]
+    return None
+
+
+def _static(value: ov.Output, what: str) -> list[int]:
+    shape = value.get_partial_shape()
+    if shape.is_dynamic:
+        msg = f"its {what} has the dynamic shape {shape}"
+        raise LeaveStock(msg)
+    return list(shape.to_shape())
