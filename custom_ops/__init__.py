@@ -1,1 +1,37 @@
-"""The scap_ov::SparseMatMul extension op: names, packed formats, library lookup."""
+"""The scap_ov::SparseMatMul extension op: its name, its library, its packed formats."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+from scap_ov.errors import ExtensionError
+
+OP_NAME = "SparseMatMul"
+OP_VERSION = "scap_ov"  # the opset id of OPENVINO_OP, `version` in an .xml
+LIBRARY_VARIABLE = "SCAP_OV_EXTENSION"
+
+_NAMES = {"win32": "scap_ov_extension.dll", "darwin": "libscap_ov_extension.dylib"}
+LIBRARY_NAME = _NAMES.get(sys.platform, "libscap_ov_extension.so")
+
+
+def library_path() -> Path:
+    """Path of the extension library: what SCAP_OV_EXTENSION names, else the one that was installed or built.
+
+    :raises ExtensionError: there is none.
+    """
+    named = os.environ.get(LIBRARY_VARIABLE)
+    if named:
+        path = Path(named)
+        if not path.is_file():
+            msg = f"{LIBRARY_VARIABLE} names {named}, which is no file; correct or unset it"
+            raise ExtensionError(msg)
+        return path.resolve()
+    # Not Path(__file__).parent: in an editable install this file is in the repository, the library in site-packages.
+    path = Path(str(files(__name__).joinpath("lib", LIBRARY_NAME)))
+    if not path.is_file():
+        msg = f"the extension library {LIBRARY_NAME} is not installed; build it with `scap-ov build-extension`"
+        raise ExtensionError(msg)
+    return path

@@ -11,6 +11,7 @@ enum class WeightFormat : int { u4 = 0, u8 = 1, f16 = 2, bf16 = 3, f32 = 4 };
 inline constexpr int kFormatCount = 5;
 inline constexpr size_t kColumnBlock = 64;  // N is padded to a multiple of this; see docs/packing.md for the order inside a block
 inline constexpr size_t kQuad = 4;          // kept channels are taken four at a time: one dot product of four bytes
+inline constexpr size_t kGemmTileColumns = 256;  // columns of a gemm task; 512 input channels of it are 128 KB, in L2
 inline constexpr size_t kMaxGemvRows = 8;   // more rows go through gemm
 
 // The packed weight of a site. Row k holds all output channels of input channel k.
@@ -30,15 +31,20 @@ struct PackedWeight {
 struct KeptChannels {
     uint32_t* index;          // [capacity] channel of each kept slot; a pad slot repeats a channel of its group with value 0
     int8_t* quantized;        // [M, capacity], dynamic quantisation; null for float activations
-    float* value;             // [M, capacity], float activations; null for quantised ones
+    float* value;             // [M, capacity] float activations; the workspace of compact when `quantized` is given
     uint32_t* group_begin;    // [groups + 1] slot where each activation group begins
     float* scale;             // [M, groups] of the quantised values
     int32_t* sum;             // [M, groups] of the quantised values (zero-point correction)
     float* value_sum;         // [M, groups] of the float values (zero-point correction without quantisation)
-    size_t capacity;
+    size_t capacity;          // kept_capacity(groups, group_size)
     size_t groups;            // activation groups; each lies inside one weight group
     size_t group_size;        // input channels per activation group
 };
+
+// Slots that compact may touch: every group padded to kQuad, and one vector that is stored whole past the end.
+inline constexpr size_t kept_capacity(size_t groups, size_t group_size) {
+    return groups * ((group_size + kQuad - 1) / kQuad * kQuad) + kColumnBlock;
+}
 
 struct CompactParams {
     const float* x;           // [M, K]
@@ -46,11 +52,11 @@ struct CompactParams {
     const float* center;      // [1] or [K]
     const float* threshold;   // [1] or [K]; x is kept where |x - center| > threshold
     bool center_per_channel, threshold_per_channel;
-    bool prune;               // false: keep every channel, centre not subtracted
+    bool prune;               // false: keep every channel, centre not subtracted. NaN is kept always: !(|z| <= threshold)
     KeptChannels* kept;
 };
 
-// Adds to y the product of the kept channels of activation groups [group_from, group_to) with columns [n_from, n_to)
+// Writes to y the product of the kept channels of activation groups [group_from, group_to) with columns [n_from, n_to)
 // (multiples of kColumnBlock). y is float [M, y_stride], indexed by the absolute column, and is overwritten, not accumulated into.
 struct SparseGemvParams {
     const PackedWeight* weight;

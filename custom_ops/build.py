@@ -1,0 +1,80 @@
+"""Compile the extension library against the installed OpenVINO, for `scap-ov build-extension`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+from scap_ov.custom_ops import LIBRARY_NAME
+from scap_ov.errors import ExtensionError
+
+
+def build_extension(*, verbose: bool = False, destination: str | Path | None = None) -> Path:
+    """Compile the bundled sources and put the library where `library_path` looks.
+
+    :param verbose: let the compiler's output through.
+    :param destination: folder for the library instead.
+    :return: path of the library.
+    :raises ExtensionError: a tool is missing, or it does not compile.
+    """
+    from openvino.utils import get_cmake_path
+
+    root = Path(str(files("scap_ov.custom_ops").joinpath("CMakeLists.txt"))).parent
+    folder = Path(destination) if destination is not None else _library_folder()
+    with tempfile.TemporaryDirectory(prefix="scap_ov_build_") as build:
+        options = [f"-DOpenVINO_DIR={get_cmake_path()}", f"-DTBB_DIR={get_cmake_path()}", "-DCMAKE_BUILD_TYPE=Release"]
+        _run([_cmake(), "-S", str(root), "-B", build, *options], verbose=verbose)
+        _run([_cmake(), "--build", build, "--config", "Release", "--parallel"], verbose=verbose)
+        found = sorted(Path(build).rglob(LIBRARY_NAME))
+        if not found:
+            msg = f"the build ended without {LIBRARY_NAME}; run `scap-ov build-extension --verbose` and read its output"
+            raise ExtensionError(msg)
+        return _install(found[0], folder)
+
+
+def _library_folder() -> Path:
+    """The folder `lib` of the installed package: an existing one, else beside the package's first location that can be written."""
+    from scap_ov import custom_ops
+
+    folders = [Path(place) / "lib" for place in custom_ops.__path__]
+    return next((folder for folder in folders if (folder / LIBRARY_NAME).is_file()), folders[0])
+
+
+def _install(library: Path, folder: Path) -> Path:
+    """Put the library in place by renaming: a process that has the old one mapped keeps it."""
+    target = folder / LIBRARY_NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch = folder / f".{LIBRARY_NAME}.{os.getpid()}"
+        shutil.copyfile(library, scratch)
+        scratch.replace(target)
+    except OSError as e:
+        msg = f"the library cannot be written to {folder} ({e.strerror}); make the folder writable or install scap_ov in a venv of yours"
+        raise ExtensionError(msg) from e
+    return target
+
+
+def _cmake() -> str:
+    """CMake of this environment's `cmake` package, else of the PATH."""
+    beside = Path(sys.executable).with_name("cmake")
+    found = str(beside) if beside.is_file() else shutil.which("cmake")
+    if found is None:
+        hint = "" if importlib.util.find_spec("cmake") is None else " (its command is not beside this Python)"
+        msg = f"cmake is not installed{hint}; pip install cmake ninja, and have a C++17 compiler"
+        raise ExtensionError(msg)
+    return found
+
+
+def _run(command: list[str], *, verbose: bool) -> None:
+    done = subprocess.run(command, capture_output=not verbose, text=True, check=False)
+    if done.returncode:
+        lines = [] if verbose else [line for line in (done.stdout + done.stderr).splitlines() if "error" in line.lower()]
+        reason = f": {lines[0].strip()}" if lines else ""
+        msg = f"compiling the extension library failed{reason}; it needs cmake and a C++17 compiler, --verbose shows the whole output"
+        raise ExtensionError(msg)

@@ -1,0 +1,35 @@
+"""u8, and i8 stored as value + 128: byte 64b + p of a row is position p of block b. Twin of src/formats/u8.hpp."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scap_ov.custom_ops.formats.base import COLUMN_BLOCK, from_position_blocks, padded_columns, position_blocks, row_slices
+
+DTYPE = np.dtype(np.uint8)
+
+
+def row_bytes(n_padded: int) -> int:
+    """Bytes of a row."""
+    return n_padded
+
+
+def pack(weights: np.ndarray, offset: int) -> np.ndarray:
+    """[N, K] -> uint8 [K, n_padded]."""
+    n, k = weights.shape
+    packed = np.empty((k, padded_columns(n)), np.uint8)
+    for rows, blocks in position_blocks(weights, offset):
+        packed[rows] = blocks.reshape(len(blocks), -1)
+    return packed
+
+
+def unpack(packed: np.ndarray, n: int, offset: int) -> np.ndarray:
+    """Inverse of `pack`."""
+    k = len(packed)
+    weights = np.empty((n, k), np.uint8)
+    for rows in row_slices(k):
+        weights[:, rows] = from_position_blocks(packed[rows].reshape(rows.stop - rows.start, -1, COLUMN_BLOCK), n)
+    if not offset:
+        return weights
+    weights -= np.uint8(offset)
+    return weights.view(np.int8)

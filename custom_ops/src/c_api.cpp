@@ -1,0 +1,153 @@
+// The C entry points: turn names into tables and errors into text.
+#include "c_api.h"
+
+#include <tbb/task_arena.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <openvino/core/version.hpp>
+#include <stdexcept>
+#include <string>
+
+#include "dispatch.hpp"
+#include "execute.hpp"
+#include "formats/formats.hpp"
+#include "parallel.hpp"
+#include "weight_type.hpp"
+
+#define SCAP_OV_TEXT_OF(x) #x
+#define SCAP_OV_TEXT(x) SCAP_OV_TEXT_OF(x)
+
+namespace {
+
+using namespace scap_ov;
+
+// Runs body; its exception becomes text.
+template <class Body>
+int guarded(char* error, size_t error_size, const Body& body) {
+    try {
+        body();
+        return 0;
+    } catch (const std::exception& e) {
+        if (error && error_size)
+            std::snprintf(error, error_size, "%s", e.what());
+        return 1;
+    }
+}
+
+SparseMatMulArgs plain_args(const scap_ov_sparse_matmul_args& c) {
+    const WeightType* type = find_weight_type(c.weight_type);
+    if (!type)
+        throw std::invalid_argument(std::string("weight_type is '") + c.weight_type + "'; give one of u4, i4, u8, i8, f16, bf16, f32");
+    SparseMatMulArgs args{};
+    args.x = c.x;
+    args.x_is_f16 = c.x_is_f16 != 0;
+    args.m = c.m;
+    args.k = c.k;
+    args.format = type->format;
+    args.weight.data = c.weight;
+    args.weight.n = c.n;
+    args.weight.n_padded = round_up(c.n, kColumnBlock);
+    args.weight.row_bytes = packed_row_bytes(type->format, args.weight.n_padded);
+    args.weight.scale = c.scale;
+    args.weight.scale_is_f16 = c.scale_is_f16 != 0;
+    args.weight.zero_point = c.zero_point;
+    args.weight.implicit_zero_point = type->implicit_zero_point;
+    args.weight.k = c.k;
+    args.weight.group_size = c.group_size;
+    args.center = c.center;
+    args.threshold = c.threshold;
+    args.center_per_channel = c.center_size > 1;
+    args.threshold_per_channel = c.threshold_size > 1;
+    args.compensation = c.compensation;
+    args.base = c.base;
+    args.all_rows = c.all_rows != 0;
+    args.max_sparse_rows = c.max_sparse_rows;
+    args.positions = c.positions;
+    args.dynamic_quantization = c.dynamic_quantization != 0;
+    args.outputs = c.outputs;
+    args.output_sizes = c.output_sizes;
+    args.output_count = c.output_count;
+    return args;
+}
+
+uint64_t read_all(const uint8_t* data, size_t bytes) {
+    const uint64_t* words = reinterpret_cast<const uint64_t*>(data);
+    uint64_t sum[8] = {};
+    for (size_t i = 0; i + 8 <= bytes / 8; i += 8)
+        for (size_t j = 0; j < 8; ++j)
+            sum[j] += words[i + j];
+    uint64_t total = 0;
+    for (const uint64_t s : sum)
+        total += s;
+    return total;
+}
+
+}  // namespace
+
+int scap_ov_implementation_count(void) { return kImplementationCount; }
+const char* scap_ov_implementation_name(int index) { return implementation_at(index).name; }
+const char* scap_ov_implementation_description(int index) { return implementation_at(index).description; }
+int scap_ov_implementation_supported(int index) { return is_supported(implementation_at(index)) ? 1 : 0; }
+
+const char* scap_ov_active_implementation(char* error, size_t error_size) {
+    const char* name = nullptr;
+    guarded(error, error_size, [&] { name = active_implementation().name; });
+    return name;
+}
+
+int scap_ov_format_count(void) { return kFormatCount; }
+const char* scap_ov_format_name(int index) { return kFormatNames[index]; }
+
+const char* scap_ov_openvino_version(void) {
+    return SCAP_OV_TEXT(OPENVINO_VERSION_MAJOR) "." SCAP_OV_TEXT(OPENVINO_VERSION_MINOR) "." SCAP_OV_TEXT(OPENVINO_VERSION_PATCH);
+}
+
+int scap_ov_sparse_matmul(const scap_ov_sparse_matmul_args* args, const char* implementation, int threads, int repeat, char* error,
+                          size_t error_size) {
+    return guarded(error, error_size, [&] {
+        const Implementation& table = implementation_by_name(implementation);
+        const SparseMatMulArgs plain = plain_args(*args);
+        tbb::task_arena arena(threads);
+        arena.execute([&] {
+            for (int i = 0; i < repeat; ++i)
+                sparse_matmul(plain, table);
+        });
+    });
+}
+
+int scap_ov_compact(const char* implementation, const float* x, size_t m, size_t k, const float* center, size_t center_size,
+                    const float* threshold, size_t threshold_size, int prune, size_t group_size, size_t capacity, uint32_t* index,
+                    int8_t* quantized, float* value, uint32_t* group_begin, float* scale, int32_t* sum, float* value_sum, char* error,
+                    size_t error_size) {
+    return guarded(error, error_size, [&] {
+        KeptChannels kept{index, quantized, value, group_begin, scale, sum, value_sum, capacity, ceil_div(k, group_size), group_size};
+        const CompactParams params{x, m, k, center, threshold, center_size > 1, threshold_size > 1, prune != 0, &kept};
+        implementation_by_name(implementation).compact(params);
+    });
+}
+
+int scap_ov_quantize_rows(const char* implementation, const float* x, size_t m, size_t k, size_t group_size, size_t k_padded,
+                          int8_t* quantized, float* scale, int32_t* sum, char* error, size_t error_size) {
+    return guarded(error, error_size, [&] {
+        implementation_by_name(implementation).quantize_rows({x, m, k, group_size, quantized, scale, sum, k_padded});
+    });
+}
+
+double scap_ov_read_seconds(const uint8_t* data, size_t bytes, int threads, int repeat) {
+    tbb::task_arena arena(threads);
+    double best = 1e30;
+    std::atomic<uint64_t> sink{0};
+    for (int i = 0; i < repeat; ++i) {
+        const auto start = std::chrono::steady_clock::now();
+        arena.execute([&] {
+            const size_t parts = static_cast<size_t>(threads), step = bytes / parts / 64 * 64;
+            parallel_for(parts, [&](size_t part) { sink += read_all(data + part * step, step); });
+        });
+        best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    }
+    return best;
+}

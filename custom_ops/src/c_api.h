@@ -1,0 +1,73 @@
+// C entry points for tests and benchmarks (ctypes): what is in the library, and one sparse matmul or one kernel with a named
+// implementation and a number of threads. Not a stable interface for users; they run the op.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef _WIN32
+#define SCAP_OV_API __declspec(dllexport)
+#else
+#define SCAP_OV_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+SCAP_OV_API int scap_ov_implementation_count(void);
+SCAP_OV_API const char* scap_ov_implementation_name(int index);         // best first
+SCAP_OV_API const char* scap_ov_implementation_description(int index);
+SCAP_OV_API int scap_ov_implementation_supported(int index);            // 1 when this CPU can run it
+SCAP_OV_API const char* scap_ov_active_implementation(char* error, size_t error_size);  // null, and the reason in error
+SCAP_OV_API int scap_ov_format_count(void);
+SCAP_OV_API const char* scap_ov_format_name(int index);
+SCAP_OV_API const char* scap_ov_openvino_version(void);                 // of the headers, "2026.4.1"
+
+// The fields of docs/packing.md on plain pointers. Empty inputs are null.
+typedef struct {
+    const void* x;               // [m, k], f32, or f16 when x_is_f16; so are the outputs
+    int32_t x_is_f16;
+    size_t m, k, n;              // n: output channels of all layers
+    const char* weight_type;     // u4, i4, u8, i8, f16, bf16, f32
+    const uint8_t* weight;
+    const void* scale;
+    int32_t scale_is_f16;
+    const uint8_t* zero_point;
+    size_t group_size;
+    const float* center;
+    size_t center_size;
+    const float* threshold;
+    size_t threshold_size;
+    const float* compensation;
+    const float* base;
+    int32_t all_rows;
+    size_t max_sparse_rows;
+    size_t positions;
+    int32_t dynamic_quantization;
+    void* const* outputs;
+    const size_t* output_sizes;
+    size_t output_count;
+} scap_ov_sparse_matmul_args;
+
+// Whole op, `repeat` times. 0, or 1 and the reason in error.
+SCAP_OV_API int scap_ov_sparse_matmul(const scap_ov_sparse_matmul_args* args, const char* implementation, int threads, int repeat,
+                                      char* error, size_t error_size);
+
+// compact alone, for x [m, k] f32: writes the kept channels in groups. Arrays as in KeptChannels (params.hpp), capacity as
+// kept_capacity rounded up to 64. quantized may be null. 0, or 1 and the reason in error.
+SCAP_OV_API int scap_ov_compact(const char* implementation, const float* x, size_t m, size_t k, const float* center, size_t center_size,
+                                const float* threshold, size_t threshold_size, int prune, size_t group_size, size_t capacity,
+                                uint32_t* index, int8_t* quantized, float* value, uint32_t* group_begin, float* scale, int32_t* sum,
+                                float* value_sum, char* error, size_t error_size);
+
+// quantize_rows alone: quantized [m, k_padded], scale and sum [m, groups]. 0, or 1 and the reason in error.
+SCAP_OV_API int scap_ov_quantize_rows(const char* implementation, const float* x, size_t m, size_t k, size_t group_size, size_t k_padded,
+                                      int8_t* quantized, float* scale, int32_t* sum, char* error, size_t error_size);
+
+// Reads `bytes` of data with `threads` threads and vector loads, `repeat` times; returns seconds of the fastest. The
+// machine's read bandwidth, beside which kernels are judged.
+SCAP_OV_API double scap_ov_read_seconds(const uint8_t* data, size_t bytes, int threads, int repeat);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,9 @@
+// The entry point that ov::Core::add_extension looks for.
+#include <openvino/core/extension.hpp>
+#include <openvino/core/op_extension.hpp>
+
+#include "sparse_matmul.hpp"
+
+OPENVINO_CREATE_EXTENSIONS(std::vector<ov::Extension::Ptr>({
+    std::make_shared<ov::OpExtension<scap_ov::SparseMatMul>>(),
+}));

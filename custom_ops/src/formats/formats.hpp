@@ -1,0 +1,29 @@
+// All formats of format_list.inc.
+#pragma once
+#include "formats/bf16.hpp"
+#include "formats/f16.hpp"
+#include "formats/f32.hpp"
+#include "formats/u4.hpp"
+#include "formats/u8.hpp"
+
+namespace scap_ov {
+
+inline constexpr const char* kFormatNames[kFormatCount] = {
+#define X(Trait, name) Trait::kName,
+#include "formats/format_list.inc"
+#undef X
+};
+
+inline size_t packed_row_bytes(WeightFormat format, size_t n_padded) {
+    switch (format) {
+#define X(Trait, name) \
+    case WeightFormat::name: return Trait::row_bytes(n_padded);
+#include "formats/format_list.inc"
+#undef X
+    }
+    return 0;
+}
+
+inline bool is_integer(WeightFormat format) { return format == WeightFormat::u4 || format == WeightFormat::u8; }
+
+}  // namespace scap_ov

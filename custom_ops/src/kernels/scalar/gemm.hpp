@@ -1,0 +1,68 @@
+// Dense product and row quantisation in plain C++, for any CPU and as the twin that the vector kernels are tested beside.
+#pragma once
+#include "formats/formats.hpp"
+#include "kernels/scalar/compact.hpp"
+#include "kernels/scalar/sparse_gemv.hpp"
+
+namespace scap_ov::scalar {
+
+inline void quantize_rows(const QuantizeRowsParams& p) noexcept {
+    const size_t groups = ceil_div(p.k, p.group_size), stride = round_up(p.group_size, kQuad);
+    for (size_t m = 0; m < p.m; ++m) {
+        for (size_t g = 0; g < groups; ++g) {
+            const size_t from = g * p.group_size, count = p.k - from < p.group_size ? p.k - from : p.group_size;
+            int8_t* out = p.quantized + m * p.k_padded + g * stride;
+            quantize(p.x + m * p.k + from, count, out, p.scale + m * groups + g, p.sum + m * groups + g);
+            for (size_t i = count; i < round_up(count, kQuad); ++i)
+                out[i] = 0;
+        }
+    }
+}
+
+template <class Format>
+void gemm_qd8(const GemmParams& p) noexcept {
+    const PackedWeight& w = *p.weight;
+    const QuantizeRowsParams& q = *p.q;
+    const size_t groups = ceil_div(q.k, q.group_size), stride = round_up(q.group_size, kQuad);
+    for (size_t n = p.n_from; n < p.n_to; ++n) {
+        for (size_t m = p.m_from; m < p.m_to; ++m) {
+            float y = 0.0f;
+            for (size_t g = 0; g < groups; ++g) {
+                const size_t from = g * q.group_size, count = q.k - from < q.group_size ? q.k - from : q.group_size;
+                const int8_t* x = q.quantized + m * q.k_padded + g * stride;
+                int32_t dot = 0;
+                for (size_t i = 0; i < count; ++i)
+                    dot += x[i] * Format::at(w.data + (from + i) * w.row_bytes, w.n_padded, n);
+                const size_t group = from / w.group_size;
+                dot -= zero_point_at(w, group, n) * q.sum[m * groups + g];
+                y += static_cast<float>(dot) * (q.scale[m * groups + g] * scale_at(w, group, n));
+            }
+            p.y[m * p.y_stride + n] = y;
+        }
+    }
+}
+
+template <class Format>
+void gemm_f32(const GemmParams& p) noexcept {
+    const PackedWeight& w = *p.weight;
+    for (size_t n = p.n_from; n < p.n_to; ++n) {
+        for (size_t m = p.m_from; m < p.m_to; ++m) {
+            float y = 0.0f;
+            for (size_t k = 0; k < w.k; ++k) {
+                const float x = p.x[m * w.k + k];
+                if constexpr (Format::kInteger) {
+                    const size_t group = k / w.group_size;
+                    const int q = Format::at(w.data + k * w.row_bytes, w.n_padded, n) - zero_point_at(w, group, n);
+                    y += x * (static_cast<float>(q) * scale_at(w, group, n));
+                } else {
+                    y += x * Format::at(w.data + k * w.row_bytes, w.n_padded, n);
+                }
+            }
+            p.y[m * p.y_stride + n] = y;
+        }
+    }
+}
+
+inline size_t gemm_scratch_bytes(size_t, size_t) noexcept { return 0; }
+
+}  // namespace scap_ov::scalar

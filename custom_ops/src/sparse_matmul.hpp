@@ -1,0 +1,30 @@
+// scap_ov::SparseMatMul as OpenVINO sees it: attributes, checks, shapes. Inputs and meaning: docs/packing.md.
+#pragma once
+#include <openvino/op/op.hpp>
+#include <string>
+#include <vector>
+
+namespace scap_ov {
+
+class SparseMatMul : public ov::op::Op {
+public:
+    OPENVINO_OP("SparseMatMul", "scap_ov");
+
+    SparseMatMul() = default;
+    void validate_and_infer_types() override;
+    std::shared_ptr<ov::Node> clone_with_new_inputs(const ov::OutputVector& inputs) const override;
+    bool visit_attributes(ov::AttributeVisitor& visitor) override;
+    bool has_evaluate() const override { return true; }
+    bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override;
+
+private:
+    std::string weight_type_ = "u8";  // u4, i4, u8, i8, f16, bf16, f32
+    int64_t group_size_ = 0;
+    std::string scale_type_;          // f16, f32 or empty
+    std::vector<int64_t> output_sizes_;
+    std::string rows_ = "decode";     // decode, all
+    int64_t max_sparse_rows_ = 4;
+    bool dynamic_quantization_ = true;
+};
+
+}  // namespace scap_ov
