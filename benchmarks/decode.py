@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from random_llm import SHAPES, WEIGHTS, write_model
+from scap_ov.benchmarking.random_llm import SHAPES, WEIGHTS, write_model
 
 from scap_ov.benchmarking.decode import benchmark
 from scap_ov.benchmarking.paired import median_ratio

@@ -10,6 +10,8 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.errors import BadModelError
+from scap_ov.passes.openvino.carry import carries_channels
+from scap_ov.passes.openvino.match_pattern import match_pattern
 from scap_ov.passes.openvino.structure import Role, Structure
 from scap_ov.passes.openvino.weights import LeaveStock, NoLayer, WeightMatrix, read_weight
 from scap_ov.sites import Layer, Site, SiteKind
@@ -97,19 +99,6 @@ def fingerprint(model: ov.Model) -> str:
             if part is not None:
                 digest.update(part.tobytes())
     return digest.hexdigest()
-
-
-def carries_channels(node: ov.Node) -> bool:
-    """Whether a node may stand between a site's tensor and its layer: it changes type or leading dimensions, never the channels."""
-    kind = node.get_type_name()
-    if kind == "Convert":
-        return bool(node.get_input_element_type(0).is_real() and node.get_element_type().is_real())
-    if kind not in ("Reshape", "Squeeze", "Unsqueeze"):
-        return False
-    before, after = node.get_input_partial_shape(0), node.get_output_partial_shape(0)
-    if before.rank.is_dynamic or after.rank.is_dynamic or not len(before) or not len(after):
-        return False
-    return before[-1].is_static and after[-1].is_static and before[-1] == after[-1]
 
 
 def _layers(ordered: list[ov.Node]) -> tuple[list[tuple[ov.Node, WeightMatrix | str]], list[tuple[str, str]]]:
@@ -218,21 +207,6 @@ def _key(value: ov.Output) -> tuple[int, int]:
 
 def _refuse_sparse(ordered: list[ov.Node]) -> None:
     for node in ordered:
-        if node.get_type_name() == "SparseMatMul" or (node.get_type_name() == "Select" and _is_pattern(node)):
+        if node.get_type_name() == "SparseMatMul" or (node.get_type_name() == "Select" and match_pattern(node) is not None):
             msg = "the model is sparse already; give the stock model that it was made from"
             raise BadModelError(msg)
-
-
-def _is_pattern(select: ov.Node) -> bool:
-    """Select(|x − c| > τ ..., x, c) or its mirror image, feeding a layer."""
-    condition = select.input_value(0).get_node()
-    if condition.get_type_name() == "LogicalOr":
-        condition = condition.input_value(0).get_node()
-    if condition.get_type_name() not in ("Greater", "LessEqual", "Less", "GreaterEqual", "LogicalNot"):
-        return False
-    inner = [v.get_node() for v in condition.input_values()]
-    if condition.get_type_name() == "LogicalNot":
-        inner = [v.get_node() for v in inner[0].input_values()]
-    if not any(node.get_type_name() == "Abs" for node in inner):
-        return False
-    return any(t.get_node().get_type_name() in ("MatMul", "Convert", "Reshape") for t in select.output(0).get_target_inputs())

@@ -10,12 +10,12 @@ from openvino import opset13 as ops
 
 from scap_ov.errors import MismatchError
 from scap_ov.passes.base import Pass, PassResult
-from scap_ov.passes.openvino.find_sites import SiteMatch, carries_channels, find_sites, fingerprint
+from scap_ov.passes.openvino.find_sites import SiteMatch, find_sites, fingerprint
+from scap_ov.passes.openvino.portable_pattern import PatternWriter
 from scap_ov.passes.openvino.runtime_inputs import RuntimeInputs
 from scap_ov.plan import SitePlan, SparsityPlan
 
 _log = logging.getLogger(__name__)
-PREFIX = "scap_ov."  # of the friendly name of a site's Select
 
 
 class InsertSparsity(Pass[ov.Model]):
@@ -57,83 +57,15 @@ class InsertSparsity(Pass[ov.Model]):
         if self._runtime:
             self.inputs = RuntimeInputs(model, [match.site for match in matches.values()])
             for match in matches.values():
-                _SiteWriter(match, rows, 0).write(*self.inputs.of(match.site, _rank(match.source)))
+                PatternWriter(match.site.name, match.source, match.matmuls, rows, 0).write(*self.inputs.of(match.site, _rank(match.source)))
         else:
             for name, match in matches.items():
                 if name in self._plan.entries:
                     values = _constants(match, self._plan.entries[name], self._plan)
-                    _SiteWriter(match, rows, self._plan.config.max_sparse_rows).write(*values)
+                    PatternWriter(name, match.source, match.matmuls, rows, self._plan.config.max_sparse_rows).write(*values)
         model.validate_nodes_and_infer_types()
         _log.info("inserted sparsity at %d sites", len(matches if self._runtime else self._plan.entries))
         return PassResult(model, bool(self._runtime or self._plan.entries))
-
-
-class _SiteWriter:
-    """Writes the pattern of one site."""
-
-    def __init__(self, match: SiteMatch, rows: str, max_sparse_rows: int) -> None:
-        self._match, self._rows, self._max_rows = match, rows, max_sparse_rows
-        self._x = match.source
-        self._shape: ov.Node | None = None
-
-    def write(self, threshold: ov.Output, center: ov.Output | None, compensation: list[ov.Output] | None) -> None:
-        """Put Select before the layers and the compensation behind them.
-
-        :param threshold: f32, broadcastable to x.
-        :param center: the same; None for 0.
-        :param compensation: f32 [N] of each layer.
-        """
-        paths = [_path(matmul, self._x) for matmul in self._match.matmuls]
-        exempt = self._first_position() if self._rows == "all" else None
-        few = self._few_rows() if self._rows == "decode" else None
-        x = self._x if self._x.get_element_type() == ov.Type.f32 else ops.convert(self._x, np.float32).output(0)
-        distance = ops.abs(x if center is None else ops.subtract(x, center))
-        keep = ops.greater(distance, threshold if few is None else ops.select(few, threshold, ops.constant(np.float32(-1))))
-        if exempt is not None:
-            keep = ops.logical_or(keep, exempt)
-        replacement = ops.constant(np.float32(0)).output(0) if center is None else center
-        if self._x.get_element_type() != ov.Type.f32:
-            replacement = _as_type(replacement, self._x.get_element_type())
-        pruned = ops.select(keep, self._x, replacement)
-        pruned.set_friendly_name(PREFIX + self._match.site.name)
-        rows_pruned = few if few is not None else ops.logical_not(exempt) if exempt is not None else ops.constant(np.array(True))
-        for number, (matmul, path) in enumerate(zip(self._match.matmuls, paths, strict=True)):
-            matmul.input(0).replace_source_output(_follow(pruned.output(0), path))
-            if compensation is not None:
-                self._compensate(matmul, rows_pruned, compensation[number])
-
-    def _compensate(self, matmul: ov.Node, rows_pruned: ov.Node, value: ov.Output) -> None:
-        readers = list(matmul.output(0).get_target_inputs())
-        extra = ops.select(rows_pruned, value, ops.constant(np.float32(0)))
-        dtype = matmul.get_output_element_type(0)
-        total = ops.add(matmul, extra if dtype == ov.Type.f32 else _as_type(extra.output(0), dtype))
-        total.set_friendly_name(matmul.get_friendly_name() + "/compensated")
-        names = matmul.output(0).get_names()
-        matmul.output(0).get_tensor().set_names(set())
-        total.output(0).get_tensor().set_names(names)
-        for reader in readers:
-            reader.replace_source_output(total.output(0))
-
-    def _shape_of(self) -> ov.Node:
-        if self._shape is None:
-            self._shape = ops.shape_of(self._x)
-        return self._shape
-
-    def _few_rows(self) -> ov.Node:
-        """Whether x has at most max_sparse_rows rows, boolean scalar. Rule 2."""
-        lead = ops.slice(self._shape_of(), np.array([0]), np.array([-1]), np.array([1]))
-        rows = ops.reduce_prod(lead, np.array(0), keep_dims=False)
-        return ops.less_equal(rows, ops.constant(np.array(self._max_rows, np.int64)))
-
-    def _first_position(self) -> ov.Node | None:
-        """Which positions of axis 1 stay dense, boolean [T, 1]; None where no row does. Rule 3."""
-        shape = self._x.get_partial_shape()
-        if len(shape) != 3 or (shape[1].is_static and shape[1].get_length() == 1):
-            return None
-        length = ops.gather(self._shape_of(), np.array(1), np.array(0))
-        first = ops.equal(ops.range(np.array(0), length, np.array(1), output_type="i64"), ops.constant(np.array(0)))
-        several = ops.greater(length, ops.constant(np.array(1)))
-        return ops.unsqueeze(ops.logical_and(first, several), np.array([1]))
 
 
 def _constants(match: SiteMatch, entry: SitePlan, plan: SparsityPlan) -> tuple[ov.Output, ov.Output | None, list[ov.Output] | None]:
@@ -161,33 +93,3 @@ def _check_sizes(match: SiteMatch, entry: SitePlan) -> None:
 
 def _rank(value: ov.Output) -> int:
     return len(value.get_partial_shape())
-
-
-def _path(matmul: ov.Node, source: ov.Output) -> list[ov.Node]:
-    """The nodes between a site's tensor and its layer, the first one to run first."""
-    path: list[ov.Node] = []
-    value = matmul.input_value(0)
-    while not (value.get_node().get_instance_id() == source.get_node().get_instance_id() and value.get_index() == source.get_index()):
-        node = value.get_node()
-        assert carries_channels(node)  # noqa: S101 - find_sites grouped by this very rule
-        path.insert(0, node)
-        value = node.input_value(0)
-    return path
-
-
-def _follow(value: ov.Output, path: list[ov.Node]) -> ov.Output:
-    """Apply copies of nodes to another value."""
-    for node in path:
-        kind = node.get_type_name()
-        if kind == "Convert":
-            value = _as_type(value, node.get_element_type())
-        elif kind == "Reshape":
-            value = ops.reshape(value, node.input_value(1), special_zero=node.get_attributes()["special_zero"]).output(0)
-        else:
-            axes = [node.input_value(1)] if node.get_input_size() > 1 else []
-            value = (ops.squeeze if kind == "Squeeze" else ops.unsqueeze)(value, *axes).output(0)
-    return value
-
-
-def _as_type(value: ov.Output, dtype: ov.Type) -> ov.Output:
-    return ops.convert(value, dtype.get_type_name()).output(0)

@@ -14,17 +14,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scap_ov.errors import UsageError
-from scap_ov.fitting.output_error import error_curve
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from scap_ov.fitting.criteria.base import Criterion
-    from scap_ov.profile import CalibrationProfile, SiteStatistics
+    from scap_ov.profile import CalibrationProfile
     from scap_ov.scoping import TargetGroup
-    from scap_ov.sites import Site
 
-LEVELS = np.round(np.arange(0.05, 0.951, 0.05), 2)  # where local error curves are computed
+LEVELS = np.array([0.05, *np.arange(1, 10) / 10])  # where a site's own error is known, [L]
 STEP = 0.005  # of the allotted sparsities; the mean is exact all the same
 MOST = 0.9  # the curves are not to be trusted beyond
 _TINY = 1e-12
@@ -35,6 +33,7 @@ def allocate(profile: CalibrationProfile, group: TargetGroup, criterion: Criteri
 
     :raises UsageError: a site has no measured sensitivity, or the target is above what any site may get.
     """
+    del criterion  # the tables were measured with the criterion that allots by them
     without = [site.name for site in group.sites if site.name not in profile.sensitivity]
     if without:
         msg = f"{len(without)} sites have no measured sensitivity ({', '.join(without[:3])}); measure it for all sites in scope"
@@ -43,21 +42,19 @@ def allocate(profile: CalibrationProfile, group: TargetGroup, criterion: Criteri
         msg = f"target {group.target} is above {MOST}, the most that method 'adaptive' gives a site; ask for less"
         raise UsageError(msg)
     grid = loss_grid()
-    curves = [loss_curve(site, profile.statistics[site.name], profile.sensitivity[site.name], criterion) for site in group.sites]
+    curves = [loss_curve(profile.sensitivity[site.name]) for site in group.sites]
     counts = np.array([site.weight_count for site in group.sites], np.float64)
     shares = least_loss(np.stack(curves), counts / counts.sum(), grid, group.target)
     return {site.name: float(share) for site, share in zip(group.sites, shares, strict=True)}
 
 
-def predicted_loss(profile: CalibrationProfile, sites: Sequence[Site], shares: Mapping[str, float], criterion: Criterion) -> float:
-    """The KL divergence, in nats, that the tables predict for an allocation: the sum over the sites."""
+def predicted_loss(profile: CalibrationProfile, shares: Mapping[str, float]) -> float:
+    """The KL divergence, in nats, that the tables predict for an allocation: the sum over the sites.
+
+    :param shares: sparsity by site name; a site that is not named is dense.
+    """
     grid = loss_grid()
-    return float(
-        sum(
-            np.interp(shares.get(s.name, 0.0), grid, loss_curve(s, profile.statistics[s.name], profile.sensitivity[s.name], criterion))
-            for s in sites
-        )
-    )
+    return float(sum(np.interp(share, grid, loss_curve(profile.sensitivity[name])) for name, share in shares.items()))
 
 
 def loss_grid() -> np.ndarray:
@@ -65,7 +62,7 @@ def loss_grid() -> np.ndarray:
     return np.round(np.arange(0.0, MOST + STEP / 2, STEP), 4)
 
 
-def loss_curve(site: Site, statistics: SiteStatistics, table: Mapping[str, np.ndarray], criterion: Criterion) -> np.ndarray:
+def loss_curve(table: Mapping[str, np.ndarray]) -> np.ndarray:
     """Predicted divergence of the model when this site alone is pruned, at every point of `loss_grid`.
 
     1. At the measured levels the curve is the measurement (made monotone); a measurement at or below 0 counts as tiny.
@@ -73,10 +70,10 @@ def loss_curve(site: Site, statistics: SiteStatistics, table: Mapping[str, np.nd
     3. The result is the lower convex hull: cheaper points in between are reached by no threshold, but multipliers need it,
        and what noise put above the hull is smoothed away.
 
-    :param table: `level` and `loss`, float [L] each: KL in nats at each measured sparsity.
+    :param table: `level` and `loss`: KL in nats at each measured sparsity; `error`: the site's own output error at LEVELS.
     :return: float64 [P], 0 at sparsity 0.
     """
-    local = np.maximum(error_curve(site, statistics, criterion, LEVELS), _TINY)
+    local = np.maximum(np.maximum.accumulate(np.asarray(table["error"], np.float64)), _TINY)
     order = np.argsort(table["level"])
     level = np.asarray(table["level"], np.float64)[order]
     loss = np.maximum.accumulate(np.maximum(np.asarray(table["loss"], np.float64)[order], _TINY))

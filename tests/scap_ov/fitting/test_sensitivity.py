@@ -7,7 +7,7 @@ import pytest
 
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import UsageError
-from scap_ov.fitting.allocation.sensitivity import MOST, allocate, convex_hull, least_loss, loss_curve, loss_grid, predicted_loss
+from scap_ov.fitting.allocation.sensitivity import LEVELS, MOST, allocate, convex_hull, least_loss, loss_curve, loss_grid, predicted_loss
 from scap_ov.fitting.criteria.adaptive import AdaptiveCriterion
 from scap_ov.profile import CalibrationProfile, SiteStatistics
 from scap_ov.scoping import TargetGroup
@@ -20,16 +20,14 @@ def site(index, outputs=48, inputs=32):
     return Site(f"block.{index}.down", SiteKind.DOWN, index, (Layer(f"l{index}", inputs, outputs, WeightSpec("f16")),))
 
 
-def statistics(seed, inputs=32):
-    rng = np.random.default_rng(seed)
-    sketch = rng.normal(size=(64, inputs)).astype(np.float32) / 8
-    return SiteStatistics(300, {"rows": rng.normal(size=(300, inputs)).astype(np.float16), "sketch": sketch})
+def table(loss, level=0.5, power=2.5):
+    return {"level": np.atleast_1d(level), "loss": np.atleast_1d(loss), "error": 7.0 * LEVELS**power}
 
 
-def profile(losses, level=0.5, outputs=None):
+def profile(losses, outputs=None, power=2.5):
     sites = tuple(site(i, *(() if outputs is None else (outputs[i],))) for i in range(len(losses)))
-    tables = {s.name: {"level": np.array([level]), "loss": np.array([v])} for s, v in zip(sites, losses, strict=True)}
-    return CalibrationProfile("f", sites, {s.name: statistics(s.block) for s in sites}, 300, tables)
+    statistics = {s.name: SiteStatistics(1, {}) for s in sites}  # allocation looks at the tables only
+    return CalibrationProfile("f", sites, statistics, 300, {s.name: table(v, power=power) for s, v in zip(sites, losses, strict=True)})
 
 
 def shares_of(made, target):
@@ -53,10 +51,13 @@ def test_sensitive_sites_keep_more():
 
 
 def test_equal_sites_get_equal_shares():
-    made = profile([1e-3] * 3)
-    same = {s.name: made.statistics["block.0.down"] for s in made.sites}
-    made = CalibrationProfile("f", made.sites, same, 300, made.sensitivity)
-    assert list(shares_of(made, 0.4).values()) == pytest.approx([0.4] * 3, abs=0.006)
+    assert list(shares_of(profile([1e-3] * 3), 0.4).values()) == pytest.approx([0.4] * 3, abs=0.006)
+
+
+def test_a_target_of_two_powers_equalises_the_slopes():
+    made = profile([1e-3, 4e-3], power=2)  # loss a s², so that s1 : s2 = a2 : a1
+    shares = list(shares_of(made, 0.4).values())
+    assert shares[0] / shares[1] == pytest.approx(4, rel=0.05)
 
 
 def test_least_loss_beats_every_allocation_on_a_coarse_grid():
@@ -76,14 +77,12 @@ def test_least_loss_beats_every_allocation_on_a_coarse_grid():
 
 
 def test_curve_goes_through_the_measurements_of_a_convex_site():
-    made = site(0)
-    stats = statistics(0)
-    one = loss_curve(made, stats, {"level": np.array([0.5]), "loss": np.array([2e-3])}, CRITERION)
+    one = loss_curve(table(2e-3))
     grid = loss_grid()
     at = {level: float(np.interp(level, grid, one)) for level in (0.3, 0.5, 0.7)}
     assert at[0.5] == pytest.approx(2e-3, rel=0.01)
-    twice = {"level": np.array([0.7, 0.3]), "loss": np.array([at[0.7] * 1.2, at[0.3] * 0.9])}  # any order of the levels
-    two = loss_curve(made, stats, twice, CRITERION)
+    assert at[0.7] == pytest.approx(2e-3 * (7 / 5) ** 2.5, rel=0.02)  # shaped by the site's own error
+    two = loss_curve(table([at[0.7] * 1.2, at[0.3] * 0.9], [0.7, 0.3]))  # any order of the levels
     assert np.interp(0.7, grid, two) == pytest.approx(at[0.7] * 1.2, rel=0.02)
     assert np.interp(0.3, grid, two) == pytest.approx(at[0.3] * 0.9, rel=0.02)
     assert (np.diff(two) >= 0).all()
@@ -91,7 +90,7 @@ def test_curve_goes_through_the_measurements_of_a_convex_site():
 
 
 def test_noise_below_zero_does_not_break_the_curve():
-    curve = loss_curve(site(0), statistics(0), {"level": np.array([0.3, 0.6]), "loss": np.array([-1e-5, 1e-3])}, CRITERION)
+    curve = loss_curve(table([-1e-5, 1e-3], [0.3, 0.6]))
     assert np.isfinite(curve).all()
     assert (np.diff(curve) >= 0).all()
 
@@ -107,9 +106,8 @@ def test_convex_hull_is_below_convex_and_tight_at_the_ends():
 
 def test_prediction_is_the_sum_over_sites():
     made = profile([1e-3, 4e-3])
-    got = predicted_loss(made, made.sites, {s.name: 0.5 for s in made.sites}, CRITERION)
-    assert got == pytest.approx(5e-3, rel=0.01)
-    assert predicted_loss(made, made.sites, {}, CRITERION) == 0
+    assert predicted_loss(made, {s.name: 0.5 for s in made.sites}) == pytest.approx(5e-3, rel=0.01)
+    assert predicted_loss(made, {}) == 0
 
 
 def test_same_input_gives_the_same_bits():

@@ -1,8 +1,7 @@
-"""Write a Llama-type model folder with random weights straight from openvino ops: no torch, memory of one layer at a time. Used by: decode.py."""
+"""Write a Llama-type model folder with random weights straight from openvino ops: no torch, memory of one layer at a time. Used by: benchmarks/decode.py, tests."""
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,8 +11,7 @@ from openvino import opset13 as ops
 
 from scap_ov.benchmarking.synthetic import random_weight
 from scap_ov.sites import WeightSpec
-from scap_ov.storage.model_folder import copy_companions, new_folder
-from scap_ov.storage.aligned import save_aligned
+from scap_ov.storage.model_folder import write_model_folder
 
 
 @dataclass(frozen=True)
@@ -38,23 +36,18 @@ SHAPES = {
     "llama-3.2-1b": Shape("llama-3.2-1b", 16, 2048, 8192, 32, 8, 128256),
     "llama-3.1-8b": Shape("llama-3.1-8b", 32, 4096, 14336, 32, 8, 128256),
 }
-WEIGHTS = {"i4": WeightSpec("i4", 128, "f16"), "u4": WeightSpec("u4", 64, "f16", has_zero_point=True), "i8": WeightSpec("i8", 0, "f16")}
+# A group size of 0 stands for one scale per output channel.
+WEIGHTS = {"f16": WeightSpec("f16"), "i4": WeightSpec("i4", 128, "f16"), "u4": WeightSpec("u4", 64, "f16", has_zero_point=True), "i8": WeightSpec("i8", 0, "f16"),
+           "i4_g32": WeightSpec("i4", 32, "f16")}
 
 
 def write_model(shape: Shape, weights: str, layers: int, tokenizer_folder: Path, folder: Path) -> None:
-    """Write a stateful model with `layers` blocks, and the tokenizer of another folder so that openvino-genai opens it.
+    """Write a stateful model with `layers` blocks, and the companions of another folder so that openvino-genai opens it.
 
     :param weights: key of WEIGHTS; lm_head is int8 per channel in any case, as optimum-cli exports it.
+    :raises OutputError: the folder is not empty or cannot be written.
     """
-    model = build(shape, weights, layers)
-    with new_folder(folder) as scratch:
-        copy_companions(tokenizer_folder, scratch)
-        for old in ("openvino_tokenizer", "openvino_detokenizer"):
-            if not (scratch / f"{old}.xml").exists():
-                shutil.rmtree(scratch)
-                msg = f"{tokenizer_folder} has no {old}.xml"
-                raise SystemExit(msg)
-        save_aligned(model, scratch / "openvino_model.xml")
+    write_model_folder(build(shape, weights, layers), tokenizer_folder, folder)
 
 
 def build(shape: Shape, weights: str, layers: int) -> ov.Model:
@@ -110,7 +103,7 @@ def _linear(x: ov.Output, n: int, k: int, spec: WeightSpec, rng: np.random.Gener
 
 def _per_channel(spec: WeightSpec, k: int) -> WeightSpec:
     """A group size of 0 in WEIGHTS stands for one scale per output channel."""
-    return replace(spec, group_size=k) if spec.group_size == 0 else spec
+    return replace(spec, group_size=k) if spec.group_size == 0 and spec.scale_dtype else spec
 
 
 def _norm(x: ov.Output, size: int) -> ov.Output:

@@ -1,0 +1,105 @@
+// AVX-512 VNNI vocabulary of generic/{sparse_gemv,compact}.hpp. Included inside the target region.
+#pragma once
+
+namespace scap_ov {
+namespace avx512_vnni {
+namespace {
+
+struct Simd {
+    using Float = __m512;
+    using Int = __m512i;
+    static constexpr size_t kLanes = 16;
+    static constexpr size_t kBytes = 64;
+    static constexpr size_t kParts = kColumnBlock / kBytes;  // registers of a block of 64 bytes
+
+    static Float load(const float* p) { return _mm512_loadu_ps(p); }
+    static Int load(const int32_t* p) { return _mm512_loadu_si512(p); }
+    static Int load(const uint8_t* p) { return _mm512_loadu_si512(p); }
+    static Float load_part(const float* p, size_t lanes) { return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << lanes) - 1u), p); }
+    static void store(float* p, Float v) { _mm512_storeu_ps(p, v); }
+    static void store(int32_t* p, Int v) { _mm512_storeu_si512(p, v); }
+    static void store_i8(int8_t* p, Int v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(v)); }
+    static Float broadcast(float v) { return _mm512_set1_ps(v); }
+    static Int broadcast(int32_t v) { return _mm512_set1_epi32(v); }
+    static Float zero_float() { return _mm512_setzero_ps(); }
+    static Int zero() { return _mm512_setzero_si512(); }
+    static Int iota(int32_t from) {
+        return _mm512_add_epi32(_mm512_set1_epi32(from), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+    }
+
+    static Float add(Float a, Float b) { return _mm512_add_ps(a, b); }
+    static Float subtract(Float a, Float b) { return _mm512_sub_ps(a, b); }
+    static Float multiply(Float a, Float b) { return _mm512_mul_ps(a, b); }
+    static Float multiply_add(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
+    static Float absolute(Float v) { return _mm512_abs_ps(v); }
+    static float sum_of(Float v) { return _mm512_reduce_add_ps(v); }
+    static Int add(Int a, Int b) { return _mm512_add_epi32(a, b); }
+    static Int subtract(Int a, Int b) { return _mm512_sub_epi32(a, b); }
+    static Int multiply(Int a, Int b) { return _mm512_mullo_epi32(a, b); }
+    static Int maximum(Int a, Int b) { return _mm512_max_epi32(a, b); }
+    static int32_t maximum_of(Int v) { return _mm512_reduce_max_epi32(v); }
+    static int32_t sum_of(Int v) { return _mm512_reduce_add_epi32(v); }
+    static Int bits(Float v) { return _mm512_castps_si512(v); }
+    static Int round(Float v) { return _mm512_cvtps_epi32(v); }
+    static Float to_float(Int v) { return _mm512_cvtepi32_ps(v); }
+
+    static uint32_t not_at_most(Float a, Float b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLE_UQ); }
+    static Float where(uint32_t mask, Float v) { return _mm512_maskz_mov_ps(static_cast<__mmask16>(mask), v); }
+    static Float compress(uint32_t mask, Float v) { return _mm512_maskz_compress_ps(static_cast<__mmask16>(mask), v); }
+    static Int compress(uint32_t mask, Int v) { return _mm512_maskz_compress_epi32(static_cast<__mmask16>(mask), v); }
+
+    static Float load_scale(const PackedWeight& w, size_t i) {
+        if (w.scale_is_f16)
+            return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(static_cast<const uint16_t*>(w.scale) + i)));
+        return _mm512_loadu_ps(static_cast<const float*>(w.scale) + i);
+    }
+    static Int load_u8(const uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+    template <class Format>
+    static Float load_weights(const uint8_t* p) {
+        if constexpr (Format::kFormat == WeightFormat::f32)
+            return _mm512_loadu_ps(p);
+        const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+        if constexpr (Format::kFormat == WeightFormat::f16)
+            return _mm512_cvtph_ps(half);
+        return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+    }
+
+    static Int low_nibbles(Int v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
+    static Int high_nibbles(Int v) { return _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15)); }
+    // Part `part` of a last single block: 32 bytes, low nibbles are positions 0…31, high ones 32…63.
+    static Int last_nibbles(const uint8_t* p, size_t) {
+        const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+        return low_nibbles(_mm512_inserti64x4(_mm512_castsi256_si512(bytes), _mm256_srli_epi16(bytes, 4), 1));
+    }
+    // in: 64 positions of four rows -> out j: channels 16j … 16j + 15, [row 3|row 2|row 1|row 0] in each int32
+    static void interleave(const Int* rows, Int* out) {
+        const Int low01 = _mm512_unpacklo_epi8(rows[0], rows[1]), high01 = _mm512_unpackhi_epi8(rows[0], rows[1]);
+        const Int low23 = _mm512_unpacklo_epi8(rows[2], rows[3]), high23 = _mm512_unpackhi_epi8(rows[2], rows[3]);
+        out[0] = _mm512_unpacklo_epi16(low01, low23);
+        out[1] = _mm512_unpackhi_epi16(low01, low23);
+        out[2] = _mm512_unpacklo_epi16(high01, high23);
+        out[3] = _mm512_unpackhi_epi16(high01, high23);
+    }
+    static Int broadcast_quad(const int8_t* p) {
+        int32_t quad;
+        __builtin_memcpy(&quad, p, sizeof(quad));
+        return _mm512_set1_epi32(quad);
+    }
+    template <class Format>
+    static Int dot4(Int sum, Int w, Int x) {
+        return _mm512_dpbusd_epi32(sum, w, x);
+    }
+    template <class Format>
+    static Int dot8(Int sum, Int w0, Int x0, Int w1, Int x1) {
+        return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(sum, w0, x0), w1, x1);
+    }
+    static Int subtract_bytes(Int v, int value) { return _mm512_sub_epi8(v, _mm512_set1_epi8(static_cast<char>(value))); }
+    template <int Row>
+    static Int signed_byte(Int v) {
+        return _mm512_srai_epi32(_mm512_slli_epi32(v, 24 - 8 * Row), 24);
+    }
+};
+
+}  // namespace
+}  // namespace avx512_vnni
+}  // namespace scap_ov

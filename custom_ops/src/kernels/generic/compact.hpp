@@ -1,0 +1,91 @@
+// Scan of x over the Simd vocabulary of <isa>/simd.hpp: kept channels of M rows by activation group, compressed without
+// branches on the values, then quantised to int8 while they are in L1. Included like sparse_gemv.hpp.
+#pragma once
+
+namespace scap_ov {
+namespace SCAP_OV_ISA {
+namespace {
+
+// Which of the lanes at channel k are kept in a row; *z is x - center, 0 where this row drops it.
+inline uint32_t keep_mask(const CompactParams& p, size_t row, size_t k, size_t lanes, Simd::Float* z) {
+    const uint32_t valid = (1u << lanes) - 1u;
+    const Simd::Float x = Simd::load_part(p.x + row * p.k + k, lanes);
+    if (!p.prune) {
+        *z = x;
+        return valid;
+    }
+    const Simd::Float center = p.center_per_channel ? Simd::load_part(p.center + k, lanes) : Simd::broadcast(p.center[0]);
+    const Simd::Float threshold = p.threshold_per_channel ? Simd::load_part(p.threshold + k, lanes) : Simd::broadcast(p.threshold[0]);
+    const Simd::Float shifted = Simd::subtract(x, center);
+    const uint32_t mask = Simd::not_at_most(Simd::absolute(shifted), threshold) & valid;  // NaN is kept
+    *z = Simd::where(mask, shifted);
+    return mask;
+}
+
+// Compresses one activation group behind slot `begin`; returns the number of kept channels.
+inline size_t compact_group(const CompactParams& p, size_t g, size_t begin) {
+    const KeptChannels& kept = *p.kept;
+    const size_t from = g * kept.group_size, to = from + kept.group_size < p.k ? from + kept.group_size : p.k;
+    size_t count = 0;
+    for (size_t k = from; k < to; k += Simd::kLanes) {
+        const size_t lanes = to - k < Simd::kLanes ? to - k : Simd::kLanes;
+        Simd::Float z[kMaxGemvRows];
+        uint32_t mask = 0;
+        for (size_t row = 0; row < p.m; ++row)
+            mask |= keep_mask(p, row, k, lanes, &z[row]);
+        Simd::store(reinterpret_cast<int32_t*>(kept.index + begin + count), Simd::compress(mask, Simd::iota(static_cast<int32_t>(k))));
+        for (size_t row = 0; row < p.m; ++row)
+            Simd::store(kept.value + row * kept.capacity + begin + count, Simd::compress(mask, z[row]));
+        count += static_cast<size_t>(__builtin_popcount(mask));
+    }
+    return count;
+}
+
+// int8, symmetric. NaN and infinity give the group a NaN scale, so that they are seen in the output.
+inline void quantize_kept(const float* value, size_t count, int8_t* quantized, float* scale, int32_t* sum) {
+    Simd::Int largest = Simd::zero();
+    for (size_t i = 0; i < count; i += Simd::kLanes)
+        largest = Simd::maximum(largest, Simd::bits(Simd::absolute(Simd::load(value + i))));  // as integers NaN is the largest
+    const int32_t maximum_bits = Simd::maximum_of(largest);
+    float maximum;
+    __builtin_memcpy(&maximum, &maximum_bits, sizeof(maximum));
+    const bool finite = maximum_bits < 0x7f800000;
+    const bool usable = finite && maximum > 1e-36f;  // 127 / maximum is finite
+    const Simd::Float inverse = Simd::broadcast(usable ? 127.0f / maximum : 0.0f);
+    Simd::Int total = Simd::zero();
+    for (size_t i = 0; i < count; i += Simd::kLanes) {
+        const Simd::Int q = usable ? Simd::round(Simd::multiply(Simd::load(value + i), inverse)) : Simd::zero();
+        total = Simd::add(total, q);
+        Simd::store_i8(quantized + i, q);
+    }
+    *scale = finite ? (usable ? maximum / 127.0f : 0.0f) : __builtin_nanf("");
+    *sum = Simd::sum_of(total);
+}
+
+inline void compact(const CompactParams& p) noexcept {
+    KeptChannels& kept = *p.kept;
+    size_t slot = 0;
+    for (size_t g = 0; g < kept.groups; ++g) {
+        const size_t begin = slot, count = compact_group(p, g, begin), padded = (count + kQuad - 1) / kQuad * kQuad;
+        kept.group_begin[g] = static_cast<uint32_t>(begin);
+        for (size_t i = count; i < padded; ++i)
+            kept.index[begin + i] = kept.index[begin + count - 1];
+        for (size_t row = 0; row < p.m; ++row) {
+            float* value = kept.value + row * kept.capacity + begin;
+            const size_t of = row * kept.groups + g;
+            Simd::store(value + count, Simd::zero_float());  // pads, and the rest of the last register
+            Simd::Float total = Simd::zero_float();
+            for (size_t i = 0; i < count; i += Simd::kLanes)
+                total = Simd::add(total, Simd::load(value + i));
+            kept.value_sum[of] = Simd::sum_of(total);
+            if (kept.quantized)
+                quantize_kept(value, padded, kept.quantized + row * kept.capacity + begin, kept.scale + of, kept.sum + of);
+        }
+        slot = begin + padded;
+    }
+    kept.group_begin[kept.groups] = static_cast<uint32_t>(slot);
+}
+
+}  // namespace
+}  // namespace SCAP_OV_ISA
+}  // namespace scap_ov

@@ -1,0 +1,179 @@
+// Dense prompt path: y = x Wᵀ for many rows, from the packed weight. Written once over the vocabulary of <isa>/gemm.hpp, which
+// includes this file inside the target region with SCAP_OV_ISA set to the instruction set's namespace.
+//
+// A tile of kGemmTileColumns columns x about kTileK input channels is unpacked once into scratch (L2) and used for all rows
+// of the call; strips of kNr columns of it stay in L1 while the rows pass by, kMr at a time, and the products of one
+// strip x kMr rows stay in registers.
+//   qd8 tile: [strip][quad of input channels][plane][kNr columns][4 bytes], unsigned, zero point not subtracted:
+//             Σ q (w - z) = Σ q w - z Σ q, once per activation group; then scaled into float.
+//   f32 tile: [strip][input channel][kNr columns], the plain weight.
+// An element of y is summed in an order that the shape alone sets, so any split into tasks gives the same bits.
+// Split by columns first, in tasks of kGemmTileColumns: a split by rows unpacks the tile once for each part.
+#pragma once
+
+namespace scap_ov {
+namespace SCAP_OV_ISA {
+namespace {
+
+constexpr size_t kTileK = 512;       // input channels of a qd8 tile, in whole activation groups: 128 KB of bytes in L2
+constexpr size_t kFloatTileK = 128;  // input channels of a float tile: the same bytes
+constexpr size_t kStripsPerTile = kGemmTileColumns / kNr;
+
+inline size_t at_most(size_t value, size_t limit) { return value < limit ? value : limit; }
+inline size_t groups_per_tile(size_t group_size) { return group_size >= kTileK ? 1 : kTileK / group_size; }
+
+// Bytes of scratch for either kind of gemm; group_size is that of the activations.
+inline size_t gemm_scratch_bytes(size_t k, size_t group_size) noexcept {
+    group_size = group_size == 0 ? k : group_size;
+    const size_t groups = groups_per_tile(group_size);
+    const size_t quantized = kGemmTileColumns * (groups * round_up(group_size, kQuad) * kMaxPlanes + groups * 2 * sizeof(float));
+    const size_t plain = kGemmTileColumns * (kFloatTileK + 2) * sizeof(float);
+    return quantized > plain ? quantized : plain;
+}
+
+// Scales and zero points of one group for `columns` columns, as floats.
+inline void expand_group(const PackedWeight& w, size_t group, size_t n, size_t columns, float* scale, float* zero_point) {
+    const size_t at = group * w.n_padded + n;
+    for (size_t c = 0; c < columns; c += kLanes) {
+        if (w.scale_is_f16)
+            store(scale + c, load_f16(static_cast<const uint16_t*>(w.scale) + at + c));
+        else
+            store(scale + c, load(static_cast<const float*>(w.scale) + at + c));
+        store(zero_point + c, w.zero_point ? load_u8(w.zero_point + at + c) : broadcast(static_cast<float>(w.implicit_zero_point)));
+    }
+}
+
+// Rows in parts of at most `limit`, as even as possible: 32 rows are 6+6+5+5+5+5, not 5 x 6 and a slow 2.
+struct EvenRows {
+    size_t parts, base, longer;
+    EvenRows(size_t rows, size_t limit) : parts(ceil_div(rows, limit)), base(rows / parts), longer(rows % parts) {}
+    size_t count(size_t part) const { return base + (part < longer ? 1 : 0); }
+};
+
+// One K block of a qd8 product: activation groups [group, group + groups), unpacked at `tile`.
+struct QuantizedBlock {
+    const uint8_t* tile;
+    const float *scale, *zero_point;  // [groups, kGemmTileColumns]
+    size_t group, groups;
+    size_t quads;                     // of all groups
+};
+
+template <class Format>
+void unpack_quantized_block(const GemmParams& p, size_t n, size_t columns, QuantizedBlock& block, uint8_t* tile, float* scale, float* zero_point) {
+    const PackedWeight& w = *p.weight;
+    const size_t group_size = p.q->group_size, planes = kPlanes<Format>;
+    size_t quad = 0;
+    block.quads = 0;
+    for (size_t g = block.group; g < block.group + block.groups; ++g)
+        block.quads += ceil_div(at_most(group_size, w.k - g * group_size), kQuad);
+    for (size_t g = block.group; g < block.group + block.groups; ++g) {
+        const size_t from = g * group_size, to = at_most(from + group_size, w.k), at = (g - block.group) * kGemmTileColumns;
+        expand_group(w, from / w.group_size, n, columns, scale + at, zero_point + at);
+        for (size_t k = from; k < to; k += kQuad, ++quad) {
+            const uint8_t* rows[kQuad];  // past the end of a group the last row again: x is 0 there
+            for (size_t i = 0; i < kQuad; ++i)
+                rows[i] = w.data + at_most(k + i, to - 1) * w.row_bytes;
+            for (size_t c = 0; c < columns; c += kColumnBlock)
+                unpack_quad<Format>(rows, (n + c) / kColumnBlock, w.n_padded,
+                                    tile + (c / kNr * block.quads + quad) * planes * kNr * kQuad, block.quads * planes * kNr * kQuad);
+        }
+    }
+    block.tile = tile;
+    block.scale = scale;
+    block.zero_point = zero_point;
+}
+
+template <class Format>
+void gemm_qd8(const GemmParams& p) noexcept {
+    const QuantizeRowsParams& q = *p.q;
+    const size_t groups = ceil_div(q.k, q.group_size), step = groups_per_tile(q.group_size);
+    const size_t stride = round_up(q.group_size, kQuad), planes = kPlanes<Format>;
+    float* scale = static_cast<float*>(p.scratch);
+    float* zero_point = scale + step * kGemmTileColumns;
+    uint8_t* tile = reinterpret_cast<uint8_t*>(zero_point + step * kGemmTileColumns);
+    const EvenRows parts(p.m_to - p.m_from, kMrQuantized);
+    for (size_t n = p.n_from; n < p.n_to; n += kGemmTileColumns) {
+        const size_t columns = at_most(kGemmTileColumns, p.n_to - n);
+        for (size_t group = 0; group < groups; group += step) {
+            QuantizedBlock block{};
+            block.group = group;
+            block.groups = at_most(step, groups - group);
+            unpack_quantized_block<Format>(p, n, columns, block, tile, scale, zero_point);
+            for (size_t c = 0; c < columns; c += kNr) {
+                size_t m = p.m_from;
+                for (size_t part = 0; part < parts.parts; ++part) {
+                    MicroQuantized a;
+                    a.tile = block.tile + c * block.quads * planes * kQuad;
+                    a.scale = scale + c;
+                    a.zero_point = zero_point + c;
+                    a.x = q.quantized + m * q.k_padded + group * stride;
+                    a.x_stride = q.k_padded;
+                    a.x_scale = q.scale + m * groups + group;
+                    a.x_sum = q.sum + m * groups + group;
+                    a.x_groups = groups;
+                    a.groups = block.groups;
+                    a.group_quads = stride / kQuad;
+                    a.quads = block.quads;
+                    a.y = p.y + m * p.y_stride + n + c;
+                    a.y_stride = p.y_stride;
+                    a.accumulate = group != 0;
+                    const size_t rows = parts.count(part);
+                    kMicroQuantized<kPlanes<Format>>[rows - 1](a);
+                    m += rows;
+                }
+            }
+        }
+    }
+}
+
+template <class Format>
+void unpack_float_block(const PackedWeight& w, size_t k_from, size_t k_to, size_t n, size_t columns, float* tile, float* scale,
+                        float* zero_point) {
+    const size_t depth = k_to - k_from;
+    size_t known = SIZE_MAX;  // group that is expanded
+    for (size_t k = k_from; k < k_to; ++k) {
+        if (Format::kInteger && k / w.group_size != known) {
+            known = k / w.group_size;
+            expand_group(w, known, n, columns, scale, zero_point);
+        }
+        for (size_t c = 0; c < columns; c += kColumnBlock)
+            unpack_floats<Format>(w.data + k * w.row_bytes, (n + c) / kColumnBlock, w.n_padded, scale + c, zero_point + c,
+                                  tile + (c / kNr * depth + k - k_from) * kNr, depth * kNr);
+    }
+}
+
+template <class Format>
+void gemm_f32(const GemmParams& p) noexcept {
+    const PackedWeight& w = *p.weight;
+    float* scale = static_cast<float*>(p.scratch);
+    float* zero_point = scale + kGemmTileColumns;
+    float* tile = zero_point + kGemmTileColumns;
+    const EvenRows parts(p.m_to - p.m_from, kMrFloat);
+    for (size_t n = p.n_from; n < p.n_to; n += kGemmTileColumns) {
+        const size_t columns = at_most(kGemmTileColumns, p.n_to - n);
+        for (size_t k = 0; k < w.k; k += kFloatTileK) {
+            const size_t k_to = at_most(k + kFloatTileK, w.k);
+            unpack_float_block<Format>(w, k, k_to, n, columns, tile, scale, zero_point);
+            for (size_t c = 0; c < columns; c += kNr) {
+                size_t m = p.m_from;
+                for (size_t part = 0; part < parts.parts; ++part) {
+                    MicroFloat a;
+                    a.tile = tile + c * (k_to - k);
+                    a.depth = k_to - k;
+                    a.x = p.x + m * w.k + k;
+                    a.x_stride = w.k;
+                    a.y = p.y + m * p.y_stride + n + c;
+                    a.y_stride = p.y_stride;
+                    a.accumulate = k != 0;
+                    const size_t rows = parts.count(part);
+                    kMicroFloat[rows - 1](a);
+                    m += rows;
+                }
+            }
+        }
+    }
+}
+
+}  // namespace
+}  // namespace SCAP_OV_ISA
+}  // namespace scap_ov

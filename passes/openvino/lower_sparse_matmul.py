@@ -1,0 +1,155 @@
+"""Replace the portable pattern by scap_ov::SparseMatMul. After: insert_sparsity. Undone by: raise_sparse_matmul."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import openvino as ov
+
+from scap_ov.passes.base import Pass, PassResult
+from scap_ov.passes.openvino import sparse_op
+from scap_ov.passes.openvino.match_pattern import Pattern, PatternLayer, match_patterns
+from scap_ov.passes.openvino.packed_site import pack_site, packed_scale_type
+from scap_ov.passes.openvino.portable_pattern import PREFIX, as_type, follow
+from scap_ov.passes.openvino.remove_sparsity import hand_over
+from scap_ov.passes.openvino.weights import LeaveStock, NoLayer, WeightMatrix, read_weight
+from scap_ov.sites import Layer, Site, SiteKind
+
+_log = logging.getLogger(__name__)
+_ROWS_AT_ONCE = 4096  # output channels that are dequantised at a time: a large output projection is not copied whole
+
+Decide = Callable[[Site], "tuple[bool, str]"]
+
+
+class LowerSparseMatMul(Pass[ov.Model]):
+    """Make one op of every site's pattern and layers, in place.
+
+    1. All layers of a site with weights of one type (dtype, group size, scale type, zero points or none) become one op with
+       an output each; other types become an op each.
+    2. A pattern may come from another tool or through ONNX; match_pattern says which forms are understood.
+    3. A pattern without a row policy prunes every row, in the op too: `decode` without a limit.
+    4. Base, the product W·c, is computed in float64.
+    5. bf16 activations go through the op in f32.
+    6. What cannot be lowered stays portable and is given back with the reason: an unreadable weight; a Reshape between site and
+       layer where the first position is exempt, for it hides the positions.
+    7. A site that `decide` turns down stays portable, or goes back to stock when `restore_stock` is set.
+
+    :param dynamic_quantization: quantise activations to int8 for integer weights.
+    :param decide: (whether to lower, the reason if not) of a site.
+    :param restore_stock: take the pattern away where a site is not lowered.
+    :param create: makes the op; by default from the extension library.
+    :raises ExtensionError: the library is missing or does not fit, and there is something to lower.
+    """
+
+    def __init__(self, *, dynamic_quantization: bool = True, decide: Decide | None = None, restore_stock: bool = False,
+                 create: sparse_op.CreateOp | None = None) -> None:  # fmt: skip
+        self._dynamic_quantization = dynamic_quantization
+        self._decide = decide
+        self._restore_stock = restore_stock
+        self._create = create
+
+    def call(self, model: ov.Model) -> PassResult[ov.Model]:
+        """Lower all patterns."""
+        patterns = match_patterns(model)
+        if not patterns:
+            return PassResult(model, False)
+        create = self._create or sparse_op.creator()
+        skipped: list[tuple[str, str]] = []
+        lowered = 0
+        for pattern in patterns:
+            lowered += self._lower(pattern, create, skipped)
+        model.validate_nodes_and_infer_types()
+        _log.info("lowered %d of %d sites", lowered, len(patterns))
+        return PassResult(model, bool(lowered or (skipped and self._restore_stock)), skipped)
+
+    def _lower(self, pattern: Pattern, create: sparse_op.CreateOp, skipped: list[tuple[str, str]]) -> bool:
+        name = pattern.select.get_friendly_name().removeprefix(PREFIX)
+        readable, rest, reasons = _readable(pattern)
+        if readable and self._decide is not None:
+            wanted, reason = self._decide(_site(name, readable))
+            if not wanted:
+                rest, reasons, readable = list(pattern.layers), [reason], []
+        for group in _groups(readable):
+            _replace(name, pattern, group, create, dynamic_quantization=self._dynamic_quantization)
+        if rest:
+            skipped.append((name, "; ".join(reasons)))
+            if self._restore_stock:
+                _restore(pattern, rest)
+        return bool(readable)
+
+
+def _readable(pattern: Pattern) -> tuple[list[tuple[PatternLayer, WeightMatrix]], list[PatternLayer], list[str]]:
+    """Layers that can be lowered; the others, with the reasons."""
+    readable, rest, reasons = [], [], []
+    for layer in pattern.layers:
+        name = layer.matmul.get_friendly_name()
+        reshaped = any(node.get_type_name() != "Convert" for node in layer.path)
+        try:
+            if reshaped and pattern.rows == "all" and len(pattern.source.get_partial_shape()) == 3:
+                msg = "a Reshape before it hides which row is the first position"
+                raise LeaveStock(msg)
+            readable.append((layer, read_weight(layer.matmul)))
+        except NoLayer:
+            rest.append(layer)
+            reasons.append(f"{name}: it has no constant weight")
+        except LeaveStock as reason:
+            rest.append(layer)
+            reasons.append(f"{name}: {reason}")
+    return readable, rest, reasons
+
+
+def _groups(readable: Sequence[tuple[PatternLayer, WeightMatrix]]) -> Iterator[list[tuple[PatternLayer, WeightMatrix]]]:
+    """Layers that one op can hold. Rule 1."""
+    groups: dict[object, list[tuple[PatternLayer, WeightMatrix]]] = {}
+    for layer, weight in readable:
+        spec = weight.spec
+        scale_type = packed_scale_type(spec.scale_dtype) if spec.scale_dtype else ""
+        path = tuple(node.get_instance_id() for node in layer.path)
+        groups.setdefault((spec.dtype, spec.group_size, scale_type, spec.has_zero_point, path), []).append((layer, weight))
+    yield from groups.values()
+
+
+def _replace(name: str, pattern: Pattern, group: Sequence[tuple[PatternLayer, WeightMatrix]], create: sparse_op.CreateOp, *,
+             dynamic_quantization: bool) -> None:  # fmt: skip
+    x = follow(pattern.source, list(group[0][0].path))
+    dtype = x.get_element_type()
+    narrow = dtype == ov.Type.bf16
+    compensation = np.zeros(0, np.float32)
+    if any(layer.compensation is not None for layer, _ in group):
+        compensation = np.concatenate([np.zeros(w.n, np.float32) if layer.compensation is None else layer.compensation for layer, w in group])
+    base = np.zeros(0, np.float32)
+    if pattern.center.any():
+        base = np.concatenate([_times(weight, pattern.center) for _, weight in group]).astype(np.float32)
+    pruning = sparse_op.Pruning(pattern.center, pattern.threshold, compensation, base, pattern.rows, max(pattern.max_sparse_rows, 1))
+    op = sparse_op.build(create, as_type(x, ov.Type.f32) if narrow else x, pack_site([weight for _, weight in group]), pruning,
+                         dynamic_quantization=dynamic_quantization)  # fmt: skip
+    op.set_friendly_name(sparse_op.joined_name(name, [layer.matmul.get_friendly_name() for layer, _ in group]))
+    for number, (layer, _) in enumerate(group):
+        hand_over(layer.result, as_type(op.output(number), dtype) if narrow else op.output(number))
+
+
+def _times(weight: WeightMatrix, center: np.ndarray) -> np.ndarray:
+    """W·c, float64 [N]. Rule 4."""
+    full = np.broadcast_to(center.astype(np.float64), weight.k)
+    starts = range(0, weight.n, _ROWS_AT_ONCE)
+    return np.concatenate([weight[slice(start, start + _ROWS_AT_ONCE)].astype(np.float64) @ full for start in starts])
+
+
+def _restore(pattern: Pattern, layers: Sequence[PatternLayer]) -> None:
+    """Rule 7: back to stock."""
+    for layer in layers:
+        layer.matmul.input(0).replace_source_output(follow(pattern.source, list(layer.path)))
+        if layer.compensation is not None:
+            hand_over(layer.result, layer.matmul.output(0))
+
+
+def _site(name: str, readable: Sequence[tuple[PatternLayer, WeightMatrix]]) -> Site:
+    """What `decide` is asked about; kind and block are read off the site's name."""
+    layers = tuple(Layer(layer.matmul.get_friendly_name(), weight.k, weight.n, weight.spec) for layer, weight in readable)
+    parts = name.split(".")
+    kinds = {kind.value: kind for kind in SiteKind}
+    if parts[0] == "block" and len(parts) > 2 and parts[1].isdigit():
+        return Site(name, kinds.get(parts[2], SiteKind.OTHER), int(parts[1]), layers)
+    return Site(name, kinds.get(parts[0], SiteKind.OTHER), -1, layers)

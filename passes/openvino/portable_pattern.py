@@ -1,0 +1,116 @@
+"""Write the portable pattern of one site in standard ops, as docs/packing.md has it. Used by: insert_sparsity, raise_sparse_matmul. Read by: match_pattern."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as ops
+
+PREFIX = "scap_ov."  # of the friendly name of a site's Select
+
+
+class PatternWriter:
+    """Writes the pattern of one site.
+
+    :param name: of the site.
+    :param source: the activation tensor x, float [..., K].
+    :param matmuls: the layers that read it, through Convert or Reshape at most.
+    :param rows: `decode`, `all`, or `every`: all without exemption, as in a pattern of another tool.
+    :param max_sparse_rows: of `decode`.
+    """
+
+    def __init__(self, name: str, source: ov.Output, matmuls: Sequence[ov.Node], rows: str, max_sparse_rows: int) -> None:
+        self._name, self._matmuls, self._rows, self._max_rows = name, matmuls, rows, max_sparse_rows
+        self._x = source
+        self._shape: ov.Node | None = None
+
+    def write(self, threshold: ov.Output, center: ov.Output | None, compensation: list[ov.Output] | None) -> None:
+        """Put Select before the layers and the compensation behind them.
+
+        :param threshold: f32, broadcastable to x.
+        :param center: the same; None for 0.
+        :param compensation: f32 [N] of each layer.
+        """
+        paths = [path_between(matmul, self._x) for matmul in self._matmuls]
+        exempt = self._first_position() if self._rows == "all" else None
+        few = self._few_rows() if self._rows == "decode" else None
+        x = self._x if self._x.get_element_type() == ov.Type.f32 else ops.convert(self._x, np.float32).output(0)
+        distance = ops.abs(x if center is None else ops.subtract(x, center))
+        keep = ops.greater(distance, threshold if few is None else ops.select(few, threshold, ops.constant(np.float32(-1))))
+        if exempt is not None:
+            keep = ops.logical_or(keep, exempt)
+        replacement = ops.constant(np.float32(0)).output(0) if center is None else center
+        if self._x.get_element_type() != ov.Type.f32:
+            replacement = as_type(replacement, self._x.get_element_type())
+        pruned = ops.select(keep, self._x, replacement)
+        pruned.set_friendly_name(PREFIX + self._name)
+        rows_pruned = few if few is not None else ops.logical_not(exempt) if exempt is not None else ops.constant(np.array(True))
+        for number, (matmul, path) in enumerate(zip(self._matmuls, paths, strict=True)):
+            matmul.input(0).replace_source_output(follow(pruned.output(0), path))
+            if compensation is not None:
+                self._compensate(matmul, rows_pruned, compensation[number])
+
+    def _compensate(self, matmul: ov.Node, rows_pruned: ov.Node, value: ov.Output) -> None:
+        readers = list(matmul.output(0).get_target_inputs())
+        extra = ops.select(rows_pruned, value, ops.constant(np.float32(0)))
+        dtype = matmul.get_output_element_type(0)
+        total = ops.add(matmul, extra if dtype == ov.Type.f32 else as_type(extra.output(0), dtype))
+        total.set_friendly_name(matmul.get_friendly_name() + "/compensated")
+        names = matmul.output(0).get_names()
+        matmul.output(0).get_tensor().set_names(set())
+        total.output(0).get_tensor().set_names(names)
+        for reader in readers:
+            reader.replace_source_output(total.output(0))
+
+    def _shape_of(self) -> ov.Node:
+        if self._shape is None:
+            self._shape = ops.shape_of(self._x)
+        return self._shape
+
+    def _few_rows(self) -> ov.Node:
+        """Whether x has at most max_sparse_rows rows, boolean scalar. Rule 2."""
+        lead = ops.slice(self._shape_of(), np.array([0]), np.array([-1]), np.array([1]))
+        rows = ops.reduce_prod(lead, np.array(0), keep_dims=False)
+        return ops.less_equal(rows, ops.constant(np.array(self._max_rows, np.int64)))
+
+    def _first_position(self) -> ov.Node | None:
+        """Which positions of axis 1 stay dense, boolean [T, 1]; None where no row does. Rule 3."""
+        shape = self._x.get_partial_shape()
+        if len(shape) != 3 or (shape[1].is_static and shape[1].get_length() == 1):
+            return None
+        length = ops.gather(self._shape_of(), np.array(1), np.array(0))
+        first = ops.equal(ops.range(np.array(0), length, np.array(1), output_type="i64"), ops.constant(np.array(0)))
+        several = ops.greater(length, ops.constant(np.array(1)))
+        return ops.unsqueeze(ops.logical_and(first, several), np.array([1]))
+
+
+def path_between(matmul: ov.Node, source: ov.Output) -> list[ov.Node]:
+    """The nodes between a site's tensor and its layer, the first one to run first."""
+    path: list[ov.Node] = []
+    value = matmul.input_value(0)
+    while not (value.get_node().get_instance_id() == source.get_node().get_instance_id() and value.get_index() == source.get_index()):
+        node = value.get_node()
+        path.insert(0, node)
+        value = node.input_value(0)
+    return path
+
+
+def follow(value: ov.Output, path: list[ov.Node]) -> ov.Output:
+    """Apply copies of nodes to another value."""
+    for node in path:
+        kind = node.get_type_name()
+        if kind == "Convert":
+            value = as_type(value, node.get_element_type())
+        elif kind == "Reshape":
+            value = ops.reshape(value, node.input_value(1), special_zero=node.get_attributes()["special_zero"]).output(0)
+        else:
+            axes = [node.input_value(1)] if node.get_input_size() > 1 else []
+            value = (ops.squeeze if kind == "Squeeze" else ops.unsqueeze)(value, *axes).output(0)
+    return value
+
+
+def as_type(value: ov.Output, dtype: ov.Type) -> ov.Output:
+    """Converted, also to bf16, which numpy has no name for."""
+    return ops.convert(value, dtype.get_type_name()).output(0)

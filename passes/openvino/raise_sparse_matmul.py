@@ -1,0 +1,82 @@
+"""Turn scap_ov::SparseMatMul back into standard ops. Undoes: lower_sparse_matmul. Before: remove_sparsity, for the stock model."""
+
+from __future__ import annotations
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as ops
+
+from scap_ov.passes.base import Pass, PassResult
+from scap_ov.passes.openvino import sparse_op
+from scap_ov.passes.openvino.constants import FLOATS, typed_constant
+from scap_ov.passes.openvino.match_pattern import EVERY_ROW
+from scap_ov.passes.openvino.packed_site import LayerWeight, PackedSite, unpack_site
+from scap_ov.passes.openvino.portable_pattern import PatternWriter, as_type
+from scap_ov.passes.openvino.remove_sparsity import hand_over
+
+
+class RaiseSparseMatMul(Pass[ov.Model]):
+    """Write the portable pattern and the layers that every op stands for, in place. No library is needed once the model is read.
+
+    1. Raw values, scales and zero points are those that were lowered, bit for bit; bf16 scales come back as f32 of the same value.
+    2. The decompression chain is the one that optimum-cli writes, which the CPU plugin fuses; weights are stored as [N, K] with transpose_b.
+    3. Layers get their names back.
+    4. Ops of one site share one pattern.
+    5. A second run changes nothing.
+    """
+
+    def call(self, model: ov.Model) -> PassResult[ov.Model]:
+        """Raise all ops."""
+        sites: dict[tuple[object, ...], list[ov.Node]] = {}
+        for node in model.get_ordered_ops():
+            if node.get_type_name() == sparse_op.OP:
+                source = node.input_value(0)
+                key = (source.get_node().get_instance_id(), source.get_index(), sparse_op.names_of(node)[0])
+                sites.setdefault(key, []).append(node)
+        for nodes in sites.values():
+            _raise_site(nodes)
+        if sites:
+            model.validate_nodes_and_infer_types()
+        return PassResult(model, bool(sites))
+
+
+def _raise_site(nodes: list[ov.Node]) -> None:
+    x = nodes[0].input_value(0)
+    matmuls, extras, compensated = [], [], False
+    pruning = sparse_op.read(nodes[0])[1]
+    for node in nodes:
+        packed, own = sparse_op.read(node)
+        compensated |= bool(own.compensation.size)
+        extra = own.compensation if own.compensation.size else np.zeros(sum(packed.sizes), np.float32)
+        extras += sparse_op.split_sizes(extra, packed.sizes)
+        for number, (name, weight) in enumerate(zip(sparse_op.names_of(node)[1], unpack_site(packed), strict=True)):
+            matmul = ops.matmul(x, _chain(packed, weight, x.get_element_type()), False, True)
+            matmul.set_friendly_name(name)
+            hand_over(node.output(number), matmul.output(0))
+            matmuls.append(matmul)
+    lead = [1] * (len(x.get_partial_shape()) - 1)
+    center = ops.constant(pruning.center.reshape([*lead, -1])).output(0) if pruning.center.any() else None
+    compensation = [ops.constant(extra).output(0) for extra in extras] if compensated else None
+    rows = "every" if pruning.rows == "decode" and pruning.max_sparse_rows == EVERY_ROW else pruning.rows
+    writer = PatternWriter(sparse_op.names_of(nodes[0])[0], x, matmuls, rows, pruning.max_sparse_rows)
+    writer.write(ops.constant(pruning.threshold.reshape([*lead, -1])).output(0), center, compensation)
+
+
+def _chain(packed: PackedSite, weight: LayerWeight, dtype: ov.Type) -> ov.Output:
+    """Constant -> Convert -> Subtract -> Multiply -> Reshape -> Convert, [N, K] of the given type. Rule 2."""
+    n, k = weight.raw.shape
+    if packed.weight_type in FLOATS:
+        stored = typed_constant(weight.raw, [n, k], packed.weight_type).output(0)
+        return stored if stored.get_element_type() == dtype else as_type(stored, dtype)
+    grouped = packed.group_size < k
+    shape = [n, k // packed.group_size, packed.group_size] if grouped else [n, k]
+    beside = [*shape[:-1], 1]
+    between = getattr(ov.Type, packed.scale_type)
+    value = as_type(typed_constant(weight.raw, shape, packed.weight_type).output(0), between)
+    if weight.zero_point is not None:
+        zero = typed_constant(weight.zero_point, beside, packed.weight_type)
+        value = ops.subtract(value, as_type(zero.output(0), between)).output(0)
+    value = ops.multiply(value, typed_constant(weight.scale, beside, packed.scale_type)).output(0)
+    if grouped:
+        value = ops.reshape(value, ops.constant(np.array([n, k], np.int64)), special_zero=False).output(0)
+    return value if value.get_element_type() == dtype else as_type(value, dtype)

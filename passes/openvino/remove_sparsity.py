@@ -1,0 +1,38 @@
+"""Take the portable pattern out of a model again. Undoes: insert_sparsity. After: raise_sparse_matmul, for a lowered model."""
+
+from __future__ import annotations
+
+import openvino as ov
+
+from scap_ov.passes.base import Pass, PassResult
+from scap_ov.passes.openvino.match_pattern import match_patterns
+from scap_ov.passes.openvino.portable_pattern import follow
+
+
+class RemoveSparsity(Pass[ov.Model]):
+    """Make every layer that reads a pruned tensor read the tensor itself, in place.
+
+    1. The compensation goes with the pattern.
+    2. A second run changes nothing.
+    """
+
+    def call(self, model: ov.Model) -> PassResult[ov.Model]:
+        """Remove all patterns."""
+        patterns = match_patterns(model)
+        for pattern in patterns:
+            for layer in pattern.layers:
+                layer.matmul.input(0).replace_source_output(follow(pattern.source, list(layer.path)))
+                if layer.compensation is not None:
+                    hand_over(layer.result, layer.matmul.output(0))
+        if patterns:
+            model.validate_nodes_and_infer_types()
+        return PassResult(model, bool(patterns))
+
+
+def hand_over(old: ov.Output, new: ov.Output) -> None:
+    """Make the readers of one output read another, which gets the tensor names too."""
+    names = old.get_names()
+    for reader in list(old.get_target_inputs()):
+        reader.replace_source_output(new)
+    old.get_tensor().set_names(set())
+    new.get_tensor().add_names(names)

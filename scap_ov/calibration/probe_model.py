@@ -1,0 +1,175 @@
+"""A model whose thresholds, centres and compensation are run-time inputs: compiled once, pruned in any way, compared with itself dense.
+
+Used by: sensitivity, refine, compensation, fitting.max_loss. Every row but the first of a sequence is pruned, as with `rows="all"`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as ops
+
+from scap_ov.calibration.run_openvino import EXACT, site_taps
+from scap_ov.config import SparsityConfig
+from scap_ov.errors import BadModelError
+from scap_ov.fitting.thresholds import NOTHING
+from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
+from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
+from scap_ov.passes.openvino.runtime_inputs import CENTERS, COMPENSATION, THRESHOLDS, RuntimeInputs
+from scap_ov.plan import SparsityPlan
+
+if TYPE_CHECKING:
+    from scap_ov.plan import SitePlan
+
+REFERENCE = "scap_ov.reference"
+
+
+@dataclass
+class Settings:
+    """What the run-time inputs are set to; start from `ProbeModel.dense()`.
+
+    :param thresholds: float32 [S], negative where nothing is dropped.
+    :param centers: float32 [ΣK].
+    :param compensation: float32 [ΣN], added to the outputs of pruned rows.
+    """
+
+    thresholds: np.ndarray
+    centers: np.ndarray
+    compensation: np.ndarray
+
+    def copy(self) -> Settings:
+        """Independent arrays."""
+        return Settings(self.thresholds.copy(), self.centers.copy(), self.compensation.copy())
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the dense model gave for a sample.
+
+    :param values: probabilities of a language model, else the output itself, float32 [R, V].
+    :param offset: what the loss of each row starts from, float64 [R]: Σ p log p of a language model, else 1.
+    """
+
+    values: np.ndarray
+    offset: np.ndarray
+
+
+class ProbeModel:
+    """One compiled copy of a model.
+
+    :param model: stock model; it is cloned.
+    :param compare: add the loss against a reference output as an output.
+    :param observe: give the inputs of the sites out.
+    :raises BadModelError: the model has no site.
+    """
+
+    def __init__(self, model: ov.Model, *, compare: bool = True, observe: bool = False) -> None:
+        clone = model.clone()
+        found = find_sites(clone, lm_head=True)
+        if not found.matches:
+            msg = "the model has no fully connected layer that could be pruned; give a Transformer exported by optimum-cli export openvino"
+            raise BadModelError(msg)
+        self.sites = tuple(match.site for match in found.matches)
+        taps = site_taps(found) if observe else {}
+        insert = InsertSparsity(SparsityPlan(SparsityConfig(), fingerprint(clone), self.sites, {}), runtime_inputs=True)
+        insert(clone)
+        if insert.inputs is None:
+            msg = "InsertSparsity(runtime_inputs=True) made no inputs"
+            raise RuntimeError(msg)
+        self._inputs: RuntimeInputs = insert.inputs
+        self._taps = list(taps)
+        main = _main_output(clone)
+        self._language = "logits" in main.get_names()
+        self._width = main.get_partial_shape()[-1].get_length() if compare else 0
+        results, parameters = [], clone.get_parameters()
+        if compare:
+            results, reference = _compare(main.get_node().input_value(0), language=self._language)
+            parameters = [*parameters, reference]
+        built = ov.Model([*results, *taps.values()], clone.get_sinks(), parameters, "scap_ov_probe")
+        self._first_tap = len(results)
+        self.compiled = ov.Core().compile_model(built, "CPU", EXACT)
+        self._request = self.compiled.create_infer_request()
+        self._stateful = bool(clone.get_sinks())
+        self._names = frozenset(name for port in self.compiled.inputs for name in port.get_names())
+        self.forwards = 0
+
+    def dense(self) -> Settings:
+        """Settings that drop nothing."""
+        ins, outs = sum(s.in_features for s in self.sites), sum(s.out_features for s in self.sites)
+        return Settings(np.full(len(self.sites), NOTHING), np.zeros(ins, np.float32), np.zeros(outs, np.float32))
+
+    def put(self, settings: Settings, entry: SitePlan) -> None:
+        """Set one site as a plan's entry has it; its threshold must be a scalar."""
+        settings.thresholds[self._inputs.threshold_index[entry.site]] = float(entry.threshold.reshape(-1)[0])
+        settings.centers[slice(*self._inputs.center_range[entry.site])] = entry.center
+        if entry.compensation is not None:
+            self.compensation(settings, entry.site)[:] = entry.compensation
+
+    def settings(self, entries: Iterable[SitePlan]) -> Settings:
+        """Settings of a whole plan."""
+        made = self.dense()
+        for entry in entries:
+            self.put(made, entry)
+        return made
+
+    def compensation(self, settings: Settings, name: str) -> np.ndarray:
+        """The part of the compensation that belongs to a site, float32 [N]; a view."""
+        return settings.compensation[slice(*self._inputs.compensation_range[name])]
+
+    def run(self, inputs: Mapping[str, np.ndarray], settings: Settings, reference: Reference | None = None) -> None:
+        """One forward pass on a fresh sequence. Position 0 of a sequence is computed dense."""
+        if self._stateful:
+            self._request.reset_state()
+        values: dict[str, Any] = {k: v for k, v in inputs.items() if k in self._names}
+        values |= {THRESHOLDS: settings.thresholds, CENTERS: settings.centers, COMPENSATION: settings.compensation}
+        if self._first_tap:
+            values[REFERENCE] = np.zeros((1, self._width), np.float32) if reference is None else reference.values
+        self._request.infer(values, share_inputs=True)
+        self.forwards += 1
+
+    def reference_of(self, inputs: Mapping[str, np.ndarray]) -> Reference:
+        """What the dense model gives for these inputs."""
+        self.run(inputs, self.dense())
+        value = np.array(self._request.get_output_tensor(1).data)
+        if not self._language:
+            return Reference(value, np.ones(len(value)))
+        probability = np.exp(value)
+        return Reference(probability, np.einsum("rv,rv->r", probability, value, dtype=np.float64))
+
+    def loss(self, inputs: Mapping[str, np.ndarray], settings: Settings, pruned: np.ndarray, reference: Reference) -> float:
+        """Mean over the rows that were pruned of KL(dense ‖ pruned) in nats; of (1 − cosine) for a model without logits."""
+        self.run(inputs, settings, reference)
+        rows = reference.offset - self._request.get_output_tensor(0).data
+        return float((rows[pruned] if len(rows) == len(pruned) else rows).mean())
+
+    def tapped(self) -> dict[str, np.ndarray]:
+        """The inputs of the sites in the last run, by `site_taps`' names; valid until the next run."""
+        return {name: self._request.get_output_tensor(self._first_tap + i).data for i, name in enumerate(self._taps)}
+
+
+def _compare(output: ov.Output, *, language: bool) -> tuple[list[Any], Any]:
+    """Agreement of each row with the reference, and what becomes the reference, rows flattened; the reference's parameter."""
+    size = output.get_partial_shape()[-1].get_length()
+    flat = ops.reshape(output, np.array([-1, size]), special_zero=False)
+    reference = _parameter([-1, size], REFERENCE)
+    axis = np.array([1])
+    if language:
+        log_q = ops.log_softmax(flat, 1)
+        return [ops.reduce_sum(ops.multiply(reference, log_q), axis).output(0), log_q.output(0)], reference
+    norms = ops.multiply(ops.reduce_l2(flat, axis), ops.reduce_l2(reference, axis))
+    cosine = ops.divide(ops.reduce_sum(ops.multiply(flat, reference), axis), norms)
+    return [cosine.output(0), flat.output(0)], reference
+
+
+def _parameter(shape: list[int], name: str) -> Any:
+    parameter = ops.parameter(ov.PartialShape(shape), np.float32, name=name)
+    parameter.output(0).get_tensor().set_names({name})
+    return parameter
+
+
+def _main_output(model: ov.Model) -> ov.Output:
+    return next((port for port in model.outputs if "logits" in port.get_names()), model.outputs[0])

@@ -1,0 +1,150 @@
+"""Measure how much the model's output changes when one site alone is pruned. After: run_openvino. Before: fitting.allocation.sensitivity.
+
+Cost: one forward pass over `tokens` tokens per site and level, and one for the dense reference. Nothing is recompiled:
+thresholds are inputs of one model. No gradients, no torch, and the model measured is the one that is deployed, int4 weights
+and all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scap_ov.calibration.probe_model import ProbeModel, Reference
+from scap_ov.calibration.samples import Piece, pick_pieces
+from scap_ov.config import SparsityConfig
+from scap_ov.errors import MismatchError, OutputError
+from scap_ov.fitting.allocation.sensitivity import LEVELS
+from scap_ov.fitting.criteria.adaptive import AdaptiveCriterion
+from scap_ov.fitting.output_error import error_curve
+from scap_ov.passes.openvino.find_sites import fingerprint
+from scap_ov.plan import SitePlan
+
+if TYPE_CHECKING:
+    import openvino as ov
+
+    from scap_ov.calibration.run_openvino import InferenceData
+    from scap_ov.profile import CalibrationProfile
+    from scap_ov.sites import Site
+
+TOKENS = 1024  # with 1k tokens the allocation is as good as with a Fisher table from 4k (docs/quality.md)
+POINTS = (0.5,)  # one level: the local error gives the shape of the curve
+_CHECKPOINT_VERSION = 1
+
+Progress = Callable[[int, "int | None"], None]
+
+
+def measure_sensitivity(
+    model: ov.Model,
+    dataset: InferenceData,
+    profile: CalibrationProfile,
+    *,
+    levels: Sequence[float] = POINTS,
+    tokens: int = TOKENS,
+    lm_head: bool = False,
+    checkpoint: str | Path | None = None,
+    progress: Progress | None = None,
+) -> CalibrationProfile:
+    """The profile with a table for every block site: KL divergence from the dense model at each level, that site alone pruned.
+
+    1. A site that the profile holds a table for is not measured again.
+    2. With `checkpoint`, what is measured is kept in that file; an interrupted run goes on from it, a complete one removes it.
+    3. The tables hold the site's own error curve as well, so that allocation depends on them alone.
+
+    :param model: the stock model that was observed.
+    :param dataset: calibration data; windows spread over it are used.
+    :param tokens: how many tokens to measure on.
+    :param lm_head: measure the output projection too.
+    :param progress: called with (measurements done, measurements).
+    :raises MismatchError: the profile is of another model.
+    :raises BadDatasetError: the data has no sequence of two tokens.
+    """
+    if fingerprint(model) != profile.fingerprint:
+        msg = "the profile was observed on another model; calibrate the model that is to be pruned"
+        raise MismatchError(msg)
+    probe = ProbeModel(model)
+    pieces = pick_pieces(probe, dataset, tokens)
+    sites = [s for s in profile.sites if s.name not in profile.sensitivity and (lm_head or s.kind.value != "lm_head")]
+    store = _Checkpoint(checkpoint, [profile.fingerprint, [float(v) for v in levels], [p.digest for p in pieces]])
+    total = len(sites) * len(levels)
+    references = [probe.reference_of(p.inputs) for p in pieces] if len(store.losses) < total else []
+    tables: dict[str, Mapping[str, np.ndarray]] = dict(profile.sensitivity)
+    measured = _Measured(probe, pieces, references)
+    for done, site in enumerate(sites):
+        losses = []
+        for number, level in enumerate(levels):
+            key = f"{site.name}@{level}"
+            if key not in store.losses:
+                store.put(key, measured.loss(profile, site, level))
+            losses.append(store.losses[key])
+            if progress:
+                progress(done * len(levels) + number + 1, total)
+        error = error_curve(site, profile.statistics[site.name], AdaptiveCriterion(SparsityConfig()), LEVELS)
+        tables[site.name] = {"level": np.array(levels, np.float64), "loss": np.array(losses, np.float64), "error": error}
+    store.remove()
+    count = sum(int(p.pruned.sum()) for p in pieces)
+    return profile.with_sensitivity(tables, sensitivity_tokens=count, sensitivity_forwards=probe.forwards)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The dense outputs on some windows, against which single sites are measured."""
+
+    probe: ProbeModel
+    pieces: Sequence[Piece]
+    references: Sequence[Reference]
+
+    def loss(self, profile: CalibrationProfile, site: Site, level: float) -> float:
+        """Mean loss with this site pruned at this level."""
+        statistics = profile.statistics[site.name]
+        found = AdaptiveCriterion(SparsityConfig()).fit_site(site, statistics.rows, statistics, level)
+        settings = self.probe.dense()
+        self.probe.put(settings, SitePlan(site.name, found.threshold, found.center, level))
+        values = [self.probe.loss(p.inputs, settings, p.pruned, r) for p, r in zip(self.pieces, self.references, strict=True)]
+        return float(np.average(values, weights=[p.pruned.sum() for p in self.pieces]))
+
+
+class _Checkpoint:
+    """Measured losses by `site@level`, in a small JSON file that belongs to one model, data and levels."""
+
+    def __init__(self, path: str | Path | None, key: list[Any]) -> None:
+        """Read what an interrupted run left; a file of other data or levels is started over."""
+        self._path = None if path is None else Path(path)
+        self._head = {"version": _CHECKPOINT_VERSION, "key": key}
+        self.losses: dict[str, float] = {}
+        if self._path is not None and self._path.is_file():
+            try:
+                held = json.loads(self._path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as e:
+                msg = f"the checkpoint {self._path} cannot be read ({e}); delete it to measure anew"
+                raise OutputError(msg) from e
+            if {k: held.get(k) for k in self._head} == self._head:
+                self.losses = held["losses"]
+
+    def put(self, key: str, loss: float) -> None:
+        """Keep one measurement.
+
+        :raises OutputError: writing failed.
+        """
+        self.losses[key] = loss
+        if self._path is None:
+            return
+        scratch = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        try:
+            scratch.write_text(json.dumps({**self._head, "losses": self.losses}), encoding="utf-8")
+            scratch.replace(self._path)
+        except OSError as e:
+            scratch.unlink(missing_ok=True)
+            msg = f"the checkpoint {self._path} cannot be written ({e.strerror}); give a path in an existing folder"
+            raise OutputError(msg) from e
+
+    def remove(self) -> None:
+        """All is measured."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)

@@ -1,0 +1,116 @@
+"""Exit codes, one-line errors, and the purity of `--json -`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scap_ov.cli import main as cli
+from scap_ov.cli.main import COMMANDS, main
+from scap_ov.cli.options import parse_target
+from scap_ov.cli.output import plain
+from scap_ov.errors import UsageError
+
+
+def error_of(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str]:
+    code = main([str(a) for a in argv])
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1, captured.err
+    return code, lines[0]
+
+
+def test_help_lists_every_command_without_loading_one() -> None:
+    code = "import sys; from scap_ov.cli.main import main; main(['--help']); print('openvino' in sys.modules)"
+    done = subprocess.run([sys.executable, "-Ic", code], capture_output=True, text=True, check=True)
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+    assert done.stdout.endswith("False\n")
+
+
+def test_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert error_of(capsys, "aply") == (2, "scap-ov: error: unknown command 'aply'; did you mean 'apply'?")
+
+
+def test_unknown_option_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    code, line = error_of(capsys, "inspect", "x", "--nonsense")
+    assert code == 2
+    assert "--nonsense" in line
+    assert "scap-ov inspect --help" in line
+
+
+@pytest.mark.parametrize("name", [n for n in COMMANDS if n not in ("validate",)])
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    assert "--debug" in capsys.readouterr().out
+
+
+def command(monkeypatch: pytest.MonkeyPatch, run: object) -> None:
+    module = types.ModuleType("fake_command", "Fake.")
+    module.add_arguments = lambda parser: parser.add_argument("--json")  # type: ignore[attr-defined]
+    module.run = run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "fake_command", module)
+    monkeypatch.setitem(cli.COMMANDS, "fake", ("fake_command", "fake"))
+
+
+def test_an_unexpected_error_is_one_line_and_exit_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(args: object, out: object) -> None:
+        raise RuntimeError("first\nsecond")
+
+    command(monkeypatch, run)
+    assert error_of(capsys, "fake") == (1, "scap-ov: error: unexpected RuntimeError: first second; run again with --debug for the traceback")
+    assert main(["fake", "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_interruption_is_one_line_and_exit_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(args: object, out: object) -> None:
+        raise KeyboardInterrupt
+
+    command(monkeypatch, run)
+    assert error_of(capsys, "fake")[0] == 1
+
+
+def test_json_on_standard_output_stands_alone(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Tables, prints and what C libraries write to descriptor 1 go elsewhere."""
+
+    def run(args: object, out: object) -> None:
+        out.table("T", ("a", "b"), [("x", 1.0)])  # type: ignore[attr-defined]
+        out.say("said")  # type: ignore[attr-defined]
+        subprocess.run(["echo", "from below"], check=True)
+        out.figures({"nan": float("nan"), "array": np.arange(2), "n": np.float32(0.5)})  # type: ignore[attr-defined]
+
+    command(monkeypatch, run)
+    assert main(["fake", "--json", "-"]) == 0
+    captured = capfd.readouterr()
+    assert json.loads(captured.out) == {"nan": None, "array": [0, 1], "n": 0.5}
+    assert "from below" in captured.err
+    assert "said" in captured.err
+
+
+def test_json_goes_to_a_file_and_a_missing_folder_is_told_first(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    ran = []
+    command(monkeypatch, lambda args, out: (ran.append(1), out.figures({"a": 1})) and None)
+    assert main(["fake", "--json", str(tmp_path / "f.json")]) == 0
+    assert json.loads((tmp_path / "f.json").read_text()) == {"a": 1}
+    code, line = error_of(capsys, "fake", "--json", tmp_path / "no" / "f.json")
+    assert code == 2
+    assert "its folder does not exist" in line
+    assert ran == [1]
+
+
+def test_targets_by_kind() -> None:
+    assert parse_target("0.5") == 0.5
+    assert parse_target("up=0.4,down=0.6") == {"up": 0.4, "down": 0.6}
+    with pytest.raises(UsageError, match="abc"):
+        parse_target("abc")
+
+
+def test_plain_values_of_anything() -> None:
+    assert plain({"p": Path("a"), 1: (np.int64(2), [None, True])}) == {"p": "a", "1": [2, [None, True]]}
