@@ -18,10 +18,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from scap_ov.benchmarking.random_llm import SHAPES, WEIGHTS, write_model
-
 from scap_ov.benchmarking.decode import benchmark
 from scap_ov.benchmarking.paired import median_ratio
+from scap_ov.benchmarking.random_llm import SHAPES, WEIGHTS, write_model
 
 REAL = "smollm2-135m"
 
@@ -59,7 +58,14 @@ def _measure(name: str, weights: str, sparsity: float, tokenizers: Path, args: a
     for prompt in map(int, args.prompts.split(",")):
         runs = [benchmark(sparse, stock, prompt_tokens=prompt, new_tokens=args.new_tokens, repeats=args.repeats, loads=2, backend=args.backend)
                 for stock, sparse in folders]  # fmt: skip
-        entry = {"model": name, "weights": weights, "sparsity": sparsity, "prompt_tokens": prompt, "layers": depths[-1] or 30, **asdict(runs[-1])}
+        entry = {
+            "model": name,
+            "weights": weights,
+            "sparsity": sparsity,
+            "prompt_tokens": prompt,
+            "layers": depths[-1] or 30,
+            **asdict(runs[-1]),
+        }
         line = f"{name} {weights} {sparsity:.0%} prompt {prompt}: decode {runs[-1].decode_speedup:.3f}x, prompt {runs[-1].prefill_speedup:.3f}x"
         if name != REAL and depths[-1] < SHAPES[name].layers:
             entry["extrapolated"] = _extrapolate(runs, depths, SHAPES[name].layers)
@@ -142,7 +148,11 @@ def _real(work: Path) -> Path:
 
 def _machine() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")] if cpuinfo.exists() else []
+    names = (
+        [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        if cpuinfo.exists()
+        else []
+    )
     return f"{names[0] if names else platform.processor()}, {len(names)} cores"
 
 

@@ -40,12 +40,12 @@ class Pass(ABC, Generic[Graph]):
         self.ensures(model)
         return result
 
-    def requires(self, model: Graph) -> None:  # noqa: B027 - most passes take every model
+    def requires(self, model: Graph) -> None:
         """Refuse a model that the pass cannot work on, before anything is changed."""
 
     @abstractmethod
     def call(self, model: Graph) -> PassResult[Graph]:
         """Change the model."""
 
-    def ensures(self, model: Graph) -> None:  # noqa: B027 - optional as well
+    def ensures(self, model: Graph) -> None:
         """Check what the pass promises."""

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 Progress = Callable[..., None]
 
 
-def apply(model: Any, calibration: Any, config: SparsityConfig | None = None, *, form: str = "lowered", progress: Progress | None = None) -> Any:
+def apply(
+    model: Any, calibration: Any, config: SparsityConfig | None = None, *, form: str = "lowered", progress: Progress | None = None
+) -> Any:
     """Prune a model: observe, fit, insert, and lower unless the portable form is asked for. The given model is not modified.
 
     :param model: openvino.Model, onnx.ModelProto, or the path of a model folder, .xml or .onnx.
@@ -81,8 +83,9 @@ def save_model(model: Any, path: str | Path) -> None:
     backend_of(model).save(model, path)
 
 
-def apply_with_plan(model: Any, calibration: Any, config: SparsityConfig | None = None, *, form: str = "lowered",
-                    progress: Progress | None = None) -> tuple[Any, SparsityPlan]:
+def apply_with_plan(
+    model: Any, calibration: Any, config: SparsityConfig | None = None, *, form: str = "lowered", progress: Progress | None = None
+) -> tuple[Any, SparsityPlan]:
     """As `apply`, and the plan that was applied with it. For the CLI."""
     from scap_ov.plan import SparsityPlan
 

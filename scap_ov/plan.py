@@ -55,8 +55,14 @@ class SparsityPlan:
     def save(self, path: str | Path) -> None:
         """Write as one safetensors file; bit-identical for equal plans."""
         tensors: dict[str, np.ndarray] = {}
-        meta = {"version": PLAN_VERSION, "config": self.config.to_dict(), "fingerprint": self.fingerprint,
-                "sites": [asdict(s) for s in self.sites], "expected": {}, "notes": self.notes}
+        meta = {
+            "version": PLAN_VERSION,
+            "config": self.config.to_dict(),
+            "fingerprint": self.fingerprint,
+            "sites": [asdict(s) for s in self.sites],
+            "expected": {},
+            "notes": self.notes,
+        }
         for name in sorted(self.entries):
             entry = self.entries[name]
             tensors[f"{name}/threshold"] = np.ascontiguousarray(entry.threshold, np.float32)
@@ -83,10 +89,17 @@ class SparsityPlan:
             msg = f"{path} is a safetensors file but no sparsity plan; give a file that SparsityPlan.save wrote"
             raise UsageError(msg)
         meta = json.loads(text)
-        entries = {name: SitePlan(name, tensors[f"{name}/threshold"], tensors[f"{name}/center"], expected,
-                                  tensors.get(f"{name}/compensation")) for name, expected in meta["expected"].items()}
-        return cls(SparsityConfig.from_dict(meta["config"]), meta["fingerprint"],
-                   tuple(site_from_dict(s) for s in meta["sites"]), entries, meta["notes"])
+        entries = {
+            name: SitePlan(name, tensors[f"{name}/threshold"], tensors[f"{name}/center"], expected, tensors.get(f"{name}/compensation"))
+            for name, expected in meta["expected"].items()
+        }
+        return cls(
+            SparsityConfig.from_dict(meta["config"]),
+            meta["fingerprint"],
+            tuple(site_from_dict(s) for s in meta["sites"]),
+            entries,
+            meta["notes"],
+        )
 
 
 def site_from_dict(values: dict[str, Any]) -> Site:

@@ -32,8 +32,7 @@ int guarded(char* error, size_t error_size, const Body& body) {
         body();
         return 0;
     } catch (const std::exception& e) {
-        if (error && error_size)
-            std::snprintf(error, error_size, "%s", e.what());
+        if (error && error_size) std::snprintf(error, error_size, "%s", e.what());
         return 1;
     }
 }
@@ -78,20 +77,26 @@ uint64_t read_all(const uint8_t* data, size_t bytes) {
     const uint64_t* words = reinterpret_cast<const uint64_t*>(data);
     uint64_t sum[8] = {};
     for (size_t i = 0; i + 8 <= bytes / 8; i += 8)
-        for (size_t j = 0; j < 8; ++j)
-            sum[j] += words[i + j];
+        for (size_t j = 0; j < 8; ++j) sum[j] += words[i + j];
     uint64_t total = 0;
-    for (const uint64_t s : sum)
-        total += s;
+    for (const uint64_t s : sum) total += s;
     return total;
 }
 
 }  // namespace
 
-int scap_ov_implementation_count(void) { return kImplementationCount; }
-const char* scap_ov_implementation_name(int index) { return implementation_at(index).name; }
-const char* scap_ov_implementation_description(int index) { return implementation_at(index).description; }
-int scap_ov_implementation_supported(int index) { return is_supported(implementation_at(index)) ? 1 : 0; }
+int scap_ov_implementation_count(void) {
+    return kImplementationCount;
+}
+const char* scap_ov_implementation_name(int index) {
+    return implementation_at(index).name;
+}
+const char* scap_ov_implementation_description(int index) {
+    return implementation_at(index).description;
+}
+int scap_ov_implementation_supported(int index) {
+    return is_supported(implementation_at(index)) ? 1 : 0;
+}
 
 const char* scap_ov_active_implementation(char* error, size_t error_size) {
     const char* name = nullptr;
@@ -99,8 +104,12 @@ const char* scap_ov_active_implementation(char* error, size_t error_size) {
     return name;
 }
 
-int scap_ov_format_count(void) { return kFormatCount; }
-const char* scap_ov_format_name(int index) { return kFormatNames[index]; }
+int scap_ov_format_count(void) {
+    return kFormatCount;
+}
+const char* scap_ov_format_name(int index) {
+    return kFormatNames[index];
+}
 
 const char* scap_ov_openvino_version(void) {
     return SCAP_OV_TEXT(OPENVINO_VERSION_MAJOR) "." SCAP_OV_TEXT(OPENVINO_VERSION_MINOR) "." SCAP_OV_TEXT(OPENVINO_VERSION_PATCH);
@@ -113,8 +122,7 @@ int scap_ov_sparse_matmul(const scap_ov_sparse_matmul_args* args, const char* im
         const SparseMatMulArgs plain = plain_args(*args);
         tbb::task_arena arena(threads);
         arena.execute([&] {
-            for (int i = 0; i < repeat; ++i)
-                sparse_matmul(plain, table);
+            for (int i = 0; i < repeat; ++i) sparse_matmul(plain, table);
         });
     });
 }
@@ -132,9 +140,8 @@ int scap_ov_compact(const char* implementation, const float* x, size_t m, size_t
 
 int scap_ov_quantize_rows(const char* implementation, const float* x, size_t m, size_t k, size_t group_size, size_t k_padded,
                           int8_t* quantized, float* scale, int32_t* sum, char* error, size_t error_size) {
-    return guarded(error, error_size, [&] {
-        implementation_by_name(implementation).quantize_rows({x, m, k, group_size, quantized, scale, sum, k_padded});
-    });
+    return guarded(error, error_size,
+                   [&] { implementation_by_name(implementation).quantize_rows({x, m, k, group_size, quantized, scale, sum, k_padded}); });
 }
 
 double scap_ov_read_seconds(const uint8_t* data, size_t bytes, int threads, int repeat) {

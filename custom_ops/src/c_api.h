@@ -5,9 +5,9 @@
 #include <stdint.h>
 
 #ifdef _WIN32
-#define SCAP_OV_API __declspec(dllexport)
+#    define SCAP_OV_API __declspec(dllexport)
 #else
-#define SCAP_OV_API __attribute__((visibility("default")))
+#    define SCAP_OV_API __attribute__((visibility("default")))
 #endif
 
 #ifdef __cplusplus
@@ -15,20 +15,20 @@ extern "C" {
 #endif
 
 SCAP_OV_API int scap_ov_implementation_count(void);
-SCAP_OV_API const char* scap_ov_implementation_name(int index);         // best first
+SCAP_OV_API const char* scap_ov_implementation_name(int index);  // best first
 SCAP_OV_API const char* scap_ov_implementation_description(int index);
-SCAP_OV_API int scap_ov_implementation_supported(int index);            // 1 when this CPU can run it
+SCAP_OV_API int scap_ov_implementation_supported(int index);                            // 1 when this CPU can run it
 SCAP_OV_API const char* scap_ov_active_implementation(char* error, size_t error_size);  // null, and the reason in error
 SCAP_OV_API int scap_ov_format_count(void);
 SCAP_OV_API const char* scap_ov_format_name(int index);
-SCAP_OV_API const char* scap_ov_openvino_version(void);                 // of the headers, "2026.4.1"
+SCAP_OV_API const char* scap_ov_openvino_version(void);  // of the headers, "2026.4.1"
 
 // The fields of docs/packing.md on plain pointers. Empty inputs are null.
 typedef struct {
-    const void* x;               // [m, k], f32, or f16 when x_is_f16; so are the outputs
+    const void* x;  // [m, k], f32, or f16 when x_is_f16; so are the outputs
     int32_t x_is_f16;
-    size_t m, k, n;              // n: output channels of all layers
-    const char* weight_type;     // u4, i4, u8, i8, f16, bf16, f32
+    size_t m, k, n;           // n: output channels of all layers
+    const char* weight_type;  // u4, i4, u8, i8, f16, bf16, f32
     const uint8_t* weight;
     const void* scale;
     int32_t scale_is_f16;

@@ -2,11 +2,11 @@
 #include "cpu_features.hpp"
 
 #if defined(_MSC_VER) && (defined(_M_X64) || defined(_M_IX86))
-#include <intrin.h>
-#define SCAP_OV_X86 1
+#    include <intrin.h>
+#    define SCAP_OV_X86 1
 #elif defined(__x86_64__) || defined(__i386__)
-#include <cpuid.h>
-#define SCAP_OV_X86 1
+#    include <cpuid.h>
+#    define SCAP_OV_X86 1
 #endif
 
 namespace scap_ov {
@@ -19,32 +19,31 @@ struct Registers {
 
 Registers cpuid(uint32_t leaf, uint32_t subleaf) {
     Registers r{};
-#ifdef _MSC_VER
+#    ifdef _MSC_VER
     int out[4];
     __cpuidex(out, static_cast<int>(leaf), static_cast<int>(subleaf));
     r = {static_cast<uint32_t>(out[0]), static_cast<uint32_t>(out[1]), static_cast<uint32_t>(out[2]), static_cast<uint32_t>(out[3])};
-#else
+#    else
     __cpuid_count(leaf, subleaf, r.eax, r.ebx, r.ecx, r.edx);
-#endif
+#    endif
     return r;
 }
 
 uint64_t saved_registers() {
-#ifdef _MSC_VER
+#    ifdef _MSC_VER
     return _xgetbv(0);
-#else
+#    else
     uint32_t low, high;
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     return (static_cast<uint64_t>(high) << 32) | low;
-#endif
+#    endif
 }
 #endif
 
 uint32_t detect() {
     uint32_t features = 0;
 #ifdef SCAP_OV_X86
-    if (cpuid(0, 0).eax < 7)
-        return 0;
+    if (cpuid(0, 0).eax < 7) return 0;
     const Registers one = cpuid(1, 0), seven = cpuid(7, 0);
     if (!(one.ecx >> 27 & 1))  // OSXSAVE
         return 0;

@@ -32,10 +32,8 @@ const Implementation& implementation_by_name(const std::string& name) {
     std::string valid;
     for (int i = 0; i < kImplementationCount; ++i) {
         const Implementation& candidate = implementation_at(i);
-        if (!is_supported(candidate))
-            continue;
-        if (name == candidate.name)
-            return candidate;
+        if (!is_supported(candidate)) continue;
+        if (name == candidate.name) return candidate;
         valid += (valid.empty() ? "" : ", ") + std::string(candidate.name);
     }
     throw std::invalid_argument("no scap_ov implementation '" + name + "' runs on this CPU; set SCAP_OV_ISA to one of " + valid +
@@ -44,8 +42,7 @@ const Implementation& implementation_by_name(const std::string& name) {
 
 const Implementation& active_implementation() {
     static const Implementation& chosen = []() -> const Implementation& {
-        if (const char* name = std::getenv("SCAP_OV_ISA"); name && *name)
-            return implementation_by_name(name);
+        if (const char* name = std::getenv("SCAP_OV_ISA"); name && *name) return implementation_by_name(name);
         int i = 0;
         while (!is_supported(implementation_at(i)))  // scalar, the last one, asks for nothing
             ++i;

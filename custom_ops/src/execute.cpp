@@ -16,12 +16,12 @@
 namespace scap_ov {
 namespace {
 
-constexpr size_t kActivationGroup = 128;          // int8 activations share a scale; also the grain of a split by channels
+constexpr size_t kActivationGroup = 128;           // int8 activations share a scale; also the grain of a split by channels
 constexpr size_t kSerialBytes = size_t{96} << 10;  // less weight than this is not worth waking a thread (2-5 us)
-constexpr size_t kNarrowRowBytes = 4096;          // shorter rows are split by channels: pieces of a row below 2 KB lose
-constexpr size_t kPartBytes = size_t{256} << 10;  // dense weight bytes of one part
+constexpr size_t kNarrowRowBytes = 4096;           // shorter rows are split by channels: pieces of a row below 2 KB lose
+constexpr size_t kPartBytes = size_t{256} << 10;   // dense weight bytes of one part
 constexpr size_t kMaxParts = 16;
-constexpr size_t kColumnStep = 128;               // a task's columns: whole tiles of every format
+constexpr size_t kColumnStep = 128;  // a task's columns: whole tiles of every format
 
 struct Rows {
     const SparseMatMulArgs& args;
@@ -43,8 +43,7 @@ void finish(const SparseMatMulArgs& a, const Rows& rows, const float* y, size_t 
     size_t begin = 0;
     for (size_t o = 0; o < a.output_count; begin += a.output_sizes[o], ++o) {
         const size_t from = std::max(begin, n_from), to = std::min(begin + a.output_sizes[o], n_to);
-        if (from >= to)
-            continue;
+        if (from >= to) continue;
         for (size_t m = m_from; m < m_to; ++m) {
             const float* source = y + (m - m_from) * y_stride - n_from;
             const bool pruned = rows.pruned(m);
@@ -56,11 +55,9 @@ void finish(const SparseMatMulArgs& a, const Rows& rows, const float* y, size_t 
                 continue;
             }
             float* out = static_cast<float*>(a.outputs[o]) + m * a.output_sizes[o] - begin;
-            if (out != source)
-                std::copy(source + from, source + to, out + from);
+            if (out != source) std::copy(source + from, source + to, out + from);
             for (const float* values : add)
-                for (size_t n = from; values && n < to; ++n)
-                    out[n] += values[n];
+                for (size_t n = from; values && n < to; ++n) out[n] += values[n];
         }
     }
 }
@@ -69,7 +66,8 @@ void finish(const SparseMatMulArgs& a, const Rows& rows, const float* y, size_t 
 struct KeptStorage {
     static size_t bytes(size_t m, size_t capacity, size_t groups) {
         return Scratch::bytes_for<uint32_t>(capacity) + Scratch::bytes_for<int8_t>(m * capacity) + Scratch::bytes_for<float>(m * capacity) +
-               Scratch::bytes_for<uint32_t>(groups + 1) + 2 * Scratch::bytes_for<float>(m * groups) + Scratch::bytes_for<int32_t>(m * groups);
+               Scratch::bytes_for<uint32_t>(groups + 1) + 2 * Scratch::bytes_for<float>(m * groups) +
+               Scratch::bytes_for<int32_t>(m * groups);
     }
     static KeptChannels take(Scratch& scratch, size_t m, size_t capacity, size_t groups, size_t group_size, bool quantize) {
         KeptChannels kept{};
@@ -80,8 +78,7 @@ struct KeptStorage {
         kept.scale = scratch.take<float>(m * groups);
         kept.value_sum = scratch.take<float>(m * groups);
         kept.sum = scratch.take<int32_t>(m * groups);
-        if (!quantize)
-            kept.quantized = nullptr;
+        if (!quantize) kept.quantized = nullptr;
         kept.capacity = capacity;
         kept.groups = groups;
         kept.group_size = group_size;
@@ -144,11 +141,9 @@ struct Gemv {
         if (parallel)
             parallel_for(parts, one);
         else
-            for (size_t part = 0; part < parts; ++part)
-                one(part);
+            for (size_t part = 0; part < parts; ++part) one(part);
         for (size_t part = 1; part < parts; ++part)
-            for (size_t i = 0; i < size; ++i)
-                y[i] += y[part * size + i];
+            for (size_t i = 0; i < size; ++i) y[i] += y[part * size + i];
         finish(args, rows, y, n, 0, args.m, 0, n);
     }
 
@@ -156,8 +151,7 @@ struct Gemv {
         const size_t row_bytes = args.weight.row_bytes, dense_bytes = args.k * row_bytes;
         const bool parallel = size_t{kept.group_begin[kept.groups]} * row_bytes > kSerialBytes && thread_count() > 1;
         const size_t parts = std::min({kept.groups, kMaxParts, std::max<size_t>(dense_bytes / kPartBytes, 1)});
-        if (row_bytes < kNarrowRowBytes && parts > 1)
-            return split_channels(parts, parallel);
+        if (row_bytes < kNarrowRowBytes && parts > 1) return split_channels(parts, parallel);
         const size_t steps = ceil_div(args.weight.n_padded, kColumnStep);
         split_columns(parallel ? std::min(thread_count(), steps) : 1);
     }
@@ -252,8 +246,7 @@ struct Gemm {
                 float* y = target ? target + m * stride : tile;
                 p.y = y - m * stride - from;
                 kernel(p);
-                if (!target || rows.any_pruned)
-                    finish(args, rows, y, stride, m, p.m_to, from, to);
+                if (!target || rows.any_pruned) finish(args, rows, y, stride, m, p.m_to, from, to);
             }
         });
     }
@@ -298,23 +291,19 @@ void run_gemm(const SparseMatMulArgs& a, const Implementation& implementation, c
 }  // namespace
 
 size_t activation_group_size(WeightFormat format, size_t k, size_t weight_group_size) {
-    if (!is_integer(format))
-        return std::min(k, kActivationGroup);
-    if (weight_group_size <= kActivationGroup)
-        return weight_group_size;
+    if (!is_integer(format)) return std::min(k, kActivationGroup);
+    if (weight_group_size <= kActivationGroup) return weight_group_size;
     return weight_group_size >= k || weight_group_size % kActivationGroup == 0 ? std::min(k, kActivationGroup) : weight_group_size;
 }
 
 void sparse_matmul(const SparseMatMulArgs& a, const Implementation& implementation) {
-    if (a.m == 0)
-        return;
+    if (a.m == 0) return;
     const Rows rows(a);
     Scratch widened(a.x_is_f16 ? Scratch::bytes_for<float>(a.m * a.k) : 64);
     const float* x = static_cast<const float*>(a.x);
     if (a.x_is_f16) {
         float* wide = widened.take<float>(a.m * a.k);
-        for (size_t i = 0; i < a.m * a.k; ++i)
-            wide[i] = f16_to_f32(static_cast<const uint16_t*>(a.x)[i]);
+        for (size_t i = 0; i < a.m * a.k; ++i) wide[i] = f16_to_f32(static_cast<const uint16_t*>(a.x)[i]);
         x = wide;
     }
     const bool uniform = rows.all_pruned || !rows.any_pruned;

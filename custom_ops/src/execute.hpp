@@ -9,21 +9,21 @@ namespace scap_ov {
 inline constexpr size_t kMaxOutputs = 16;
 
 struct SparseMatMulArgs {
-    const void* x;            // [M, K]
-    bool x_is_f16;            // outputs then are f16 too
+    const void* x;  // [M, K]
+    bool x_is_f16;  // outputs then are f16 too
     size_t m, k;
     PackedWeight weight;
     WeightFormat format;
-    const float* center;      // [1] or [K]
-    const float* threshold;   // [1] or [K]
+    const float* center;     // [1] or [K]
+    const float* threshold;  // [1] or [K]
     bool center_per_channel, threshold_per_channel;
     const float* compensation;  // [N] or null
     const float* base;          // [N] or null
-    bool all_rows;            // rows = "all"
-    size_t max_sparse_rows;   // rows = "decode"
-    size_t positions;         // all_rows: length of axis 1 of a rank 3 input, whose position 0 stays dense; else 1
+    bool all_rows;              // rows = "all"
+    size_t max_sparse_rows;     // rows = "decode"
+    size_t positions;           // all_rows: length of axis 1 of a rank 3 input, whose position 0 stays dense; else 1
     bool dynamic_quantization;
-    void* const* outputs;     // output_count of [M, output_sizes[i]]
+    void* const* outputs;  // output_count of [M, output_sizes[i]]
     const size_t* output_sizes;
     size_t output_count;
 };

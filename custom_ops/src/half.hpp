@@ -22,8 +22,7 @@ inline float f16_to_f32(uint16_t h) {
     const uint32_t magnitude = h & 0x7fffu;
     if (magnitude >= 0x7c00u)  // infinity or NaN
         return float_of_bits(sign | 0x7f800000u | ((magnitude & 0x3ffu) << 13));
-    if (magnitude >= 0x0400u)
-        return float_of_bits(sign | ((magnitude << 13) + (112u << 23)));
+    if (magnitude >= 0x0400u) return float_of_bits(sign | ((magnitude << 13) + (112u << 23)));
     const float subnormal = static_cast<float>(magnitude) * 5.9604644775390625e-8f;  // 2^-24
     return float_of_bits(sign | bits_of_float(subnormal));
 }
@@ -32,8 +31,7 @@ inline uint16_t f32_to_f16(float value) {
     const uint32_t bits = bits_of_float(value);
     const uint32_t sign = (bits >> 16) & 0x8000u;
     const uint32_t magnitude = bits & 0x7fffffffu;
-    if (magnitude > 0x7f800000u)
-        return static_cast<uint16_t>(sign | 0x7e00u);
+    if (magnitude > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u);
     if (magnitude >= 0x477ff000u)  // rounds to 65536 or more
         return static_cast<uint16_t>(sign | 0x7c00u);
     if (magnitude < 0x38800000u) {  // below 2^-14: adding 0.5 leaves the subnormal's bits at the bottom, rounded
@@ -44,6 +42,8 @@ inline uint16_t f32_to_f16(float value) {
     return static_cast<uint16_t>(sign | (rounded >> 13));
 }
 
-inline float bf16_to_f32(uint16_t h) { return float_of_bits(static_cast<uint32_t>(h) << 16); }
+inline float bf16_to_f32(uint16_t h) {
+    return float_of_bits(static_cast<uint32_t>(h) << 16);
+}
 
 }  // namespace scap_ov

@@ -5,14 +5,14 @@
 namespace scap_ov {
 
 struct Implementation {
-    const char* name;         // "scalar", "avx2", "avx512_vnni": the value of SCAP_OV_ISA
+    const char* name;  // "scalar", "avx2", "avx512_vnni": the value of SCAP_OV_ISA
     const char* description;
     uint32_t required_features;  // bits of cpu_features.hpp
     void (*compact)(const CompactParams&) noexcept;
     void (*quantize_rows)(const QuantizeRowsParams&) noexcept;
     void (*sparse_gemv_qd8[kFormatCount])(const SparseGemvParams&) noexcept;  // null for float formats
     void (*sparse_gemv_f32[kFormatCount])(const SparseGemvParams&) noexcept;
-    void (*gemm_qd8[kFormatCount])(const GemmParams&) noexcept;               // null for float formats
+    void (*gemm_qd8[kFormatCount])(const GemmParams&) noexcept;  // null for float formats
     void (*gemm_f32[kFormatCount])(const GemmParams&) noexcept;
     size_t (*gemv_scratch_bytes)(size_t m, size_t columns) noexcept;
     size_t (*gemm_scratch_bytes)(size_t k, size_t group_size) noexcept;

@@ -9,36 +9,36 @@ namespace scap_ov {
 // integer kernel reads unsigned values; `zero_point == nullptr` then means that this offset is the zero point.
 enum class WeightFormat : int { u4 = 0, u8 = 1, f16 = 2, bf16 = 3, f32 = 4 };
 inline constexpr int kFormatCount = 5;
-inline constexpr size_t kColumnBlock = 64;  // N is padded to a multiple of this; see docs/packing.md for the order inside a block
-inline constexpr size_t kQuad = 4;          // kept channels are taken four at a time: one dot product of four bytes
+inline constexpr size_t kColumnBlock = 64;       // N is padded to a multiple of this; see docs/packing.md for the order inside a block
+inline constexpr size_t kQuad = 4;               // kept channels are taken four at a time: one dot product of four bytes
 inline constexpr size_t kGemmTileColumns = 256;  // columns of a gemm task; 512 input channels of it are 128 KB, in L2
-inline constexpr size_t kMaxGemvRows = 8;   // more rows go through gemm
+inline constexpr size_t kMaxGemvRows = 8;        // more rows go through gemm
 
 // The packed weight of a site. Row k holds all output channels of input channel k.
 struct PackedWeight {
-    const uint8_t* data;      // [K, row_bytes], row_bytes a multiple of 64
+    const uint8_t* data;  // [K, row_bytes], row_bytes a multiple of 64
     size_t row_bytes;
-    const void* scale;        // [groups, n_padded] in channel order; f16 bits or f32; null for float formats
+    const void* scale;  // [groups, n_padded] in channel order; f16 bits or f32; null for float formats
     bool scale_is_f16;
     const uint8_t* zero_point;  // [groups, n_padded] in channel order, or null: implicit_zero_point everywhere
     int implicit_zero_point;    // 0, 8 or 128
     size_t k, n, n_padded;
-    size_t group_size;        // input channels per scale; k for per-channel weights; unused for float formats
+    size_t group_size;  // input channels per scale; k for per-channel weights; unused for float formats
 };
 
 // Kept channels of M <= kMaxGemvRows rows, by activation group, in ascending order, padded to kQuad in each group.
 // The union over the rows is kept; an entry that one row did not keep is 0 for that row.
 struct KeptChannels {
-    uint32_t* index;          // [capacity] channel of each kept slot; a pad slot repeats a channel of its group with value 0
-    int8_t* quantized;        // [M, capacity], dynamic quantisation; null for float activations
-    float* value;             // [M, capacity] float activations; the workspace of compact when `quantized` is given
-    uint32_t* group_begin;    // [groups + 1] slot where each activation group begins
-    float* scale;             // [M, groups] of the quantised values
-    int32_t* sum;             // [M, groups] of the quantised values (zero-point correction)
-    float* value_sum;         // [M, groups] of the float values (zero-point correction without quantisation)
-    size_t capacity;          // kept_capacity(groups, group_size)
-    size_t groups;            // activation groups; each lies inside one weight group
-    size_t group_size;        // input channels per activation group
+    uint32_t* index;        // [capacity] channel of each kept slot; a pad slot repeats a channel of its group with value 0
+    int8_t* quantized;      // [M, capacity], dynamic quantisation; null for float activations
+    float* value;           // [M, capacity] float activations; the workspace of compact when `quantized` is given
+    uint32_t* group_begin;  // [groups + 1] slot where each activation group begins
+    float* scale;           // [M, groups] of the quantised values
+    int32_t* sum;           // [M, groups] of the quantised values (zero-point correction)
+    float* value_sum;       // [M, groups] of the float values (zero-point correction without quantisation)
+    size_t capacity;        // kept_capacity(groups, group_size)
+    size_t groups;          // activation groups; each lies inside one weight group
+    size_t group_size;      // input channels per activation group
 };
 
 // Slots that compact may touch: every group padded to kQuad, and one vector that is stored whole past the end.
@@ -47,12 +47,12 @@ inline constexpr size_t kept_capacity(size_t groups, size_t group_size) {
 }
 
 struct CompactParams {
-    const float* x;           // [M, K]
+    const float* x;  // [M, K]
     size_t m, k;
-    const float* center;      // [1] or [K]
-    const float* threshold;   // [1] or [K]; x is kept where |x - center| > threshold
+    const float* center;     // [1] or [K]
+    const float* threshold;  // [1] or [K]; x is kept where |x - center| > threshold
     bool center_per_channel, threshold_per_channel;
-    bool prune;               // false: keep every channel, centre not subtracted. NaN is kept always: !(|z| <= threshold)
+    bool prune;  // false: keep every channel, centre not subtracted. NaN is kept always: !(|z| <= threshold)
     KeptChannels* kept;
 };
 
@@ -66,29 +66,29 @@ struct SparseGemvParams {
     size_t n_from, n_to;
     float* y;
     size_t y_stride;
-    void* scratch;            // 64-byte aligned; scratch_bytes(m, n_to - n_from) of the implementation
+    void* scratch;  // 64-byte aligned; scratch_bytes(m, n_to - n_from) of the implementation
     size_t prefetch_rows;
 };
 
 // Quantises rows of x to int8, symmetric per row and activation group; masked and centred by the caller beforehand.
 struct QuantizeRowsParams {
-    const float* x;           // [M, K]
+    const float* x;  // [M, K]
     size_t m, k, group_size;
-    int8_t* quantized;        // [M, k_padded], k_padded = K rounded up to kQuad in every group
-    float* scale;             // [M, groups]
-    int32_t* sum;             // [M, groups]
+    int8_t* quantized;  // [M, k_padded], k_padded = K rounded up to kQuad in every group
+    float* scale;       // [M, groups]
+    int32_t* sum;       // [M, groups]
     size_t k_padded;
 };
 
 // y[m, n] for rows [m_from, m_to) and columns [n_from, n_to) (multiples of kColumnBlock), dense, from the packed weight.
 struct GemmParams {
     const PackedWeight* weight;
-    const float* x;           // [M, K] float activations (float formats, or no dynamic quantisation)
+    const float* x;               // [M, K] float activations (float formats, or no dynamic quantisation)
     const QuantizeRowsParams* q;  // quantised activations or null
     size_t m_from, m_to, n_from, n_to;
-    float* y;                 // [M, y_stride], overwritten
+    float* y;  // [M, y_stride], overwritten
     size_t y_stride;
-    void* scratch;            // 64-byte aligned
+    void* scratch;  // 64-byte aligned
 };
 
 }  // namespace scap_ov

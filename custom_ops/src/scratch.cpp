@@ -16,7 +16,9 @@ struct Buffer {
     size_t capacity;
 };
 
-void free_buffer(uint8_t* data) { ::operator delete(data, std::align_val_t{64}); }
+void free_buffer(uint8_t* data) {
+    ::operator delete(data, std::align_val_t{64});
+}
 
 struct Pool {
     std::mutex mutex;
@@ -38,8 +40,7 @@ Scratch::Scratch(size_t bytes) : data_(nullptr), capacity_(0) {
         const std::lock_guard<std::mutex> lock(p.mutex);
         size_t best = p.free.size();
         for (size_t i = 0; i < p.free.size(); ++i)
-            if (p.free[i].capacity >= bytes && (best == p.free.size() || p.free[i].capacity < p.free[best].capacity))
-                best = i;
+            if (p.free[i].capacity >= bytes && (best == p.free.size() || p.free[i].capacity < p.free[best].capacity)) best = i;
         if (best < p.free.size()) {
             data_ = p.free[best].data;
             capacity_ = p.free[best].capacity;
@@ -49,8 +50,7 @@ Scratch::Scratch(size_t bytes) : data_(nullptr), capacity_(0) {
         }
         // A power of two, so that ops of many sizes share few buffers.
         capacity_ = 4096;
-        while (capacity_ < bytes)
-            capacity_ *= 2;
+        while (capacity_ < bytes) capacity_ *= 2;
     } else {
         capacity_ = bytes;
     }

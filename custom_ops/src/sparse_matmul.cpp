@@ -14,7 +14,9 @@ namespace {
 enum Input : size_t { kX, kWeight, kScale, kZeroPoint, kCenter, kThreshold, kCompensation, kBase, kInputCount };
 constexpr const char* kInputNames[kInputCount] = {"x", "weight", "scale", "zero_point", "center", "threshold", "compensation", "base"};
 
-size_t length(const ov::PartialShape& shape) { return shape[0].is_static() ? static_cast<size_t>(shape[0].get_length()) : 0; }
+size_t length(const ov::PartialShape& shape) {
+    return shape[0].is_static() ? static_cast<size_t>(shape[0].get_length()) : 0;
+}
 
 }  // namespace
 
@@ -31,11 +33,12 @@ void SparseMatMul::validate_and_infer_types() {
         NODE_VALIDATION_CHECK(this, size > 0, "output_sizes holds ", size, "; a layer has at least one output channel");
 
     const ov::element::Type x_type = get_input_element_type(kX);
-    NODE_VALIDATION_CHECK(this, x_type == ov::element::f32 || x_type == ov::element::f16 || x_type.is_dynamic(),
-                          "x is ", x_type, "; convert it to f32 or f16");
+    NODE_VALIDATION_CHECK(this, x_type == ov::element::f32 || x_type == ov::element::f16 || x_type.is_dynamic(), "x is ", x_type,
+                          "; convert it to f32 or f16");
     for (size_t i = kWeight; i < kInputCount; ++i) {
         const ov::element::Type wanted = i <= kZeroPoint ? ov::element::u8 : ov::element::f32;
-        NODE_VALIDATION_CHECK(this, get_input_element_type(i) == wanted, kInputNames[i], " is ", get_input_element_type(i), "; it must be ", wanted);
+        NODE_VALIDATION_CHECK(this, get_input_element_type(i) == wanted, kInputNames[i], " is ", get_input_element_type(i), "; it must be ",
+                              wanted);
         const ov::PartialShape& shape = get_input_partial_shape(i);
         const int64_t rank = i == kWeight ? 2 : 1;
         NODE_VALIDATION_CHECK(this, shape.is_static() && shape.rank().get_length() == rank, kInputNames[i], " has shape ", shape,
@@ -48,7 +51,8 @@ void SparseMatMul::validate_and_infer_types() {
                           " output channels take [K, ", row_bytes, "]");
     size_t scale_bytes = 0, zero_points = 0;
     if (is_integer(type->format)) {
-        NODE_VALIDATION_CHECK(this, group_size_ >= 1, "group_size is ", group_size_, "; give the input channels per scale, K for per-channel");
+        NODE_VALIDATION_CHECK(this, group_size_ >= 1, "group_size is ", group_size_,
+                              "; give the input channels per scale, K for per-channel");
         NODE_VALIDATION_CHECK(this, scale_type_ == "f16" || scale_type_ == "f32", "scale_type is '", scale_type_, "'; give f16 or f32");
         zero_points = ceil_div(k, static_cast<size_t>(group_size_)) * n_padded;
         scale_bytes = zero_points * (scale_type_ == "f16" ? 2 : 4);
@@ -70,13 +74,13 @@ void SparseMatMul::validate_and_infer_types() {
     if (shape.rank().is_static()) {
         const size_t rank = shape.size();
         NODE_VALIDATION_CHECK(this, rank >= 1, "x is a scalar; it must have K = ", k, " as its last dimension");
-        NODE_VALIDATION_CHECK(this, shape[rank - 1].compatible(static_cast<int64_t>(k)), "x has shape ", shape, "; its last dimension must be K = ", k);
+        NODE_VALIDATION_CHECK(this, shape[rank - 1].compatible(static_cast<int64_t>(k)), "x has shape ", shape,
+                              "; its last dimension must be K = ", k);
     }
     set_output_size(output_sizes_.size());
     for (size_t i = 0; i < output_sizes_.size(); ++i) {
         ov::PartialShape out = shape;
-        if (out.rank().is_static())
-            out[out.size() - 1] = output_sizes_[i];
+        if (out.rank().is_static()) out[out.size() - 1] = output_sizes_[i];
         set_output_type(i, x_type, out);
     }
 }
@@ -112,7 +116,8 @@ bool SparseMatMul::evaluate(ov::TensorVector& outputs, const ov::TensorVector& i
     const WeightType& type = *find_weight_type(weight_type_);
     SparseMatMulArgs args{};
     args.k = inputs[kWeight].get_shape()[0];
-    OPENVINO_ASSERT(!x_shape.empty() && x_shape.back() == args.k, "SparseMatMul got x of shape ", x_shape, "; its last dimension must be ", args.k);
+    OPENVINO_ASSERT(!x_shape.empty() && x_shape.back() == args.k, "SparseMatMul got x of shape ", x_shape, "; its last dimension must be ",
+                    args.k);
     args.m = ov::shape_size(ov::Shape(x_shape.begin(), x_shape.end() - 1));
     args.x = inputs[kX].data();
     args.x_is_f16 = inputs[kX].get_element_type() == ov::element::f16;

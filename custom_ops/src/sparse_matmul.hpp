@@ -20,9 +20,9 @@ public:
 private:
     std::string weight_type_ = "u8";  // u4, i4, u8, i8, f16, bf16, f32
     int64_t group_size_ = 0;
-    std::string scale_type_;          // f16, f32 or empty
+    std::string scale_type_;  // f16, f32 or empty
     std::vector<int64_t> output_sizes_;
-    std::string rows_ = "decode";     // decode, all
+    std::string rows_ = "decode";  // decode, all
     int64_t max_sparse_rows_ = 4;
     bool dynamic_quantization_ = true;
 };

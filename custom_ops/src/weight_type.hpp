@@ -13,14 +13,13 @@ struct WeightType {
 };
 
 inline constexpr WeightType kWeightTypes[] = {
-    {"u4", WeightFormat::u4, 0},   {"i4", WeightFormat::u4, 8},     {"u8", WeightFormat::u8, 0},  {"i8", WeightFormat::u8, 128},
+    {"u4", WeightFormat::u4, 0},   {"i4", WeightFormat::u4, 8},     {"u8", WeightFormat::u8, 0},   {"i8", WeightFormat::u8, 128},
     {"f16", WeightFormat::f16, 0}, {"bf16", WeightFormat::bf16, 0}, {"f32", WeightFormat::f32, 0},
 };
 
 inline const WeightType* find_weight_type(const std::string& name) {
     for (const WeightType& type : kWeightTypes)
-        if (name == type.name)
-            return &type;
+        if (name == type.name) return &type;
     return nullptr;
 }
 

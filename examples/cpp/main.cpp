@@ -55,8 +55,7 @@ int main(int argc, char* argv[]) try {
 
     const int count = std::atoi(argv[3]);
     std::vector<int64_t> ids;
-    for (int i = 4; i < argc; ++i)
-        ids.push_back(std::atoll(argv[i]));
+    for (int i = 4; i < argc; ++i) ids.push_back(std::atoll(argv[i]));
     size_t past = 0;
     const auto start = std::chrono::steady_clock::now();
     for (int i = 0; i < count; ++i) {

@@ -85,7 +85,11 @@ def _constants(match: SiteMatch, entry: SitePlan, plan: SparsityPlan) -> tuple[o
 
 def _check_sizes(match: SiteMatch, entry: SitePlan) -> None:
     k, n = match.site.in_features, match.site.out_features
-    for what, value, sizes in (("threshold", entry.threshold, (1, k)), ("center", entry.center, (1, k)), ("compensation", entry.compensation, (n,))):
+    for what, value, sizes in (
+        ("threshold", entry.threshold, (1, k)),
+        ("center", entry.center, (1, k)),
+        ("compensation", entry.compensation, (n,)),
+    ):
         if value is not None and (value.ndim != 1 or value.size not in sizes):
             msg = f"the plan's {what} of {entry.site} has shape {list(value.shape)}, the model needs {' or '.join(f'[{s}]' for s in sizes)}; fit it again"
             raise MismatchError(msg)

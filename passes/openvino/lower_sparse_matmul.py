@@ -118,7 +118,9 @@ def _replace(name: str, pattern: Pattern, group: Sequence[tuple[PatternLayer, We
     narrow = dtype == ov.Type.bf16
     compensation = np.zeros(0, np.float32)
     if any(layer.compensation is not None for layer, _ in group):
-        compensation = np.concatenate([np.zeros(w.n, np.float32) if layer.compensation is None else layer.compensation for layer, w in group])
+        compensation = np.concatenate(
+            [np.zeros(w.n, np.float32) if layer.compensation is None else layer.compensation for layer, w in group]
+        )
     base = np.zeros(0, np.float32)
     if pattern.center.any():
         base = np.concatenate([_times(weight, pattern.center) for _, weight in group]).astype(np.float32)

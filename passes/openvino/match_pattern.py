@@ -1,10 +1,10 @@
 """Match the portable pattern, ours or one that came in another way. Written by: portable_pattern. Used by: lower_sparse_matmul, remove_sparsity, find_sites.
 
-    keep when   |x − c| > τ   Greater(Abs, τ), Less(τ, Abs), or the negation: LessEqual, GreaterEqual, LogicalNot
-    x − c       Subtract(x, c), Add(x, −c), or x itself when c is 0
-    value       Select(keep, x, c) or Select(drop, c, x); c a constant of any type, through Convert or not
-    τ           a constant, or Select(rows ≤ constant, constant, negative constant)
-    exempt      LogicalOr(keep, something that depends on shapes alone), or LogicalAnd(drop, ...)
+keep when   |x − c| > τ   Greater(Abs, τ), Less(τ, Abs), or the negation: LessEqual, GreaterEqual, LogicalNot
+x − c       Subtract(x, c), Add(x, −c), or x itself when c is 0
+value       Select(keep, x, c) or Select(drop, c, x); c a constant of any type, through Convert or not
+τ           a constant, or Select(rows ≤ constant, constant, negative constant)
+exempt      LogicalOr(keep, something that depends on shapes alone), or LogicalAnd(drop, ...)
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ def match_pattern(select: ov.Node) -> Pattern | None:
     if replacement is None or _key(_bare(test.x)) != _key(_bare(source)):
         return None
     exact = np.float16 if source.get_element_type() == ov.Type.f16 else np.float32
-    if source.get_element_type() != ov.Type.bf16 and not np.array_equal(*np.broadcast_arrays(replacement, test.center.astype(exact).astype(np.float32))):
+    if source.get_element_type() != ov.Type.bf16 and not np.array_equal(
+        *np.broadcast_arrays(replacement, test.center.astype(exact).astype(np.float32))
+    ):
         return None
     policy = _policy(test)
     if policy is None:
@@ -154,7 +156,7 @@ def _policy(test: _Test) -> tuple[np.ndarray, str, int] | None:
 
 
 def _row_limit(node: ov.Node) -> int | None:
-    """n of a test `rows ≤ n`, where rows depend on shapes alone."""
+    """N of a test `rows ≤ n`, where rows depend on shapes alone."""
     kind = node.get_type_name()
     if kind not in _MIRRORED:
         return None

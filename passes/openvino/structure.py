@@ -23,7 +23,10 @@ _AFTER_LOGITS = {"Add", "Multiply", "Divide", "Subtract", "Tanh", "Convert", "Re
                  "Transpose", "Clamp", "LogSoftmax"}  # fmt: skip
 _NAMES = (
     (SiteKind.LM_HEAD, re.compile(r"\blm_head\b|\bembed_out\b|\boutput_projection\b")),
-    (SiteKind.O, re.compile(r"\b(o_proj|out_proj|attn[./]c_proj|attention[./]output|attention[./]dense|self_attention[./]dense|attn[./]proj|wo)\b")),
+    (
+        SiteKind.O,
+        re.compile(r"\b(o_proj|out_proj|attn[./]c_proj|attention[./]output|attention[./]dense|self_attention[./]dense|attn[./]proj|wo)\b"),
+    ),
     (SiteKind.QKV, re.compile(r"\b([qkv]_proj|qkv_proj|qkv|query_key_value|c_attn|query|key|value|Wqkv|in_proj_qkv)\b")),
     (SiteKind.DOWN, re.compile(r"\b(down_proj|fc2|w2|mlp[./]c_proj|dense_4h_to_h|output[./]dense)\b")),
     (SiteKind.UP, re.compile(r"\b(gate_proj|up_proj|gate_up_proj|fc1|w1|w3|c_fc|dense_h_to_4h|intermediate[./]dense)\b")),

@@ -59,7 +59,9 @@ def calibrate(model: ov.Model, dataset: Any, *, sequential: bool = False, progre
     return observe(model, dataset, sequential=sequential, progress=progress)
 
 
-def fit(model: ov.Model, profile: CalibrationProfile, dataset: Any, config: SparsityConfig, *, progress: Progress | None = None) -> SparsityPlan:
+def fit(
+    model: ov.Model, profile: CalibrationProfile, dataset: Any, config: SparsityConfig, *, progress: Progress | None = None
+) -> SparsityPlan:
     """Fit a plan while the model and its data are still at hand."""
     from scap_ov.fitting.fit import fit as fit_plan
 
@@ -74,7 +76,9 @@ def check_plan(model: ov.Model, plan: SparsityPlan) -> None:
     from scap_ov.passes.openvino.find_sites import fingerprint
 
     if fingerprint(model) != plan.fingerprint:
-        msg = "the profile or plan belongs to another model (the fingerprints differ); calibrate this model, or give the one it was made from"
+        msg = (
+            "the profile or plan belongs to another model (the fingerprints differ); calibrate this model, or give the one it was made from"
+        )
         raise MismatchError(msg)
 
 

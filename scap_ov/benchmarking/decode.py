@@ -46,8 +46,17 @@ class BenchmarkResult:
     backend: str
 
 
-def benchmark(model: str | Path, reference: str | Path, *, prompt_tokens: int = 128, new_tokens: int = 64, repeats: int = 7,
-              loads: int = 3, backend: str = "PA", progress: Callable[[int, int], None] | None = None) -> BenchmarkResult:
+def benchmark(
+    model: str | Path,
+    reference: str | Path,
+    *,
+    prompt_tokens: int = 128,
+    new_tokens: int = 64,
+    repeats: int = 7,
+    loads: int = 3,
+    backend: str = "PA",
+    progress: Callable[[int, int], None] | None = None,
+) -> BenchmarkResult:
     """Measure a model folder against another one.
 
     :param model: folder with openvino_model.xml; tokenizers are needed by openvino-genai.
@@ -99,8 +108,9 @@ def benchmark(model: str | Path, reference: str | Path, *, prompt_tokens: int = 
     speeds = {name: _speed(runs[name], loaded[name], prompt_tokens) for name in folders}
     ratios = [r[0] / m[0] for m, r in zip(runs["model"], runs["reference"], strict=True)]
     prefill = median_ratio([r[1] for r in runs["reference"]], [m[1] for m in runs["model"]])
-    return BenchmarkResult(speeds["model"], speeds["reference"], float(np.median(ratios)), prefill, tuple(ratios), prompt_tokens, new_tokens,
-                           backend)
+    return BenchmarkResult(
+        speeds["model"], speeds["reference"], float(np.median(ratios)), prefill, tuple(ratios), prompt_tokens, new_tokens, backend
+    )
 
 
 def _speed(runs: list[tuple[float, float]], loads: list[dict[str, float]], prompt_tokens: int) -> ModelSpeed:

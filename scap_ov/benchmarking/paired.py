@@ -24,8 +24,9 @@ class Spread:
         return cls(statistics.median(values), min(values), max(values))
 
 
-def alternate(runs: Mapping[str, Callable[[int], T]], repeats: int, *, warmup: int = 1,
-              progress: Callable[[int, int], None] | None = None) -> dict[str, list[T]]:
+def alternate(
+    runs: Mapping[str, Callable[[int], T]], repeats: int, *, warmup: int = 1, progress: Callable[[int, int], None] | None = None
+) -> dict[str, list[T]]:
     """Call each run in turn, `repeats` times over.
 
     :param runs: name -> function of the turn's number; all runs of one turn do the same work.

@@ -37,8 +37,13 @@ SHAPES = {
     "llama-3.1-8b": Shape("llama-3.1-8b", 32, 4096, 14336, 32, 8, 128256),
 }
 # A group size of 0 stands for one scale per output channel.
-WEIGHTS = {"f16": WeightSpec("f16"), "i4": WeightSpec("i4", 128, "f16"), "u4": WeightSpec("u4", 64, "f16", has_zero_point=True), "i8": WeightSpec("i8", 0, "f16"),
-           "i4_g32": WeightSpec("i4", 32, "f16")}
+WEIGHTS = {
+    "f16": WeightSpec("f16"),
+    "i4": WeightSpec("i4", 128, "f16"),
+    "u4": WeightSpec("u4", 64, "f16", has_zero_point=True),
+    "i8": WeightSpec("i8", 0, "f16"),
+    "i4_g32": WeightSpec("i4", 32, "f16"),
+}
 
 
 def write_model(shape: Shape, weights: str, layers: int, tokenizer_folder: Path, folder: Path) -> None:
@@ -79,8 +84,18 @@ def build(shape: Shape, weights: str, layers: int) -> ov.Model:
     return ov.Model([ops.result(logits)], sinks, [ids, mask, positions, beam], shape.name)
 
 
-def _attention(x: ov.Output, shape: Shape, block: int, spec: WeightSpec, rng: np.random.Generator, cosine: ov.Output, sine: ov.Output,
-               batch: ov.Output, beam: ov.Node, bias: ov.Output) -> tuple[ov.Node, list[ov.Node]]:
+def _attention(
+    x: ov.Output,
+    shape: Shape,
+    block: int,
+    spec: WeightSpec,
+    rng: np.random.Generator,
+    cosine: ov.Output,
+    sine: ov.Output,
+    batch: ov.Output,
+    beam: ov.Node,
+    bias: ov.Output,
+) -> tuple[ov.Node, list[ov.Node]]:
     prefix = f"model.layers.{block}.self_attn."
     wide = shape.kv_heads * shape.head
     q = _heads(_linear(x, shape.hidden, shape.hidden, spec, rng, prefix + "q_proj"), shape.heads, shape.head)

@@ -31,8 +31,9 @@ _STEP = 0.05
 Shape = tuple[object, ...]
 
 
-def sites_that_lose(plan: SparsityPlan, *, progress: Callable[..., None] | None = None,
-                    gain: Callable[[Site, float, SparsityConfig], float] | None = None) -> dict[str, str]:
+def sites_that_lose(
+    plan: SparsityPlan, *, progress: Callable[..., None] | None = None, gain: Callable[[Site, float, SparsityConfig], float] | None = None
+) -> dict[str, str]:
     """Sites of a plan at which the op would be slower than the stock layers here.
 
     :param gain: measures how many times faster the op is, for tests; `measure_gain` by default.
@@ -51,8 +52,10 @@ def sites_that_lose(plan: SparsityPlan, *, progress: Callable[..., None] | None 
         factor = gain(sites[0], sparsity, plan.config)
         if factor < _LEAST_GAIN:
             first = sites[0]
-            reason = (f"the op would be slower here: {factor:.2f}x at {sparsity:.0%} for {first.in_features} -> "
-                      f"{'+'.join(str(layer.out_features) for layer in first.layers)} {first.layers[0].weight.dtype}")
+            reason = (
+                f"the op would be slower here: {factor:.2f}x at {sparsity:.0%} for {first.in_features} -> "
+                f"{'+'.join(str(layer.out_features) for layer in first.layers)} {first.layers[0].weight.dtype}"
+            )
             reasons.update({site.name: reason for site in sites})
     return reasons
 

@@ -16,7 +16,9 @@ from scap_ov.storage.model_folder import check_output, model_file
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `apply`."""
     parser.add_argument("model", help="folder of the stock model, or its .xml or .onnx")
-    parser.add_argument("folder", nargs="?", metavar="output", help="the new model folder (or an .onnx file); may also be given as --output")
+    parser.add_argument(
+        "folder", nargs="?", metavar="output", help="the new model folder (or an .onnx file); may also be given as --output"
+    )
     parser.add_argument("-o", "--output", metavar="FOLDER", help="the same as the second argument")
     parser.add_argument("--profile", metavar="FILE", help="a profile that `scap-ov calibrate` wrote, instead of --data")
     parser.add_argument("--plan", metavar="FILE", help="a plan that was saved before, instead of --data and all options of pruning")

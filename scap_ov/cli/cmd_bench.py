@@ -33,6 +33,10 @@ def run(args: argparse.Namespace, out: Output) -> None:
     for name, label, factor in units:
         spreads = [getattr(side, name) for side in (result.model, result.reference)]
         rows.append((label, *(f"{s.median * factor:.4g} ({s.min * factor:.4g} to {s.max * factor:.4g})" for s in spreads)))
-    out.table(f"{result.prompt_tokens} prompt tokens, {result.new_tokens} new ones, {result.backend}", ("median (min to max)", "model", "reference"), rows)
+    out.table(
+        f"{result.prompt_tokens} prompt tokens, {result.new_tokens} new ones, {result.backend}",
+        ("median (min to max)", "model", "reference"),
+        rows,
+    )
     out.say(f"decode {result.decode_speedup:.3f}x, prompt {result.prefill_speedup:.3f}x (medians of the ratios of paired runs)")
     out.figures(result)

@@ -16,7 +16,9 @@ from scap_ov.errors import UsageError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `compare`."""
     parser.add_argument("model", help="folder of the stock model")
-    parser.add_argument("--methods", default="adaptive,scap,teal", metavar="A,B", help=f"of {', '.join(METHODS)} (default adaptive,scap,teal)")
+    parser.add_argument(
+        "--methods", default="adaptive,scap,teal", metavar="A,B", help=f"of {', '.join(METHODS)} (default adaptive,scap,teal)"
+    )
     parser.add_argument("--sparsities", default="0.25,0.4,0.5", metavar="S,T", help="target sparsities (default 0.25,0.4,0.5)")
     parser.add_argument("--eval-data", required=True, metavar="FILE", help="text to evaluate on, another one than --data")
     parser.add_argument("--eval-tokens", type=positive, default=8192, metavar="N", help="most tokens to evaluate on (default 8192)")
@@ -58,7 +60,11 @@ def run(args: argparse.Namespace, out: Output) -> None:
             points.append({"method": f"dense {Path(folder).name}", "target_sparsity": 0.0, **plain(result)})
     rows = [(p["method"], p["target_sparsity"], f"{p['sparsity']:.1%}", f"{p['kl_divergence']:.4f}", f"{p['perplexity']:.2f}",
              f"{p['top1_agreement']:.1%}", f"{p['weight_bytes_per_token'] / 1e6:.1f}") for p in points]  # fmt: skip
-    out.table("Compare at equal measured sparsity, or at equal bytes", ("method", "target", "measured", "KL", "perplexity", "same token", "MB/token"), rows)
+    out.table(
+        "Compare at equal measured sparsity, or at equal bytes",
+        ("method", "target", "measured", "KL", "perplexity", "same token", "MB/token"),
+        rows,
+    )
     if args.html:
         _page(args.html, points)
     for point in points:
@@ -81,7 +87,10 @@ def _page(path: str, points: list[dict[str, Any]]) -> None:
     from scap_ov.report.html import write_page
     from scap_ov.report.plots import pareto
 
-    images = [pareto(points, x, label) for x, label in (("sparsity", "measured model-wide sparsity"), ("weight_bytes_per_token", "weight bytes per token"))]
+    images = [
+        pareto(points, x, label)
+        for x, label in (("sparsity", "measured model-wide sparsity"), ("weight_bytes_per_token", "weight bytes per token"))
+    ]
     body = "".join(f"<p><img src='{image}' alt='Pareto plot'></p>" for image in images)
     write_page(path, f"<!doctype html><html lang='en'><meta charset='utf-8'><title>scap_ov compare</title><body>{body}</body></html>\n")
 

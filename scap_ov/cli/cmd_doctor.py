@@ -106,5 +106,7 @@ def _implementation() -> dict[str, object]:
         chosen = implementation()
     except (ScapError, ImportError) as e:
         return _finding("kernels", "unknown", str(e), ok=False, needed=bool(forced))
-    advice = f"forced by SCAP_OV_ISA={forced}" if forced else ("use the portable form, scalar kernels are slow" if chosen == "scalar" else "")
+    advice = (
+        f"forced by SCAP_OV_ISA={forced}" if forced else ("use the portable form, scalar kernels are slow" if chosen == "scalar" else "")
+    )
     return _finding("kernels", chosen, advice)

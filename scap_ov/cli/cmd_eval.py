@@ -21,14 +21,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `eval`."""
     parser.add_argument("model", help="folder or .xml of the model")
     parser.add_argument("--reference", required=True, help="folder or .xml of the stock model")
-    parser.add_argument("--data", metavar="FILE", help="text file or .jsonl with a \"text\" key; another one than it was calibrated on")
-    parser.add_argument("--rows", default="all", metavar="all|decode", help="all: whole windows, every row pruned; decode: token by token, as deployed")
+    parser.add_argument("--data", metavar="FILE", help='text file or .jsonl with a "text" key; another one than it was calibrated on')
+    parser.add_argument(
+        "--rows", default="all", metavar="all|decode", help="all: whole windows, every row pruned; decode: token by token, as deployed"
+    )
     parser.add_argument("--tokens", type=positive, metavar="N", help="most tokens (default 16384, decode 2048)")
     parser.add_argument("--window", type=positive, default=512, metavar="N", help="tokens per window (default 512)")
     parser.add_argument("--tasks", action="append", default=[], metavar="FILE.jsonl",
                         help="questions with `query`, `choices`, `gold`, or `context`, `continuation`; may be repeated")  # fmt: skip
     parser.add_argument("--limit", type=positive, metavar="N", help="most questions per file")
-    parser.add_argument("--similarity", type=positive, metavar="PROMPTS", help="compare greedy continuations of this many windows of the text")
+    parser.add_argument(
+        "--similarity", type=positive, metavar="PROMPTS", help="compare greedy continuations of this many windows of the text"
+    )
     add_json_option(parser)
 
 
@@ -77,7 +81,11 @@ def _tell(result: EvaluationResult, out: Output) -> None:
         ("KL divergence from reference", f"{result.kl_divergence:.4f}{error(result.kl_standard_error)}", ""),
         ("same next token as reference", f"{result.top1_agreement:.1%}", ""),
         ("sparsity, measured", f"{result.sparsity:.1%} ± {result.sparsity_std:.1%} over tokens", ""),
-        ("weight bytes per token", f"{result.weight_bytes_per_token / 1e6:.1f} MB", f"{result.reference_weight_bytes_per_token / 1e6:.1f} MB"),
+        (
+            "weight bytes per token",
+            f"{result.weight_bytes_per_token / 1e6:.1f} MB",
+            f"{result.reference_weight_bytes_per_token / 1e6:.1f} MB",
+        ),
     ]
     out.table(f"{result.tokens} tokens in {result.windows} windows, rows {result.rows}", ("", "model", "reference"), rows)
 

@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted; nothing half-written is left", 1, debug=debug)
     except Exception as e:  # noqa: BLE001 - the last resort of a program: one line, and the traceback on request
-        return _fail(f"unexpected {type(e).__name__}: {' '.join(str(e).split())[:300]}; run again with --debug for the traceback", 1, debug=debug)
+        return _fail(
+            f"unexpected {type(e).__name__}: {' '.join(str(e).split())[:300]}; run again with --debug for the traceback", 1, debug=debug
+        )
 
 
 def _run(argv: list[str]) -> int:

@@ -106,7 +106,7 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
 def add_data_options(parser: argparse.ArgumentParser, *, default: str | None, tokens: int) -> None:
     """--data and how much of it."""
     group = parser.add_argument_group("data")
-    text = "a text file, a .jsonl with a \"text\" key, or `self`: text that the model itself generates"
+    text = 'a text file, a .jsonl with a "text" key, or `self`: text that the model itself generates'
     group.add_argument("--data", default=default, required=default is None, metavar="FILE|self", help=text)
     group.add_argument("--tokens", type=positive, default=tokens, metavar="N", help=f"use at most this many tokens (default {tokens})")
     group.add_argument("--window", type=positive, default=512, metavar="N", help="tokens per window (default 512)")

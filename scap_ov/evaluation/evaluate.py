@@ -25,9 +25,18 @@ PROPERTIES = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
 DECODE_WINDOW = 128  # of which the first quarter is the prompt
 
 
-def evaluate(model: ov.Model | str | Path, reference: ov.Model | str | Path, text: str | Path | Sequence[Any], *,
-             tokenizer: Any = None, rows: str = "all", window: int = 512, max_tokens: int | None = None,
-             properties: Mapping[str, Any] | None = None, progress: Callable[[int, int], None] | None = None) -> EvaluationResult:
+def evaluate(
+    model: ov.Model | str | Path,
+    reference: ov.Model | str | Path,
+    text: str | Path | Sequence[Any],
+    *,
+    tokenizer: Any = None,
+    rows: str = "all",
+    window: int = 512,
+    max_tokens: int | None = None,
+    properties: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> EvaluationResult:
     """Perplexity, divergence from the reference, and measured sparsity of a model on text.
 
     :param model: stock or sparse, in either form: ov.Model, model folder or .xml. It is not modified.
@@ -80,8 +89,9 @@ def _window(runner: WindowRunner, base: WindowRunner, ids: np.ndarray, rows: str
     return score(logits, reference, targets), share, base_share
 
 
-def _result(scores: list[WindowScore], view: SparseView, share: np.ndarray, stock: SparseView, base_share: np.ndarray,
-            rows: str) -> EvaluationResult:
+def _result(
+    scores: list[WindowScore], view: SparseView, share: np.ndarray, stock: SparseView, base_share: np.ndarray, rows: str
+) -> EvaluationResult:
     counts = np.array([s.count for s in scores], np.float64)
     nll, base_nll, kl = (np.array([getattr(s, k) for s in scores]) for k in ("nll", "reference_nll", "kl"))
     total = counts.sum()

@@ -41,7 +41,9 @@ def greedy(runner: WindowRunner, ids: np.ndarray, new_tokens: int) -> list[int]:
     return written
 
 
-def compare_generation(model: WindowRunner, reference: WindowRunner, prompts: Sequence[np.ndarray], new_tokens: int = 64) -> SimilarityResult:
+def compare_generation(
+    model: WindowRunner, reference: WindowRunner, prompts: Sequence[np.ndarray], new_tokens: int = 64
+) -> SimilarityResult:
     """Greedy continuations of both models for the same prompts."""
     identical, prefix, alike = [], [], []
     for ids in prompts:

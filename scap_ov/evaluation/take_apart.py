@@ -85,7 +85,10 @@ def _pattern(node: ov.Node) -> Iterator[Pattern]:
     if keep.get_type_name() != "Greater":
         return
     distance = keep.input_value(0).get_node()
-    if distance.get_type_name() != "Abs" or distance.input_value(0).get_node().get_type_name() not in ("Subtract", x.get_node().get_type_name()):
+    if distance.get_type_name() != "Abs" or distance.input_value(0).get_node().get_type_name() not in (
+        "Subtract",
+        x.get_node().get_type_name(),
+    ):
         return
     layers = tuple(t.get_node().get_friendly_name() for t in node.output(0).get_target_inputs() if t.get_node().get_type_name() == "MatMul")
     if layers:

@@ -59,8 +59,13 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     return rows
 
 
-def run_task(runner: WindowRunner, encode: Callable[[str], Sequence[int]], questions: Sequence[Mapping[str, Any]], *,
-             progress: Callable[[int, int], None] | None = None) -> TaskResult:
+def run_task(
+    runner: WindowRunner,
+    encode: Callable[[str], Sequence[int]],
+    questions: Sequence[Mapping[str, Any]],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> TaskResult:
     """Score a model on questions of one kind.
 
     :param runner: of the model, every row but the first pruned.
@@ -82,8 +87,14 @@ def run_task(runner: WindowRunner, encode: Callable[[str], Sequence[int]], quest
         if progress:
             progress(number + 1, len(questions))
     accuracy = float(np.mean(right))
-    return TaskResult("multiple_choice" if choice else "cloze", len(right), accuracy, float(np.sqrt(accuracy * (1 - accuracy) / len(right))),
-                      float(np.mean(likelihood)), float(np.mean(right_per_character)) if choice else None)
+    return TaskResult(
+        "multiple_choice" if choice else "cloze",
+        len(right),
+        accuracy,
+        float(np.sqrt(accuracy * (1 - accuracy) / len(right))),
+        float(np.mean(likelihood)),
+        float(np.mean(right_per_character)) if choice else None,
+    )
 
 
 def _parts(question: Mapping[str, Any], number: int, *, choice: bool) -> tuple[str, list[str], int]:

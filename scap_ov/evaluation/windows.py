@@ -61,7 +61,7 @@ def read_text(text: str | Path) -> str:
 
         lines = [str(row["text"]) for row in read_jsonl(text) if "text" in row]
         if not lines:
-            msg = f"{text} has no line with a \"text\" key; give a plain text file, or use `--tasks` for questions with choices"
+            msg = f'{text} has no line with a "text" key; give a plain text file, or use `--tasks` for questions with choices'
             raise BadDatasetError(msg)
         return "\n\n".join(lines)
     return content

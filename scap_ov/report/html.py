@@ -22,8 +22,16 @@ table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;border-bott
 td:first-child,th:first-child{text-align:left}img{max-width:100%}h2{margin-top:2em}small{color:#666}"""
 
 
-def write_report(path: str | Path, plan: SparsityPlan, profile: CalibrationProfile | None = None, evaluation: Any = None,
-                 benchmark: Any = None, *, title: str = "scap_ov report", sections: Sequence[tuple[str, str]] = ()) -> Path:
+def write_report(
+    path: str | Path,
+    plan: SparsityPlan,
+    profile: CalibrationProfile | None = None,
+    evaluation: Any = None,
+    benchmark: Any = None,
+    *,
+    title: str = "scap_ov report",
+    sections: Sequence[tuple[str, str]] = (),
+) -> Path:
     """Write the page.
 
     :param path: the .html file.
@@ -37,7 +45,11 @@ def write_report(path: str | Path, plan: SparsityPlan, profile: CalibrationProfi
     evaluation, benchmark = _figures(evaluation), _figures(benchmark)
     parts = [f"<h1>{html.escape(title)}</h1>", _overview(plan, evaluation, benchmark)]
     if benchmark:
-        parts.append(_image("Speed and memory", "Stock and sparse in alternating runs; bars are medians, whiskers the range.", plots.speed(benchmark)))
+        parts.append(
+            _image(
+                "Speed and memory", "Stock and sparse in alternating runs; bars are medians, whiskers the range.", plots.speed(benchmark)
+            )
+        )
     measured = {site["name"]: site["sparsity"] for site in evaluation.get("sites", ())}
     parts.append(_image("Sparsity by block", "Planned from calibration (lines), measured on the evaluation text (dots).",
                         plots.sparsity_by_block(plan, measured)))  # fmt: skip
@@ -87,7 +99,9 @@ def _overview(plan: SparsityPlan, evaluation: Mapping[str, Any], benchmark: Mapp
     if benchmark:
         for key, label, factor in (("decode_tokens_per_s", "decode, tokens/s", 1), ("prefill_tokens_per_s", "prompt, tokens/s", 1),
                                    ("ttft_s", "first token, ms", 1e3), ("peak_rss_bytes", "peak memory, MB", 1e-6)):  # fmt: skip
-            rows.append((label, f"{benchmark['reference'][key]['median'] * factor:.1f}", f"{benchmark['model'][key]['median'] * factor:.1f}"))
+            rows.append(
+                (label, f"{benchmark['reference'][key]['median'] * factor:.1f}", f"{benchmark['model'][key]['median'] * factor:.1f}")
+            )
         rows.append(("decode speed-up, paired", "", f"{benchmark['decode_speedup']:.2f}×"))
     cells = "".join(f"<tr><td>{html.escape(a)}</td><td>{html.escape(b)}</td><td>{html.escape(c)}</td></tr>" for a, b, c in rows)
     return f"<table><tr><th></th><th>stock</th><th>sparse</th></tr>{cells}</table>"

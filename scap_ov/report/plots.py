@@ -45,7 +45,14 @@ def sparsity_by_block(plan: SparsityPlan, measured: Mapping[str, float] | None) 
         axis.plot([s.block for s in sites], planned, color=_COLOURS[kind], marker=None if len(sites) > 1 else "_", label=f"{kind}, planned")
         if measured:
             seen = [s for s in sites if s.name in measured]
-            axis.plot([s.block for s in seen], [measured[s.name] for s in seen], "o", color=_COLOURS[kind], markersize=4, label=f"{kind}, measured")
+            axis.plot(
+                [s.block for s in seen],
+                [measured[s.name] for s in seen],
+                "o",
+                color=_COLOURS[kind],
+                markersize=4,
+                label=f"{kind}, measured",
+            )
     axis.set(xlabel="block", ylabel="share of inputs dropped", ylim=(0, 1))
     axis.legend(ncol=4, fontsize=8)
     return _png(figure)

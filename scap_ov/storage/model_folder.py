@@ -30,7 +30,9 @@ def model_file(path: str | Path) -> Path:
     if path.is_dir():
         if not (path / MODEL_FILE).is_file():
             other = sorted(p.name for p in path.glob("*.xml")) or sorted(p.name for p in path.glob("*.onnx"))
-            hint = f"it has {', '.join(other[:3])}, whose path can be given itself" if other else "export one with optimum-cli export openvino"
+            hint = (
+                f"it has {', '.join(other[:3])}, whose path can be given itself" if other else "export one with optimum-cli export openvino"
+            )
             msg = f"the folder {path} has no {MODEL_FILE}; {hint}"
             raise BadModelError(msg)
         path = path / MODEL_FILE

@@ -20,8 +20,9 @@ RECORD_VERSION = 1
 CONFIG_FILE = "scap_config.json"
 
 
-def summarise(plan: SparsityPlan, form: str, stock: Mapping[str, str] | None = None,
-              skipped: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+def summarise(
+    plan: SparsityPlan, form: str, stock: Mapping[str, str] | None = None, skipped: Sequence[tuple[str, str]] = ()
+) -> dict[str, Any]:
     """The plan in plain values, small enough to travel inside a model.
 
     :param form: `portable` or `lowered`.

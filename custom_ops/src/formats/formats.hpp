@@ -16,14 +16,17 @@ inline constexpr const char* kFormatNames[kFormatCount] = {
 
 inline size_t packed_row_bytes(WeightFormat format, size_t n_padded) {
     switch (format) {
-#define X(Trait, name) \
-    case WeightFormat::name: return Trait::row_bytes(n_padded);
+#define X(Trait, name)       \
+    case WeightFormat::name: \
+        return Trait::row_bytes(n_padded);
 #include "formats/format_list.inc"
 #undef X
     }
     return 0;
 }
 
-inline bool is_integer(WeightFormat format) { return format == WeightFormat::u4 || format == WeightFormat::u8; }
+inline bool is_integer(WeightFormat format) {
+    return format == WeightFormat::u4 || format == WeightFormat::u8;
+}
 
 }  // namespace scap_ov

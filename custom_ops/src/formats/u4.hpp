@@ -10,8 +10,8 @@ struct U4 {
     static constexpr WeightFormat kFormat = WeightFormat::u4;
     static constexpr const char* kName = "u4";
     static constexpr bool kInteger = true;
-    static constexpr int kMidpoint = 8;            // subtracted before float arithmetic, to keep products small
-    static constexpr size_t kTileColumns = 128;    // columns of one 64-byte line
+    static constexpr int kMidpoint = 8;          // subtracted before float arithmetic, to keep products small
+    static constexpr size_t kTileColumns = 128;  // columns of one 64-byte line
     static size_t row_bytes(size_t n_padded) { return round_up(n_padded / 2, 64); }
     static size_t byte_offset(size_t column) { return column / 2; }  // of a column that starts a tile
     static int at(const uint8_t* row, size_t n_padded, size_t n) {

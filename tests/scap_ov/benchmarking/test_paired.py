@@ -37,7 +37,12 @@ def test_the_ratio_is_of_neighbours() -> None:
 def plan() -> SparsityPlan:
     weight = WeightSpec("i4", 32, "f16")
     small, large = (tuple(Layer(f"{i}.{n}", 64, n, weight) for i in range(1)) for n in (64, 4096))
-    sites = (Site("a", SiteKind.O, 0, small), Site("b", SiteKind.O, 1, small), Site("c", SiteKind.UP, 0, large), Site("d", SiteKind.UP, 1, large))
+    sites = (
+        Site("a", SiteKind.O, 0, small),
+        Site("b", SiteKind.O, 1, small),
+        Site("c", SiteKind.UP, 0, large),
+        Site("d", SiteKind.UP, 1, large),
+    )
     nothing = np.zeros(1, np.float32)
     entries = {name: SitePlan(name, nothing, nothing, s) for name, s in (("a", 0.5), ("b", 0.52), ("c", 0.5))}
     return SparsityPlan(SparsityConfig(), "f", sites, entries)

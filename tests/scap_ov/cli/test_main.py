@@ -64,7 +64,10 @@ def test_an_unexpected_error_is_one_line_and_exit_1(monkeypatch: pytest.MonkeyPa
         raise RuntimeError("first\nsecond")
 
     command(monkeypatch, run)
-    assert error_of(capsys, "fake") == (1, "scap-ov: error: unexpected RuntimeError: first second; run again with --debug for the traceback")
+    assert error_of(capsys, "fake") == (
+        1,
+        "scap-ov: error: unexpected RuntimeError: first second; run again with --debug for the traceback",
+    )
     assert main(["fake", "--debug"]) == 1
     assert "Traceback" in capsys.readouterr().err
 
@@ -94,7 +97,9 @@ def test_json_on_standard_output_stands_alone(monkeypatch: pytest.MonkeyPatch, c
     assert "said" in captured.err
 
 
-def test_json_goes_to_a_file_and_a_missing_folder_is_told_first(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_json_goes_to_a_file_and_a_missing_folder_is_told_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     ran = []
     command(monkeypatch, lambda args, out: (ran.append(1), out.figures({"a": 1})) and None)
     assert main(["fake", "--json", str(tmp_path / "f.json")]) == 0

@@ -9,40 +9,67 @@ namespace {
 using Float = __m512;
 using Bits = __m512i;
 constexpr size_t kLanes = 16;
-constexpr size_t kNr = 32;           // two registers of columns
-constexpr size_t kMrQuantized = 6;   // 12 int32 and 12 float accumulators, 2 weights, 1 broadcast: 27 of 32 registers
-constexpr size_t kMrFloat = 8;       // 16 accumulators: more than FMA latency x throughput (4 x 2)
+constexpr size_t kNr = 32;          // two registers of columns
+constexpr size_t kMrQuantized = 6;  // 12 int32 and 12 float accumulators, 2 weights, 1 broadcast: 27 of 32 registers
+constexpr size_t kMrFloat = 8;      // 16 accumulators: more than FMA latency x throughput (4 x 2)
 constexpr size_t kMaxPlanes = 1;
 template <class Format>
-constexpr int kPlanes = 1;           // vpdpbusd takes the whole byte
+constexpr int kPlanes = 1;  // vpdpbusd takes the whole byte
 
-inline Float load(const float* p) { return _mm512_loadu_ps(p); }
-inline Float load_part(const float* p, size_t n) { return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1u), p); }
-inline Float load_f16(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+inline Float load(const float* p) {
+    return _mm512_loadu_ps(p);
+}
+inline Float load_part(const float* p, size_t n) {
+    return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1u), p);
+}
+inline Float load_f16(const uint16_t* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
 inline Float load_bf16(const uint16_t* p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
 }
 inline Float load_u8(const uint8_t* p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 }
-inline void store(float* p, Float v) { _mm512_storeu_ps(p, v); }
-inline Float broadcast(float v) { return _mm512_set1_ps(v); }
-inline Float mul(Float a, Float b) { return _mm512_mul_ps(a, b); }
+inline void store(float* p, Float v) {
+    _mm512_storeu_ps(p, v);
+}
+inline Float broadcast(float v) {
+    return _mm512_set1_ps(v);
+}
+inline Float mul(Float a, Float b) {
+    return _mm512_mul_ps(a, b);
+}
 
-inline Bits zero_bits() { return _mm512_setzero_si512(); }
-inline Bits absolute_bits(Float v) { return _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff)); }
-inline Bits max_bits(Bits a, Bits b) { return _mm512_max_epi32(a, b); }  // of absolute_bits: NaN is the largest
-inline float float_of_largest(Bits v) { return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(_mm512_reduce_max_epi32(v)))); }
-inline Bits round_to_int(Float v) { return _mm512_cvtps_epi32(v); }
-inline Bits add_bits(Bits a, Bits b) { return _mm512_add_epi32(a, b); }
-inline int32_t sum_of_bits(Bits v) { return _mm512_reduce_add_epi32(v); }
-inline void store_i8(int8_t* p, Bits v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(v)); }
+inline Bits zero_bits() {
+    return _mm512_setzero_si512();
+}
+inline Bits absolute_bits(Float v) {
+    return _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff));
+}
+inline Bits max_bits(Bits a, Bits b) {
+    return _mm512_max_epi32(a, b);
+}  // of absolute_bits: NaN is the largest
+inline float float_of_largest(Bits v) {
+    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(_mm512_reduce_max_epi32(v))));
+}
+inline Bits round_to_int(Float v) {
+    return _mm512_cvtps_epi32(v);
+}
+inline Bits add_bits(Bits a, Bits b) {
+    return _mm512_add_epi32(a, b);
+}
+inline int32_t sum_of_bits(Bits v) {
+    return _mm512_reduce_add_epi32(v);
+}
+inline void store_i8(int8_t* p, Bits v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(v));
+}
 
 // 64 unsigned values of a block of a row, in position order.
 template <class Format>
 inline __m512i load_block(const uint8_t* row, size_t block, size_t n_padded) {
-    if constexpr (Format::kFormat == WeightFormat::u8)
-        return _mm512_loadu_si512(row + block * kColumnBlock);
+    if constexpr (Format::kFormat == WeightFormat::u8) return _mm512_loadu_si512(row + block * kColumnBlock);
     const __m512i nibble = _mm512_set1_epi8(15);
     if (block % 2 == 0 && (block + 1) * kColumnBlock == n_padded) {  // a last single block
         const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + block / 2 * 64));
@@ -79,8 +106,7 @@ inline void unpack_floats(const uint8_t* row, size_t block, size_t n_padded, con
         v[1] = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(bytes, 1)));
         v[2] = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(bytes, 2)));
         v[3] = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(bytes, 3)));
-        for (size_t j = 0; j < 4; ++j)
-            v[j] = _mm512_mul_ps(_mm512_sub_ps(v[j], load(zero_point + j * kLanes)), load(scale + j * kLanes));
+        for (size_t j = 0; j < 4; ++j) v[j] = _mm512_mul_ps(_mm512_sub_ps(v[j], load(zero_point + j * kLanes)), load(scale + j * kLanes));
     } else {
         const uint8_t* from = row + Format::byte_offset(block * kColumnBlock);
         for (size_t j = 0; j < 4; ++j) {
@@ -108,15 +134,13 @@ template <int Rows>
 void micro_quantized(const MicroQuantized& a) {
     Float sum[Rows][2];
     for (int r = 0; r < Rows; ++r)
-        for (int j = 0; j < 2; ++j)
-            sum[r][j] = a.accumulate ? load(a.y + r * a.y_stride + j * kLanes) : _mm512_setzero_ps();
+        for (int j = 0; j < 2; ++j) sum[r][j] = a.accumulate ? load(a.y + r * a.y_stride + j * kLanes) : _mm512_setzero_ps();
     const uint8_t* tile = a.tile;
     size_t quad = 0;
     for (size_t g = 0; g < a.groups; ++g) {
         const size_t end = quad + a.group_quads < a.quads ? quad + a.group_quads : a.quads;
         __m512i dot[Rows][2];
-        for (int r = 0; r < Rows; ++r)
-            dot[r][0] = dot[r][1] = _mm512_setzero_si512();
+        for (int r = 0; r < Rows; ++r) dot[r][0] = dot[r][1] = _mm512_setzero_si512();
         for (; quad < end; ++quad, tile += kNr * kQuad) {
             const __m512i w0 = _mm512_loadu_si512(tile), w1 = _mm512_loadu_si512(tile + 64);
             for (int r = 0; r < Rows; ++r) {
@@ -136,16 +160,14 @@ void micro_quantized(const MicroQuantized& a) {
         }
     }
     for (int r = 0; r < Rows; ++r)
-        for (int j = 0; j < 2; ++j)
-            store(a.y + r * a.y_stride + j * kLanes, sum[r][j]);
+        for (int j = 0; j < 2; ++j) store(a.y + r * a.y_stride + j * kLanes, sum[r][j]);
 }
 
 template <int Rows>
 void micro_float(const MicroFloat& a) {
     Float sum[Rows][2];
     for (int r = 0; r < Rows; ++r)
-        for (int j = 0; j < 2; ++j)
-            sum[r][j] = a.accumulate ? load(a.y + r * a.y_stride + j * kLanes) : _mm512_setzero_ps();
+        for (int j = 0; j < 2; ++j) sum[r][j] = a.accumulate ? load(a.y + r * a.y_stride + j * kLanes) : _mm512_setzero_ps();
     const float* tile = a.tile;
     for (size_t k = 0; k < a.depth; ++k, tile += kNr) {
         const Float w0 = load(tile), w1 = load(tile + kLanes);
@@ -156,8 +178,7 @@ void micro_float(const MicroFloat& a) {
         }
     }
     for (int r = 0; r < Rows; ++r)
-        for (int j = 0; j < 2; ++j)
-            store(a.y + r * a.y_stride + j * kLanes, sum[r][j]);
+        for (int j = 0; j < 2; ++j) store(a.y + r * a.y_stride + j * kLanes, sum[r][j]);
 }
 
 using MicroQuantizedFn = void (*)(const MicroQuantized&);

@@ -9,10 +9,11 @@
 
 // Everything below is compiled for these instructions, and only reached when the CPU has them.
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"))), apply_to = function)
+#    pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"))), \
+                                 apply_to = function)
 #elif defined(__GNUC__)
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")
+#    pragma GCC push_options
+#    pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")
 #endif
 
 #define SCAP_OV_ISA avx512_vnni
@@ -26,9 +27,9 @@
 #undef SCAP_OV_ISA
 
 #if defined(__clang__)
-#pragma clang attribute pop
+#    pragma clang attribute pop
 #elif defined(__GNUC__)
-#pragma GCC pop_options
+#    pragma GCC pop_options
 #endif
 
 namespace scap_ov::avx512_vnni {

@@ -56,11 +56,9 @@ struct Simd {
     static Int load_u8(const uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
     template <class Format>
     static Float load_weights(const uint8_t* p) {
-        if constexpr (Format::kFormat == WeightFormat::f32)
-            return _mm512_loadu_ps(p);
+        if constexpr (Format::kFormat == WeightFormat::f32) return _mm512_loadu_ps(p);
         const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-        if constexpr (Format::kFormat == WeightFormat::f16)
-            return _mm512_cvtph_ps(half);
+        if constexpr (Format::kFormat == WeightFormat::f16) return _mm512_cvtph_ps(half);
         return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
     }
 

@@ -31,11 +31,9 @@ inline size_t compact_group(const CompactParams& p, size_t g, size_t begin) {
         const size_t lanes = to - k < Simd::kLanes ? to - k : Simd::kLanes;
         Simd::Float z[kMaxGemvRows];
         uint32_t mask = 0;
-        for (size_t row = 0; row < p.m; ++row)
-            mask |= keep_mask(p, row, k, lanes, &z[row]);
+        for (size_t row = 0; row < p.m; ++row) mask |= keep_mask(p, row, k, lanes, &z[row]);
         Simd::store(reinterpret_cast<int32_t*>(kept.index + begin + count), Simd::compress(mask, Simd::iota(static_cast<int32_t>(k))));
-        for (size_t row = 0; row < p.m; ++row)
-            Simd::store(kept.value + row * kept.capacity + begin + count, Simd::compress(mask, z[row]));
+        for (size_t row = 0; row < p.m; ++row) Simd::store(kept.value + row * kept.capacity + begin + count, Simd::compress(mask, z[row]));
         count += static_cast<size_t>(__builtin_popcount(mask));
     }
     return count;
@@ -68,18 +66,15 @@ inline void compact(const CompactParams& p) noexcept {
     for (size_t g = 0; g < kept.groups; ++g) {
         const size_t begin = slot, count = compact_group(p, g, begin), padded = (count + kQuad - 1) / kQuad * kQuad;
         kept.group_begin[g] = static_cast<uint32_t>(begin);
-        for (size_t i = count; i < padded; ++i)
-            kept.index[begin + i] = kept.index[begin + count - 1];
+        for (size_t i = count; i < padded; ++i) kept.index[begin + i] = kept.index[begin + count - 1];
         for (size_t row = 0; row < p.m; ++row) {
             float* value = kept.value + row * kept.capacity + begin;
             const size_t of = row * kept.groups + g;
             Simd::store(value + count, Simd::zero_float());  // pads, and the rest of the last register
             Simd::Float total = Simd::zero_float();
-            for (size_t i = 0; i < count; i += Simd::kLanes)
-                total = Simd::add(total, Simd::load(value + i));
+            for (size_t i = 0; i < count; i += Simd::kLanes) total = Simd::add(total, Simd::load(value + i));
             kept.value_sum[of] = Simd::sum_of(total);
-            if (kept.quantized)
-                quantize_kept(value, padded, kept.quantized + row * kept.capacity + begin, kept.scale + of, kept.sum + of);
+            if (kept.quantized) quantize_kept(value, padded, kept.quantized + row * kept.capacity + begin, kept.scale + of, kept.sum + of);
         }
         slot = begin + padded;
     }

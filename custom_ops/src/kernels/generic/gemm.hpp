@@ -19,8 +19,12 @@ constexpr size_t kTileK = 512;       // input channels of a qd8 tile, in whole a
 constexpr size_t kFloatTileK = 128;  // input channels of a float tile: the same bytes
 constexpr size_t kStripsPerTile = kGemmTileColumns / kNr;
 
-inline size_t at_most(size_t value, size_t limit) { return value < limit ? value : limit; }
-inline size_t groups_per_tile(size_t group_size) { return group_size >= kTileK ? 1 : kTileK / group_size; }
+inline size_t at_most(size_t value, size_t limit) {
+    return value < limit ? value : limit;
+}
+inline size_t groups_per_tile(size_t group_size) {
+    return group_size >= kTileK ? 1 : kTileK / group_size;
+}
 
 // Bytes of scratch for either kind of gemm; group_size is that of the activations.
 inline size_t gemm_scratch_bytes(size_t k, size_t group_size) noexcept {
@@ -55,11 +59,12 @@ struct QuantizedBlock {
     const uint8_t* tile;
     const float *scale, *zero_point;  // [groups, kGemmTileColumns]
     size_t group, groups;
-    size_t quads;                     // of all groups
+    size_t quads;  // of all groups
 };
 
 template <class Format>
-void unpack_quantized_block(const GemmParams& p, size_t n, size_t columns, QuantizedBlock& block, uint8_t* tile, float* scale, float* zero_point) {
+void unpack_quantized_block(const GemmParams& p, size_t n, size_t columns, QuantizedBlock& block, uint8_t* tile, float* scale,
+                            float* zero_point) {
     const PackedWeight& w = *p.weight;
     const size_t group_size = p.q->group_size, planes = kPlanes<Format>;
     size_t quad = 0;
@@ -71,11 +76,10 @@ void unpack_quantized_block(const GemmParams& p, size_t n, size_t columns, Quant
         expand_group(w, from / w.group_size, n, columns, scale + at, zero_point + at);
         for (size_t k = from; k < to; k += kQuad, ++quad) {
             const uint8_t* rows[kQuad];  // past the end of a group the last row again: x is 0 there
-            for (size_t i = 0; i < kQuad; ++i)
-                rows[i] = w.data + at_most(k + i, to - 1) * w.row_bytes;
+            for (size_t i = 0; i < kQuad; ++i) rows[i] = w.data + at_most(k + i, to - 1) * w.row_bytes;
             for (size_t c = 0; c < columns; c += kColumnBlock)
-                unpack_quad<Format>(rows, (n + c) / kColumnBlock, w.n_padded,
-                                    tile + (c / kNr * block.quads + quad) * planes * kNr * kQuad, block.quads * planes * kNr * kQuad);
+                unpack_quad<Format>(rows, (n + c) / kColumnBlock, w.n_padded, tile + (c / kNr * block.quads + quad) * planes * kNr * kQuad,
+                                    block.quads * planes * kNr * kQuad);
         }
     }
     block.tile = tile;

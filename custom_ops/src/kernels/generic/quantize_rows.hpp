@@ -13,10 +13,8 @@ constexpr float kSmallestMaximum = 1e-36f;
 inline void quantize_group(const float* x, size_t count, int8_t* out, float* scale, int32_t* sum) {
     Bits largest = zero_bits();
     size_t i = 0;
-    for (; i + kLanes <= count; i += kLanes)
-        largest = max_bits(largest, absolute_bits(load(x + i)));
-    if (i < count)
-        largest = max_bits(largest, absolute_bits(load_part(x + i, count - i)));
+    for (; i + kLanes <= count; i += kLanes) largest = max_bits(largest, absolute_bits(load(x + i)));
+    if (i < count) largest = max_bits(largest, absolute_bits(load_part(x + i, count - i)));
     const float maximum = float_of_largest(largest);
     const bool tiny = maximum < kSmallestMaximum;  // false for NaN
     *scale = tiny ? 0.0f : maximum / 127.0f;
@@ -32,8 +30,7 @@ inline void quantize_group(const float* x, size_t count, int8_t* out, float* sca
         total = add_bits(total, q);
         int8_t rest[kLanes];
         store_i8(rest, q);
-        for (size_t j = 0; i < round_up(count, kQuad); ++i, ++j)
-            out[i] = rest[j];
+        for (size_t j = 0; i < round_up(count, kQuad); ++i, ++j) out[i] = rest[j];
     }
     *sum = sum_of_bits(total);
 }

@@ -24,8 +24,7 @@ struct RowSet {
         }
     }
     void prefetch(size_t at) const {
-        for (int r = 0; r < Quads * 4; ++r)
-            _mm_prefetch(reinterpret_cast<const char*>(next[r] + at), _MM_HINT_T1);
+        for (int r = 0; r < Quads * 4; ++r) _mm_prefetch(reinterpret_cast<const char*>(next[r] + at), _MM_HINT_T1);
     }
 };
 
@@ -33,8 +32,7 @@ struct RowSet {
 template <class Format, int Quads, bool First>
 inline void multiply_bytes(const Simd::Int* bytes, const int8_t* x, size_t x_stride, size_t m, int32_t* dot, size_t dot_stride) {
     Simd::Int w[Quads][4];
-    for (int q = 0; q < Quads; ++q)
-        Simd::interleave(bytes + 4 * q, w[q]);
+    for (int q = 0; q < Quads; ++q) Simd::interleave(bytes + 4 * q, w[q]);
     for (size_t row = 0; row < m; ++row, x += x_stride, dot += dot_stride) {
         const Simd::Int x0 = Simd::broadcast_quad(x), x1 = Quads == 2 ? Simd::broadcast_quad(x + 4) : x0;
         for (int j = 0; j < 4; ++j) {
@@ -57,17 +55,14 @@ void sweep_quantized(const RowSet<Quads>& rows, const int8_t* x, size_t x_stride
         rows.prefetch(at);
         for (size_t part = 0; part < Simd::kParts; ++part) {
             int32_t* to = dot + c + part * 8;
-            for (int r = 0; r < kRows; ++r)
-                bytes[r] = Simd::load(rows.row[r] + at + part * Simd::kBytes);
+            for (int r = 0; r < kRows; ++r) bytes[r] = Simd::load(rows.row[r] + at + part * Simd::kBytes);
             if constexpr (Format::kFormat == WeightFormat::u8) {
                 multiply_bytes<Format, Quads, First>(bytes, x, x_stride, m, to, columns);
             } else {
                 Simd::Int nibbles[kRows];
-                for (int r = 0; r < kRows; ++r)
-                    nibbles[r] = Simd::low_nibbles(bytes[r]);
+                for (int r = 0; r < kRows; ++r) nibbles[r] = Simd::low_nibbles(bytes[r]);
                 multiply_bytes<Format, Quads, First>(nibbles, x, x_stride, m, to, columns);
-                for (int r = 0; r < kRows; ++r)
-                    nibbles[r] = Simd::high_nibbles(bytes[r]);
+                for (int r = 0; r < kRows; ++r) nibbles[r] = Simd::high_nibbles(bytes[r]);
                 multiply_bytes<Format, Quads, First>(nibbles, x, x_stride, m, to + kColumnBlock, columns);
             }
         }
@@ -75,8 +70,7 @@ void sweep_quantized(const RowSet<Quads>& rows, const int8_t* x, size_t x_stride
     if (Format::kFormat == WeightFormat::u4 && c < columns) {  // a last single block
         rows.prefetch(Format::byte_offset(c));
         for (size_t part = 0; part < Simd::kParts; ++part) {
-            for (int r = 0; r < kRows; ++r)
-                bytes[r] = Simd::last_nibbles(rows.row[r] + Format::byte_offset(c), part);
+            for (int r = 0; r < kRows; ++r) bytes[r] = Simd::last_nibbles(rows.row[r] + Format::byte_offset(c), part);
             multiply_bytes<Format, Quads, First>(bytes, x, x_stride, m, dot + c + part * 8, columns);
         }
     }
@@ -103,8 +97,7 @@ inline void add_group(const SparseGemvParams& p, size_t g, const int32_t* dot, s
 
 inline void clear_y(const SparseGemvParams& p) {
     for (size_t row = 0; row < p.m; ++row)
-        for (size_t n = p.n_from; n < p.n_to; n += Simd::kLanes)
-            Simd::store(p.y + row * p.y_stride + n, Simd::zero_float());
+        for (size_t n = p.n_from; n < p.n_to; n += Simd::kLanes) Simd::store(p.y + row * p.y_stride + n, Simd::zero_float());
 }
 
 template <class Format>
@@ -133,8 +126,7 @@ void sparse_gemv_qd8(const SparseGemvParams& p) noexcept {
                 i += 4;
             }
         }
-        if (begin < end)
-            add_group(p, g, dot, columns);
+        if (begin < end) add_group(p, g, dot, columns);
     }
 }
 
@@ -142,8 +134,7 @@ void sparse_gemv_qd8(const SparseGemvParams& p) noexcept {
 template <class Format>
 inline void multiply_bytes_f32(Simd::Int* bytes, const float* x, size_t x_stride, size_t m, float* sum, size_t sum_stride) {
     Simd::Int w[4];
-    for (int r = 0; r < 4; ++r)
-        bytes[r] = Simd::subtract_bytes(bytes[r], Format::kMidpoint);
+    for (int r = 0; r < 4; ++r) bytes[r] = Simd::subtract_bytes(bytes[r], Format::kMidpoint);
     Simd::interleave(bytes, w);
     for (int j = 0; j < 4; ++j) {
         const Simd::Float w0 = Simd::to_float(Simd::signed_byte<0>(w[j])), w1 = Simd::to_float(Simd::signed_byte<1>(w[j]));
@@ -181,8 +172,7 @@ void sweep_integers_f32(const RowSet<1>& rows, const float* x, size_t x_stride, 
     if (Format::kFormat == WeightFormat::u4 && c < columns) {
         rows.prefetch(Format::byte_offset(c));
         for (size_t part = 0; part < Simd::kParts; ++part) {
-            for (int r = 0; r < 4; ++r)
-                bytes[r] = Simd::last_nibbles(rows.row[r] + Format::byte_offset(c), part);
+            for (int r = 0; r < 4; ++r) bytes[r] = Simd::last_nibbles(rows.row[r] + Format::byte_offset(c), part);
             multiply_bytes_f32<Format>(bytes, x, x_stride, m, sum + c + part * 8, columns);
         }
     }
@@ -238,8 +228,7 @@ void sparse_gemv_f32(const SparseGemvParams& p) noexcept {
     const size_t columns = p.n_to - p.n_from, at = Format::byte_offset(p.n_from), last = kept.group_begin[p.group_to];
     float* sum = static_cast<float*>(p.scratch);
     clear_y(p);
-    for (size_t i = 0; Format::kInteger && i < p.m * columns; i += Simd::kLanes)
-        Simd::store(sum + i, Simd::zero_float());
+    for (size_t i = 0; Format::kInteger && i < p.m * columns; i += Simd::kLanes) Simd::store(sum + i, Simd::zero_float());
     for (size_t g = p.group_from; g < p.group_to; ++g) {
         const size_t begin = kept.group_begin[g], end = kept.group_begin[g + 1];
         for (size_t i = begin; i < end; i += kQuad) {
@@ -250,12 +239,13 @@ void sparse_gemv_f32(const SparseGemvParams& p) noexcept {
                 sweep_floats<Format>(rows, kept.value + i, kept.capacity, p);
         }
         if constexpr (Format::kInteger)
-            if (begin < end)
-                add_group_f32<Format>(p, g, sum, columns);
+            if (begin < end) add_group_f32<Format>(p, g, sum, columns);
     }
 }
 
-inline size_t gemv_scratch_bytes(size_t m, size_t columns) noexcept { return m * columns * sizeof(int32_t); }
+inline size_t gemv_scratch_bytes(size_t m, size_t columns) noexcept {
+    return m * columns * sizeof(int32_t);
+}
 
 }  // namespace
 }  // namespace SCAP_OV_ISA

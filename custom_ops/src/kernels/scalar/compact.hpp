@@ -27,8 +27,7 @@ inline void quantize(const float* value, size_t count, int8_t* quantized, float*
 }
 
 inline bool is_kept(const CompactParams& p, size_t row, size_t k) {
-    if (!p.prune)
-        return true;
+    if (!p.prune) return true;
     const float z = p.x[row * p.k + k] - p.center[p.center_per_channel ? k : 0];
     return !(std::fabs(z) <= p.threshold[p.threshold_per_channel ? k : 0]);
 }
@@ -42,10 +41,8 @@ inline void compact(const CompactParams& p) noexcept {
         kept.group_begin[g] = begin;
         for (size_t k = from; k < to; ++k) {
             bool any = false;
-            for (size_t m = 0; m < p.m; ++m)
-                any = any || is_kept(p, m, k);
-            if (!any)
-                continue;
+            for (size_t m = 0; m < p.m; ++m) any = any || is_kept(p, m, k);
+            if (!any) continue;
             kept.index[slot] = static_cast<uint32_t>(k);
             for (size_t m = 0; m < p.m; ++m) {
                 const float x = p.x[m * p.k + k];
@@ -57,18 +54,15 @@ inline void compact(const CompactParams& p) noexcept {
         const uint32_t end = begin + static_cast<uint32_t>(round_up(slot - begin, kQuad));
         for (; slot < end; ++slot) {
             kept.index[slot] = kept.index[slot - 1];
-            for (size_t m = 0; m < p.m; ++m)
-                kept.value[m * kept.capacity + slot] = 0.0f;
+            for (size_t m = 0; m < p.m; ++m) kept.value[m * kept.capacity + slot] = 0.0f;
         }
         for (size_t m = 0; m < p.m; ++m) {
             const float* value = kept.value + m * kept.capacity + begin;
             const size_t i = m * kept.groups + g;
             float total = 0.0f;
-            for (uint32_t j = 0; j < slot - begin; ++j)
-                total += value[j];
+            for (uint32_t j = 0; j < slot - begin; ++j) total += value[j];
             kept.value_sum[i] = total;
-            if (kept.quantized)
-                quantize(value, slot - begin, kept.quantized + m * kept.capacity + begin, kept.scale + i, kept.sum + i);
+            if (kept.quantized) quantize(value, slot - begin, kept.quantized + m * kept.capacity + begin, kept.scale + i, kept.sum + i);
         }
     }
     kept.group_begin[kept.groups] = slot;

@@ -13,8 +13,7 @@ inline void quantize_rows(const QuantizeRowsParams& p) noexcept {
             const size_t from = g * p.group_size, count = p.k - from < p.group_size ? p.k - from : p.group_size;
             int8_t* out = p.quantized + m * p.k_padded + g * stride;
             quantize(p.x + m * p.k + from, count, out, p.scale + m * groups + g, p.sum + m * groups + g);
-            for (size_t i = count; i < round_up(count, kQuad); ++i)
-                out[i] = 0;
+            for (size_t i = count; i < round_up(count, kQuad); ++i) out[i] = 0;
         }
     }
 }
@@ -31,8 +30,7 @@ void gemm_qd8(const GemmParams& p) noexcept {
                 const size_t from = g * q.group_size, count = q.k - from < q.group_size ? q.k - from : q.group_size;
                 const int8_t* x = q.quantized + m * q.k_padded + g * stride;
                 int32_t dot = 0;
-                for (size_t i = 0; i < count; ++i)
-                    dot += x[i] * Format::at(w.data + (from + i) * w.row_bytes, w.n_padded, n);
+                for (size_t i = 0; i < count; ++i) dot += x[i] * Format::at(w.data + (from + i) * w.row_bytes, w.n_padded, n);
                 const size_t group = from / w.group_size;
                 dot -= zero_point_at(w, group, n) * q.sum[m * groups + g];
                 y += static_cast<float>(dot) * (q.scale[m * groups + g] * scale_at(w, group, n));
@@ -63,6 +61,8 @@ void gemm_f32(const GemmParams& p) noexcept {
     }
 }
 
-inline size_t gemm_scratch_bytes(size_t, size_t) noexcept { return 0; }
+inline size_t gemm_scratch_bytes(size_t, size_t) noexcept {
+    return 0;
+}
 
 }  // namespace scap_ov::scalar

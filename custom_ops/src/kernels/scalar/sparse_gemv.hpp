@@ -22,8 +22,7 @@ void sparse_gemv_qd8(const SparseGemvParams& p) noexcept {
         for (size_t n = p.n_from; n < p.n_to; ++n) {
             float y = 0.0f;
             for (size_t g = p.group_from; g < p.group_to; ++g) {
-                if (kept.group_begin[g] == kept.group_begin[g + 1])
-                    continue;
+                if (kept.group_begin[g] == kept.group_begin[g + 1]) continue;
                 int32_t dot = 0;
                 for (uint32_t i = kept.group_begin[g]; i < kept.group_begin[g + 1]; ++i)
                     dot += q[i] * Format::at(w.data + kept.index[i] * w.row_bytes, w.n_padded, n);
@@ -48,8 +47,8 @@ void sparse_gemv_f32(const SparseGemvParams& p) noexcept {
                 float dot = 0.0f;
                 for (uint32_t i = kept.group_begin[g]; i < kept.group_begin[g + 1]; ++i) {
                     if constexpr (Format::kInteger)
-                        dot += value[i] * static_cast<float>(
-                            Format::at(w.data + kept.index[i] * w.row_bytes, w.n_padded, n) - Format::kMidpoint);
+                        dot += value[i] *
+                               static_cast<float>(Format::at(w.data + kept.index[i] * w.row_bytes, w.n_padded, n) - Format::kMidpoint);
                     else
                         y += value[i] * Format::at(w.data + kept.index[i] * w.row_bytes, w.n_padded, n);
                 }
@@ -65,6 +64,8 @@ void sparse_gemv_f32(const SparseGemvParams& p) noexcept {
     }
 }
 
-inline size_t gemv_scratch_bytes(size_t, size_t) noexcept { return 0; }
+inline size_t gemv_scratch_bytes(size_t, size_t) noexcept {
+    return 0;
+}
 
 }  // namespace scap_ov::scalar
