@@ -56,8 +56,8 @@ def _measure(name: str, weights: str, sparsity: float, tokenizers: Path, args: a
     folders = [_pair(name, weights, sparsity, depth, tokenizers, args.work) for depth in depths]
     entries = []
     for prompt in map(int, args.prompts.split(",")):
-        runs = [benchmark(sparse, stock, prompt_tokens=prompt, new_tokens=args.new_tokens, repeats=args.repeats, loads=2, backend=args.backend)
-                for stock, sparse in folders]  # fmt: skip
+        options = {"prompt_tokens": prompt, "new_tokens": args.new_tokens, "repeats": args.repeats, "backend": args.backend}
+        runs = [benchmark(sparse, stock, loads=2, **options) for stock, sparse in folders]
         entry = {
             "model": name,
             "weights": weights,
@@ -66,7 +66,8 @@ def _measure(name: str, weights: str, sparsity: float, tokenizers: Path, args: a
             "layers": depths[-1] or 30,
             **asdict(runs[-1]),
         }
-        line = f"{name} {weights} {sparsity:.0%} prompt {prompt}: decode {runs[-1].decode_speedup:.3f}x, prompt {runs[-1].prefill_speedup:.3f}x"
+        line = f"{name} {weights} {sparsity:.0%} prompt {prompt}: "
+        line += f"decode {runs[-1].decode_speedup:.3f}x, prompt {runs[-1].prefill_speedup:.3f}x"
         if name != REAL and depths[-1] < SHAPES[name].layers:
             entry["extrapolated"] = _extrapolate(runs, depths, SHAPES[name].layers)
             line += f"; all {SHAPES[name].layers} layers, extrapolated: decode {entry['extrapolated']['decode_speedup']:.3f}x"

@@ -1,4 +1,4 @@
-"""Activation pruning for OpenVINO and ONNX models. The public names, loaded on first use (PEP 562), so that `import scap_ov` costs nothing."""
+"""Activation pruning for OpenVINO and ONNX models. The public names are loaded on first use (PEP 562): `import scap_ov` costs nothing."""
 
 from __future__ import annotations
 

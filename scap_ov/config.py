@@ -22,7 +22,7 @@ class SparsityConfig:
 
     :param target_sparsity: share of input channels to drop, weighted by weight count, in [0, 1); or a mapping from site
         kind (`qkv`, `o`, `up`, `down`, `lm_head`) or site/layer name pattern (`re:` prefix for regular expressions) to such a share.
-    :param method: `adaptive` (ours: conditional centres, allocation by sensitivity of the model output), `scap`, `teal`, `cats`, `wina`, `topk`.
+    :param method: `adaptive` (ours: conditional centres, allocation by sensitivity of the output), `scap`, `teal`, `cats`, `wina`, `topk`.
     :param center: centre of `scap`: `zero`, `mean`, `median`, `mode` (KDE peak) or `output_error` (the best of them).
     :param scope: `all` block layers or only those of the `ffn`.
     :param rows: `decode` prunes steps of at most `max_sparse_rows` rows and computes longer ones dense; `all` prunes every row.

@@ -55,7 +55,7 @@ class SparsityPlan:
     def save(self, path: str | Path) -> None:
         """Write as one safetensors file; bit-identical for equal plans."""
         tensors: dict[str, np.ndarray] = {}
-        meta = {
+        meta: dict[str, Any] = {
             "version": PLAN_VERSION,
             "config": self.config.to_dict(),
             "fingerprint": self.fingerprint,

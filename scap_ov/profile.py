@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from scap_ov.calibration.observers import OBSERVERS, HistogramObserver
+from scap_ov.calibration.observers import OBSERVERS
 from scap_ov.calibration.observers.moments import from_fixed_point
 from scap_ov.errors import MismatchError, OutputError, UsageError
 from scap_ov.plan import site_from_dict
@@ -202,6 +202,5 @@ def _merge_site(a: SiteStatistics, b: SiteStatistics, capacity: int) -> SiteStat
     for observer in OBSERVERS:
         tensors |= observer.merge(a.tensors, b.tensors, capacity)
     if "gate_histogram" in tensors:
-        gates = ({"histogram": s.tensors["gate_histogram"]} for s in (a, b))
-        tensors["gate_histogram"] = HistogramObserver.merge(*gates, capacity)["histogram"]
+        tensors["gate_histogram"] = a.tensors["gate_histogram"] + b.tensors["gate_histogram"]
     return SiteStatistics(a.count + b.count, tensors)

@@ -82,7 +82,7 @@ def find_sites(model: ov.Model, *, lm_head: bool = False) -> FoundSites:
 
 
 def fingerprint(model: ov.Model) -> str:
-    """Hash of the layers' names, shapes, types and a sample of their weights: the same for clones, saved copies and sparse forms of a model.
+    """Hash of the layers' names, shapes, types and a sample of their weights: the same for clones, saved copies and sparse forms.
 
     :return: 64 hexadecimal digits.
     """

@@ -1,4 +1,4 @@
-"""Insert the Shift-Threshold-MatMul pattern of a plan in standard ops. After: find_sites, fitting. Before: lower_sparse_matmul. Undone by: remove_sparsity."""
+"""Insert the Shift-Threshold-MatMul pattern of a plan. After: find_sites. Before: lower_sparse_matmul. Undone by: remove_sparsity."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ def _check_sizes(match: SiteMatch, entry: SitePlan) -> None:
         ("compensation", entry.compensation, (n,)),
     ):
         if value is not None and (value.ndim != 1 or value.size not in sizes):
-            msg = f"the plan's {what} of {entry.site} has shape {list(value.shape)}, the model needs {' or '.join(f'[{s}]' for s in sizes)}; fit it again"
+            wanted = " or ".join(f"[{s}]" for s in sizes)
+            msg = f"the plan's {what} of {entry.site} has shape {list(value.shape)}, the model needs {wanted}; fit it again"
             raise MismatchError(msg)
 
 

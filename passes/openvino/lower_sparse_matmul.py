@@ -88,8 +88,9 @@ def _readable(pattern: Pattern) -> tuple[list[tuple[PatternLayer, WeightMatrix]]
         reshaped = any(node.get_type_name() != "Convert" for node in layer.path)
         try:
             if reshaped and pattern.rows == "all" and len(pattern.source.get_partial_shape()) == 3:
-                msg = "a Reshape before it hides which row is the first position"
-                raise LeaveStock(msg)
+                rest.append(layer)
+                reasons.append(f"{name}: a Reshape before it hides which row is the first position")
+                continue
             readable.append((layer, read_weight(layer.matmul)))
         except NoLayer:
             rest.append(layer)

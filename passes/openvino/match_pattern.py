@@ -1,4 +1,4 @@
-"""Match the portable pattern, ours or one that came in another way. Written by: portable_pattern. Used by: lower_sparse_matmul, remove_sparsity, find_sites.
+"""Match the portable pattern, ours or one that came in another way. Written by: portable_pattern. Used by the other passes.
 
 keep when   |x − c| > τ   Greater(Abs, τ), Less(τ, Abs), or the negation: LessEqual, GreaterEqual, LogicalNot
 x − c       Subtract(x, c), Add(x, −c), or x itself when c is 0
@@ -83,9 +83,8 @@ def match_pattern(select: ov.Node) -> Pattern | None:
     if replacement is None or _key(_bare(test.x)) != _key(_bare(source)):
         return None
     exact = np.float16 if source.get_element_type() == ov.Type.f16 else np.float32
-    if source.get_element_type() != ov.Type.bf16 and not np.array_equal(
-        *np.broadcast_arrays(replacement, test.center.astype(exact).astype(np.float32))
-    ):
+    center = np.broadcast_to(test.center.astype(exact).astype(np.float32), np.broadcast_shapes(test.center.shape, replacement.shape))
+    if source.get_element_type() != ov.Type.bf16 and not (replacement == center).all():
         return None
     policy = _policy(test)
     if policy is None:

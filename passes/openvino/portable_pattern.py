@@ -1,4 +1,4 @@
-"""Write the portable pattern of one site in standard ops, as docs/packing.md has it. Used by: insert_sparsity, raise_sparse_matmul. Read by: match_pattern."""
+"""Write the portable pattern of one site in standard ops, as docs/packing.md has it. Read by: match_pattern."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class RaiseSparseMatMul(Pass[ov.Model]):
     """Write the portable pattern and the layers that every op stands for, in place. No library is needed once the model is read.
 
     1. Raw values, scales and zero points are those that were lowered, bit for bit; bf16 scales come back as f32 of the same value.
-    2. The decompression chain is the one that optimum-cli writes, which the CPU plugin fuses; weights are stored as [N, K] with transpose_b.
+    2. The decompression chain is the one that optimum-cli writes, which the CPU plugin fuses; weights are [N, K] with transpose_b.
     3. Layers get their names back.
     4. Ops of one site share one pattern.
     5. A second run changes nothing.
@@ -76,6 +76,7 @@ def _chain(packed: PackedSite, weight: LayerWeight, dtype: ov.Type) -> ov.Output
     if weight.zero_point is not None:
         zero = typed_constant(weight.zero_point, beside, packed.weight_type)
         value = ops.subtract(value, as_type(zero.output(0), between)).output(0)
+    assert weight.scale is not None  # noqa: S101 - integer weights have scales, see PackedSite
     value = ops.multiply(value, typed_constant(weight.scale, beside, packed.scale_type)).output(0)
     if grouped:
         value = ops.reshape(value, ops.constant(np.array([n, k], np.int64)), special_zero=False).output(0)

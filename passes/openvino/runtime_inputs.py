@@ -1,4 +1,4 @@
-"""Thresholds, centres and compensation as parameters of a model, so that many plans are tried without compiling again. Used by: insert_sparsity."""
+"""Thresholds, centres and compensation as parameters of a model, so that many plans are tried without compiling again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Create scap_ov::SparseMatMul and read it back: the order of its inputs, its attributes, its name. Used by: lower_sparse_matmul, raise_sparse_matmul.
+"""Create scap_ov::SparseMatMul and read it back: the order of its inputs, its attributes, its name.
 
 The friendly name of an op carries the site's name and those of its layers, `scap_ov.block.0.qkv|layer;layer;layer`, for
 nothing else of a node survives a file and lets `raise_` give the layers their names back.
@@ -75,10 +75,10 @@ def read(node: ov.Node) -> tuple[PackedSite, Pruning]:
     """What an op holds."""
     attributes = node.get_attributes()
     raw = [np.array(node.input_value(port).get_node().data) for port in (1, 2, 3)]
-    values = [constant_values(node.input_value(port))[0].astype(np.float32).reshape(-1) for port in (4, 5, 6, 7)]
+    center, threshold, compensation, base = (constant_values(node.input_value(p))[0].astype(np.float32).reshape(-1) for p in (4, 5, 6, 7))
     packed = PackedSite(attributes["weight_type"], int(attributes["group_size"]), attributes["scale_type"],
                         tuple(int(n) for n in attributes["output_sizes"]), *raw)  # fmt: skip
-    return packed, Pruning(*values, attributes["rows"], int(attributes["max_sparse_rows"]))
+    return packed, Pruning(center, threshold, compensation, base, attributes["rows"], int(attributes["max_sparse_rows"]))
 
 
 def joined_name(site: str, layers: Sequence[str]) -> str:

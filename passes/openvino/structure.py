@@ -17,10 +17,10 @@ from scap_ov.sites import SiteKind
 LAYER, ACTIVATION, RESULT, TOP_K, ATTENTION = 1, 2, 4, 8, 16
 
 _ACTIVATIONS = {"Swish", "Gelu", "Relu", "PRelu", "Elu", "Sigmoid", "HSwish", "HSigmoid", "Mish", "SoftPlus", "Tanh", "Erf", "Clamp"}
-_CARRYING = {"Reshape", "Transpose", "Convert", "Squeeze", "Unsqueeze", "Multiply", "Add", "Subtract", "Divide", "Power", "Slice", "StridedSlice",
-             "Split", "VariadicSplit", "Concat", "Gather", "GatherND", "Select", "Broadcast"}  # fmt: skip
-_AFTER_LOGITS = {"Add", "Multiply", "Divide", "Subtract", "Tanh", "Convert", "Reshape", "Slice", "StridedSlice", "Gather", "Squeeze", "Unsqueeze",
-                 "Transpose", "Clamp", "LogSoftmax"}  # fmt: skip
+_CARRYING = {"Reshape", "Transpose", "Convert", "Squeeze", "Unsqueeze", "Multiply", "Add", "Subtract", "Divide", "Power", "Slice",
+             "StridedSlice", "Split", "VariadicSplit", "Concat", "Gather", "GatherND", "Select", "Broadcast"}  # fmt: skip
+_AFTER_LOGITS = {"Add", "Multiply", "Divide", "Subtract", "Tanh", "Convert", "Reshape", "Slice", "StridedSlice", "Gather", "Squeeze",
+                 "Unsqueeze", "Transpose", "Clamp", "LogSoftmax"}  # fmt: skip
 _NAMES = (
     (SiteKind.LM_HEAD, re.compile(r"\blm_head\b|\bembed_out\b|\boutput_projection\b")),
     (

@@ -17,7 +17,7 @@ from scap_ov.storage import rt_info
 from scap_ov.storage.aligned import save_aligned
 from scap_ov.storage.model_folder import MODEL_FILE, read_model, write_model_folder
 
-Progress = Callable[[int, "int | None"], None]
+Progress = Callable[..., None]
 FORMS = ("lowered", "portable")
 
 
@@ -53,19 +53,41 @@ def find(model: ov.Model, config: SparsityConfig) -> tuple[tuple[Site, ...], tup
 
 
 def calibrate(model: ov.Model, dataset: Any, *, sequential: bool = False, progress: Progress | None = None) -> CalibrationProfile:
-    """Observe every site on a dataset."""
-    from scap_ov.calibration.run_openvino import observe
+    """Observe every site on a dataset, and measure how sensitive the model's output is to each.
 
-    return observe(model, dataset, sequential=sequential, progress=progress)
+    :param sequential: observe once more, every site behind sites that are pruned at the default configuration.
+    """
+    from scap_ov.calibration.refine import refine
+    from scap_ov.calibration.run_openvino import observe
+    from scap_ov.calibration.sensitivity import measure_sensitivity
+    from scap_ov.fitting.fit import fit as fit_plan
+
+    profile = observe(model, dataset, progress=titled(progress, "observing"))
+    profile = measure_sensitivity(model, dataset, profile, progress=titled(progress, "measuring sensitivity"))
+    if sequential:
+        plan = fit_plan(profile, SparsityConfig())
+        profile, _ = refine(model, dataset, profile, plan, progress=titled(progress, "observing behind pruned sites"))
+    return profile
 
 
 def fit(
     model: ov.Model, profile: CalibrationProfile, dataset: Any, config: SparsityConfig, *, progress: Progress | None = None
 ) -> SparsityPlan:
-    """Fit a plan while the model and its data are still at hand."""
+    """Fit a plan while the model and its data are still at hand: with `config.sequential`, on inputs that are already sparse."""
+    from scap_ov.calibration.refine import refine
     from scap_ov.fitting.fit import fit as fit_plan
 
-    return fit_plan(profile, config, progress=progress)
+    plan = fit_plan(profile, config, progress=titled(progress, "fitting"))
+    if not config.sequential or not plan.entries:
+        return plan
+    return refine(model, dataset, profile, plan, progress=titled(progress, "refitting behind pruned sites"))[1]
+
+
+def titled(progress: Progress | None, title: str) -> Progress | None:
+    """A progress function that names its step."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(done, total, title)
 
 
 def check_plan(model: ov.Model, plan: SparsityPlan) -> None:

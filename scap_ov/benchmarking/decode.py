@@ -1,4 +1,4 @@
-"""Benchmark whole models through openvino-genai: decode and prompt speed alternating in one process, memory and load time in processes of their own."""
+"""Benchmark whole models through openvino-genai: speed alternating in one process, memory and load time in processes of their own."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def benchmark(
             progress(done, total)
 
     def probe(name: str) -> Callable[[int], dict[str, float]]:
-        def run(turn: int) -> dict[str, float]:
+        def run(_turn: int) -> dict[str, float]:
             step()
             return _probe(folders[name], backend, libraries[name])
 
@@ -142,7 +142,8 @@ def open_pipeline(folder: str | Path, backend: str = "PA", library: str | None =
         return genai.LLMPipeline(str(folder), "CPU", **properties)
     except RuntimeError as e:
         lines = [line.strip() for line in str(e).splitlines() if line.strip()]
-        msg = f"openvino-genai cannot load {folder} ({lines[-1] if lines else 'no reason given'}); is it a complete model folder with tokenizers?"
+        why = lines[-1] if lines else "no reason given"
+        msg = f"openvino-genai cannot load {folder} ({why}); is it a complete model folder with tokenizers?"
         raise BadModelError(msg) from e
 
 

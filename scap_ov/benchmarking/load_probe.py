@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
     pipeline = open_pipeline(folder, backend, library or None)
     loaded = time.perf_counter() - start
     pipeline.generate(random_prompt(0, 16), generation(PROBE_TOKENS))
-    print("\n" + json.dumps({"load_s": loaded, "peak_rss_bytes": peak_rss_bytes()}))
+    sys.stdout.write("\n" + json.dumps({"load_s": loaded, "peak_rss_bytes": peak_rss_bytes()}) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write a Llama-type model folder with random weights straight from openvino ops: no torch, memory of one layer at a time. Used by: benchmarks/decode.py, tests."""
+"""Write a Llama-type model folder with random weights straight from openvino ops: no torch, memory of one layer at a time."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _attention(
     q = _heads(_linear(x, shape.hidden, shape.hidden, spec, rng, prefix + "q_proj"), shape.heads, shape.head)
     k = _heads(_linear(x, wide, shape.hidden, spec, rng, prefix + "k_proj"), shape.kv_heads, shape.head)
     v = _heads(_linear(x, wide, shape.hidden, spec, rng, prefix + "v_proj"), shape.kv_heads, shape.head)
-    q, k = _rotate(q, cosine, sine, shape.head), _rotate(k, cosine, sine, shape.head)
+    q, k = _rotate(q, cosine, sine), _rotate(k, cosine, sine)
     k, keep_k = _cache(k, f"past_key_values.{block}.keypresent.{block}.key", shape, batch, beam)
     v, keep_v = _cache(v, f"past_key_values.{block}.valuepresent.{block}.value", shape, batch, beam)
     k, v = _repeat(k, shape), _repeat(v, shape)
@@ -138,7 +138,7 @@ def _rotation(positions: ov.Node, shape: Shape) -> tuple[ov.Output, ov.Output]:
     return ops.cos(both).output(0), ops.sin(both).output(0)
 
 
-def _rotate(x: ov.Output, cosine: ov.Output, sine: ov.Output, size: int) -> ov.Output:
+def _rotate(x: ov.Output, cosine: ov.Output, sine: ov.Output) -> ov.Output:
     halves = ops.split(x, ops.constant(-1), 2)
     turned = ops.concat([ops.multiply(halves.output(1), np.float32(-1)), halves.output(0)], -1)
     return ops.add(ops.multiply(x, cosine), ops.multiply(turned, sine)).output(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -86,7 +86,7 @@ class Collector:
             )
             raise BadDatasetError(msg)
 
-    def finish(self, site: Site, weights: Iterable[np.ndarray]) -> SiteStatistics:
+    def finish(self, site: Site, weights: Iterable[Any]) -> SiteStatistics:
         """Statistics of one site; its observers are let go.
 
         :param weights: of the site's layers in order, float [N_i, K].

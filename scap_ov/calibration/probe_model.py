@@ -85,7 +85,8 @@ class ProbeModel:
         main = _main_output(clone)
         self._language = "logits" in main.get_names()
         self._width = main.get_partial_shape()[-1].get_length() if compare else 0
-        results, parameters = [], clone.get_parameters()
+        results: list[Any] = []
+        parameters = clone.get_parameters()
         if compare:
             results, reference = _compare(main.get_node().input_value(0), language=self._language)
             parameters = [*parameters, reference]

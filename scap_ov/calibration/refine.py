@@ -62,10 +62,14 @@ def refine(
         raise MismatchError(msg)
     probe = ProbeModel(model, compare=False, observe=True)
     for turn in range(rounds):
-        shift = progress and (lambda done, total, turn=turn: progress(turn * total + done, rounds * total))
+        shift = _of_turn(progress, turn, rounds) if progress else None
         profile = observe_pruned(probe, dataset, profile, plan, tokens=tokens, progress=shift)
         plan = fit(profile, plan.config)
     return profile, plan
+
+
+def _of_turn(progress: Progress, turn: int, rounds: int) -> Callable[[int, int], None]:
+    return lambda done, total: progress(turn * total + done, rounds * total)
 
 
 def observe_pruned(

@@ -28,8 +28,8 @@ def run(args: argparse.Namespace, out: Output) -> None:
         result = api.benchmark(args.model, args.reference, prompt_tokens=args.prompt_tokens, new_tokens=args.new_tokens,
                                repeats=args.repeats, loads=args.loads, backend=args.backend, progress=bar)  # fmt: skip
     rows = []
-    units = (("decode_tokens_per_s", "decode, tokens/s", 1), ("prefill_tokens_per_s", "prompt, tokens/s", 1), ("ttft_s", "first token, ms", 1e3),
-             ("load_s", "load, s", 1), ("peak_rss_bytes", "peak resident memory, MB", 1e-6))  # fmt: skip
+    units = (("decode_tokens_per_s", "decode, tokens/s", 1), ("prefill_tokens_per_s", "prompt, tokens/s", 1),
+             ("ttft_s", "first token, ms", 1e3), ("load_s", "load, s", 1), ("peak_rss_bytes", "peak memory, MB", 1e-6))  # fmt: skip
     for name, label, factor in units:
         spreads = [getattr(side, name) for side in (result.model, result.reference)]
         rows.append((label, *(f"{s.median * factor:.4g} ({s.min * factor:.4g} to {s.max * factor:.4g})" for s in spreads)))

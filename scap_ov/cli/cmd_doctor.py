@@ -16,8 +16,8 @@ from scap_ov.errors import ScapError
 # package -> (needed, what for)
 _PACKAGES = {
     "openvino": (True, "everything"), "nncf": (True, "calibration datasets"), "openvino-genai": (False, "generate, bench, self-made text"),
-    "openvino-tokenizers": (False, "tokenizers of model folders"), "optimum-intel": (False, "exporting models"), "onnx": (False, "ONNX models"),
-    "onnxruntime": (False, "validating ONNX models"), "matplotlib": (False, "plots in reports"),
+    "openvino-tokenizers": (False, "tokenizers of model folders"), "optimum-intel": (False, "exporting models"),
+    "onnx": (False, "ONNX models"), "onnxruntime": (False, "validating ONNX models"), "matplotlib": (False, "plots in reports"),
 }  # fmt: skip
 _EXTRAS = {"openvino-genai": "genai", "openvino-tokenizers": "genai", "optimum-intel": "export", "onnx": "onnx", "onnxruntime": "onnx",
            "matplotlib": "report"}  # fmt: skip
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json_option(parser)
 
 
-def run(args: argparse.Namespace, out: Output) -> int:
+def run(_args: argparse.Namespace, out: Output) -> int:
     """Print one line per finding. :return: 1 when something that is needed does not work."""
     findings = [_python(), _processor(), *_packages(), *_library()]
     rows = [("ok" if f["ok"] else ("PROBLEM" if f["needed"] else "absent"), f["what"], f["found"], f["advice"]) for f in findings]

@@ -35,6 +35,7 @@ class Parser(argparse.ArgumentParser):
     """Tells a usage error in one line."""
 
     def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage and leaving."""
         raise UsageError(f"{message}; see `{self.prog} --help`")
 
 

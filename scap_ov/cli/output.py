@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -19,6 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from scap_ov.errors import OutputError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 T = TypeVar("T")
 
@@ -37,7 +40,7 @@ class Output:
             msg = f"--json {target}: its folder does not exist; create it first"
             raise OutputError(msg)
 
-    def __enter__(self) -> Output:
+    def __enter__(self) -> Self:
         if self._target == "-":  # also what C++ libraries print goes to standard error from here on
             sys.stdout.flush()
             self._stdout = os.dup(1)
@@ -107,10 +110,12 @@ class ProgressBar:
 
     def __call__(self, done: int, total: int | None = None, title: str | None = None) -> None:
         """Show `done` of `total` steps."""
-        self._bar.update(self._task, completed=done, total=total, **({"description": title} if title else {}))
+        self._bar.update(self._task, completed=done, total=total)
+        if title:
+            self._bar.update(self._task, description=title)
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any) -> Any:  # noqa: PLR0911 - one line per type
     """JSON values: dataclasses as objects, numpy as lists and numbers, NaN and infinities as null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}

@@ -14,7 +14,10 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from scap_ov.evaluation.take_apart import LOWERED, find_patterns, take_apart
+from scap_ov.evaluation.take_apart import is_lowered, pruned_inputs, take_apart
+from scap_ov.passes.openvino.find_sites import find_sites
+from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
+from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
 from scap_ov.plan import SparsityPlan
 from scap_ov.sites import Site, SiteKind
 
@@ -40,29 +43,18 @@ def sparse_view(model: ov.Model, *, rows: str) -> SparseView:
     :param model: taken over: give a clone or a model that was just read.
     :param rows: `all` or `decode`.
     """
-    from scap_ov.passes.openvino.find_sites import find_sites
-
-    if not is_sparse(model):
+    if not pruned_inputs(model):
         layers = tuple(match.site for match in find_sites(model, lm_head=True).matches)
         return SparseView(model, tuple(s for s in layers if s.kind is not SiteKind.LM_HEAD), layers, {})
     plan, stock = take_apart(model)
     layers = tuple(match.site for match in find_sites(stock, lm_head=True).matches)
     sites = tuple(s for s in layers if s.kind is not SiteKind.LM_HEAD or s.name in plan.entries)
-    lowered = any(op.get_type_name() == LOWERED for op in model.get_ops())
     if rows == "all":
-        model = _prune_every_row(stock, plan, lowered=lowered)
+        model = _prune_every_row(stock, plan, lowered=is_lowered(model))
     return SparseView(model, sites, layers, _measured(model, plan))
 
 
-def is_sparse(model: ov.Model) -> bool:
-    """Whether a model holds the pattern, in either form."""
-    return any(op.get_type_name() == LOWERED for op in model.get_ops()) or bool(find_patterns(model))
-
-
 def _prune_every_row(stock: ov.Model, plan: SparsityPlan, *, lowered: bool) -> ov.Model:
-    from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
-    from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
-
     everywhere = replace(plan, config=replace(plan.config, rows="all"))
     model = InsertSparsity(everywhere)(stock).model
     return LowerSparseMatMul()(model).model if lowered else model
@@ -72,7 +64,7 @@ def _measured(model: ov.Model, plan: SparsityPlan) -> dict[str, ov.Output]:
     """For each pruned site the share of dropped entries over the last axis of its input, the exempt rows counted as if pruned."""
     home = {layer.name: site.name for site in plan.sites for layer in site.layers}
     measured = {}
-    for pattern in find_patterns(model):
+    for pattern in pruned_inputs(model):
         small = ops.less_equal(ops.abs(ops.subtract(pattern.x, ops.constant(pattern.center))), ops.constant(pattern.threshold))
         share = ops.reduce_mean(ops.convert(small, np.float32), ops.constant(np.array([-1])), keep_dims=False)
         measured[home[pattern.layers[0]]] = share.output(0)

@@ -44,7 +44,7 @@ class WindowRunner:
     def stepwise(self, ids: np.ndarray, prompt: int) -> tuple[np.ndarray, np.ndarray]:
         """The first `prompt` tokens in one pass, the others one by one.
 
-        :return: logits of the positions from prompt - 1 on, [T - prompt + 1, V]; extra values of the tokens after the prompt, [extras, T - prompt].
+        :return: logits of the positions from prompt - 1 on, [T - prompt + 1, V]; extra values of the tokens after it, [extras, T - prompt].
         :raises BadModelError: the model keeps no state between tokens.
         """
         if not self._stateful:

@@ -19,7 +19,7 @@ def quantile_threshold(scores: np.ndarray, sparsity: float) -> np.float32:
     return np.float32(np.partition(scores, wanted - 1, axis=None)[wanted - 1])
 
 
-def dropped(rows: np.ndarray, center: np.ndarray, threshold: np.ndarray) -> np.ndarray:
+def dropped(rows: np.ndarray, center: np.ndarray, threshold: np.ndarray | np.float32) -> np.ndarray:
     """Which entries are dropped: |x − c| ≤ τ, bool [R, K].
 
     :param rows: float32 [R, K].
@@ -29,6 +29,6 @@ def dropped(rows: np.ndarray, center: np.ndarray, threshold: np.ndarray) -> np.n
     return np.abs(rows - center) <= threshold
 
 
-def pruned(rows: np.ndarray, center: np.ndarray, threshold: np.ndarray) -> np.ndarray:
+def pruned(rows: np.ndarray, center: np.ndarray, threshold: np.ndarray | np.float32) -> np.ndarray:
     """The rows as the pruned layer sees them, float32 [R, K]: dropped entries are replaced by the centre."""
     return np.where(dropped(rows, center, threshold), center, rows)

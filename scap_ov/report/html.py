@@ -55,7 +55,7 @@ def write_report(
                         plots.sparsity_by_block(plan, measured)))  # fmt: skip
     if profile is not None:
         names = _some([site.name for site in plan.sites if site.name in profile.statistics])
-        note = "The band is dropped: each value in it is replaced by the centre (red line; the mean of the centres where every channel has its own)."
+        note = "The band is dropped: each value in it is replaced by the centre (red line; the mean where every channel has its own)."
         parts.append(_image("Inputs, centres and thresholds", note, plots.histograms(plan, profile, names)))
     parts += [f"<h2>{html.escape(heading)}</h2><p style='white-space:pre-wrap'>{html.escape(text)}</p>" for heading, text in sections]
     page = (f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{html.escape(title)}</title><style>{_STYLE}</style>"

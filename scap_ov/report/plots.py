@@ -94,7 +94,7 @@ def _histogram(axis: Any, name: str, statistics: SiteStatistics, entry: SitePlan
     edges = np.asarray(bin_edges(), np.float64)
     counts = np.asarray(statistics.histogram, np.float64)
     cumulative = np.concatenate([[0.0], np.cumsum(counts)]) / max(counts.sum(), 1)
-    low, high = (float(edges[min(np.searchsorted(cumulative, q), len(edges) - 1)]) for q in (0.01, 0.99))
+    low, high = (float(edges[min(int(np.searchsorted(cumulative, q)), len(edges) - 1)]) for q in (0.01, 0.99))
     grid = np.linspace(low, high, 81) if high > low else np.linspace(-1, 1, 81)
     density = np.diff(np.interp(grid, edges, cumulative)) / np.diff(grid)
     axis.fill_between((grid[1:] + grid[:-1]) / 2, density, step="mid", color="#4477aa", alpha=0.7)
@@ -110,11 +110,11 @@ def _histogram(axis: Any, name: str, statistics: SiteStatistics, entry: SitePlan
 
 def _matplotlib() -> Any:
     try:
-        import matplotlib
+        import matplotlib as mpl
     except ImportError as e:
         msg = "plots need matplotlib, which is not installed; pip install scap_ov[report]"
         raise MissingDependencyError(msg) from e
-    matplotlib.use("Agg")
+    mpl.use("Agg")
     import matplotlib.pyplot as plt
 
     return plt

@@ -1,4 +1,4 @@
-"""Open model folders, and write complete ones atomically: a killed run or a full disk leaves the old state or nothing, never half a folder."""
+"""Open model folders, and write complete ones atomically: a killed run or a full disk leaves the old state or nothing."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def write_model_folder(model: ov.Model, source: Path | None, folder: str | Path)
 def copy_companions(source: Path, target: Path) -> None:
     """Copy tokenizers, configs and other models of the folder, without the main model, foreign weights and caches."""
 
-    def unwanted(directory: str, names: list[str]) -> list[str]:
+    def unwanted(_directory: str, names: list[str]) -> list[str]:
         return [n for n in names if n in _NOT_COPIED_NAMES or n.startswith(".") or Path(n).suffix.lower() in _NOT_COPIED_SUFFIXES]
 
     shutil.copytree(source, target, ignore=unwanted, dirs_exist_ok=True)

@@ -5,6 +5,6 @@ from scap_ov.calibration.observers.histogram import HistogramObserver
 from scap_ov.calibration.observers.moments import MomentsObserver
 from scap_ov.calibration.observers.reservoir import ReservoirObserver
 
-OBSERVERS: tuple[type[Observer], ...] = (MomentsObserver, HistogramObserver, ReservoirObserver)
+OBSERVERS = (MomentsObserver, HistogramObserver, ReservoirObserver)
 
 __all__ = ["OBSERVERS", "HistogramObserver", "MomentsObserver", "Observer", "ReservoirObserver"]

@@ -71,9 +71,13 @@ def test_full_disk_while_saving_leaves_nothing(tmp_path: Path, limit: int) -> No
 
 
 def test_a_killed_block_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "out") as scratch:
-        (scratch / "half").write_text("x")
-        raise KeyboardInterrupt
+    def killed() -> None:
+        with new_folder(tmp_path / "out") as scratch:
+            (scratch / "half").write_text("x")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        killed()
     assert list(tmp_path.iterdir()) == []
 
 
