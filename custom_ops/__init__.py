@@ -30,7 +30,7 @@ def library_path() -> Path:
             raise ExtensionError(msg)
         return path.resolve()
     # Not Path(__file__).parent: in an editable install this file is in the repository, the library in site-packages.
-    path = Path(str(files(__name__).joinpath("lib", LIBRARY_NAME)))
+    path = Path(str(files(__name__) / "lib" / LIBRARY_NAME))
     if not path.is_file():
         msg = f"the extension library {LIBRARY_NAME} is not installed; build it with `scap-ov build-extension`"
         raise ExtensionError(msg)

@@ -68,6 +68,7 @@ class ProbeModel:
     """
 
     def __init__(self, model: ov.Model, *, compare: bool = True, observe: bool = False) -> None:
+        self.stock = model  # what the samples are for: without the run-time inputs
         clone = model.clone()
         found = find_sites(clone, lm_head=True)
         if not found.matches:

@@ -49,7 +49,7 @@ def pick_pieces(probe: ProbeModel, dataset: InferenceData, tokens: int, *, held_
 
 def _pieces(probe: ProbeModel, dataset: InferenceData) -> Iterator[Piece]:
     for item in dataset.get_inference_data():
-        inputs, starts = _named_inputs(probe.compiled, item)
+        inputs, starts = _named_inputs(probe.stock, item)
         if not starts:
             continue
         mask = _sequence_mask(inputs, starts=True)

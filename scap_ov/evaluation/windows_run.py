@@ -92,7 +92,7 @@ class WindowRunner:
             msg = "the model's logits hold NaN or infinite values; check its weights and inference precision"
             raise BadDatasetError(msg)
         values = [self._request.get_output_tensor(self._first_extra + i).data.reshape(-1) for i in range(len(self._extra))]
-        extra = np.array(values, np.float32).reshape(len(self._extra), -1)
+        extra = np.array(values, np.float32) if values else np.zeros((0, tokens), np.float32)
         return logits, extra
 
 

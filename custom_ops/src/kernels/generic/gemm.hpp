@@ -95,7 +95,7 @@ void gemm_qd8(const GemmParams& p) noexcept {
     float* scale = static_cast<float*>(p.scratch);
     float* zero_point = scale + step * kGemmTileColumns;
     uint8_t* tile = reinterpret_cast<uint8_t*>(zero_point + step * kGemmTileColumns);
-    const EvenRows parts(p.m_to - p.m_from, kMrQuantized);
+    const EvenRows parts(p.m_to - p.m_from, kMrQuantized<kPlanes<Format>>);
     for (size_t n = p.n_from; n < p.n_to; n += kGemmTileColumns) {
         const size_t columns = at_most(kGemmTileColumns, p.n_to - n);
         for (size_t group = 0; group < groups; group += step) {
