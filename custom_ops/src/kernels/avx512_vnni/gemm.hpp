@@ -9,7 +9,7 @@ namespace {
 using Float = __m512;
 using Bits = __m512i;
 constexpr size_t kLanes = 16;
-constexpr size_t kNr = 32;          // two registers of columns
+constexpr size_t kNr = 32;  // two registers of columns
 template <int Planes>
 constexpr size_t kMrQuantized = 6;  // 12 int32 and 12 float accumulators, 2 weights, 1 broadcast: 27 of 32 registers
 constexpr size_t kMrFloat = 8;      // 16 accumulators: more than FMA latency x throughput (4 x 2)
@@ -186,7 +186,7 @@ using MicroQuantizedFn = void (*)(const MicroQuantized&);
 using MicroFloatFn = void (*)(const MicroFloat&);
 template <int Planes>
 constexpr MicroQuantizedFn kMicroQuantized[kMrQuantized<Planes>] = {micro_quantized<1>, micro_quantized<2>, micro_quantized<3>,
-                                                            micro_quantized<4>, micro_quantized<5>, micro_quantized<6>};
+                                                                    micro_quantized<4>, micro_quantized<5>, micro_quantized<6>};
 constexpr MicroFloatFn kMicroFloat[kMrFloat] = {micro_float<1>, micro_float<2>, micro_float<3>, micro_float<4>,
                                                 micro_float<5>, micro_float<6>, micro_float<7>, micro_float<8>};
 

@@ -1,0 +1,146 @@
+"""Every implementation that this CPU runs against the float64 reference: formats, groups, tails, rows, sparsities, splits.
+
+Implementations that cannot run are reported as skipped, and SCAP_OV_REQUIRE_ISA makes that a failure.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernel_library import implementations, run, runnable
+from random_operands import random_operands
+from reference import OFFSETS, Operands, sparse_matmul, tolerance
+
+from scap_ov.custom_ops.formats import WEIGHT_TYPES
+
+RUNNABLE = runnable()
+# A site of each kind, tails of every sort: K no multiple of 4, a short last group, one single or last single block of columns.
+SHAPES = [(577, [1001]), (128, [64]), (200, [1]), (96, [65, 63]), (256, [192, 64, 64]), (1024, [128]), (33, [130])]
+
+
+def check(o: Operands, implementation: str, threads: int = 1, misalign: int = 0) -> np.ndarray:
+    """Run, compare, and print the worst element when it lies too far off."""
+    y = run(o, implementation, threads, misalign=misalign)
+    expected, allowed = sparse_matmul(o), tolerance(o)
+    error = np.abs(y.astype(np.float64) - expected)
+    row, column = np.unravel_index(np.argmax(error / allowed), error.shape)
+    assert (error <= allowed).all(), (
+        f"{implementation}, {o.weight_type}: y[{row}, {column}] = {y[row, column]}, expected {expected[row, column]}, "
+        f"error {error[row, column]:.3g} > {allowed[row, column]:.3g}; {(error > allowed).sum()} of {error.size} too far"
+    )
+    assert np.isfinite(y).all()
+    return y
+
+
+@pytest.mark.parametrize("name", implementations())
+def test_implementation_runs_here(name: str) -> None:
+    if name not in RUNNABLE:
+        pytest.skip(f"{name}: not run, this CPU lacks it")
+    check(random_operands(128, [128], "i8"), name)
+
+
+@pytest.mark.parametrize("implementation", RUNNABLE)
+@pytest.mark.parametrize("weight_type", WEIGHT_TYPES)
+@pytest.mark.parametrize("quantize", [False, True])
+@pytest.mark.parametrize("shape", range(len(SHAPES)))
+def test_shapes(implementation: str, weight_type: str, quantize: bool, shape: int) -> None:
+    """One row (gemv), a few (gemv over the union), many (gemm, with rows that are no multiple of a register block)."""
+    if quantize and weight_type not in OFFSETS:
+        pytest.skip("float weights are not multiplied by int8")
+    k, sizes = SHAPES[shape]
+    for number, (m, group_size, sparsity) in enumerate(
+        [(1, 64, 0.5), (1, None, None), (3, 32, 0.7), (8, 128, 0.5), (11, 32, 0.4), (37, None, 0.5)]
+    ):
+        o = random_operands(
+            k,
+            sizes,
+            weight_type,
+            m=m,
+            group_size=group_size,
+            sparsity=sparsity,
+            seed=shape * 100 + number,
+            scale_dtype=(np.float16, np.float32)[number % 2],
+            dynamic_quantization=quantize,
+            rows="all",
+            added=number % 2 == 0,
+            per_channel=number % 3 == 0,
+        )
+        check(o, implementation, threads=1 + number % 2)
+
+
+@pytest.mark.parametrize("implementation", RUNNABLE)
+@settings(max_examples=150)
+@given(data=st.data())
+def test_any_operands(implementation: str, data: st.DataObject) -> None:
+    weight_type = data.draw(st.sampled_from(WEIGHT_TYPES))
+    k = data.draw(st.integers(1, 400))
+    o = random_operands(
+        k,
+        data.draw(st.lists(st.integers(1, 200), min_size=1, max_size=3)),
+        weight_type,
+        m=data.draw(st.integers(1, 12)),
+        group_size=data.draw(st.sampled_from([None, 4, 16, 32, 64, 96, 128, 256])),
+        sparsity=data.draw(st.one_of(st.none(), st.floats(0, 1))),
+        seed=data.draw(st.integers(0, 2**32)),
+        zero_point=data.draw(st.sampled_from([None, True, False])),
+        scale_dtype=data.draw(st.sampled_from([np.float16, np.float32])),
+        x_dtype=data.draw(st.sampled_from([np.float16, np.float32])),
+        per_channel=data.draw(st.booleans()),
+        added=data.draw(st.booleans()),
+        rows=data.draw(st.sampled_from(["decode", "all"])),
+        max_sparse_rows=data.draw(st.integers(1, 12)),
+        positions=data.draw(st.integers(1, 3)),
+        dynamic_quantization=data.draw(st.booleans()),
+    )
+    check(o, implementation, data.draw(st.integers(1, 3)), data.draw(st.sampled_from([0, 0, 1, 4, 60])))
+
+
+@pytest.mark.parametrize("implementation", RUNNABLE)
+@pytest.mark.parametrize("weight_type", ["i4", "i8", "f16"])
+def test_extreme_weights_do_not_saturate(implementation: str, weight_type: str) -> None:
+    """The largest stored weights and activations of one sign, where sums of 16 bits would overflow."""
+    for m in (1, 2, 9):
+        for value in (0, 255):
+            o = random_operands(512, [192], weight_type, m=m, group_size=128, sparsity=None, dynamic_quantization=True, zero_point=False)
+            o.x[:] = np.where(o.x[:, :1] < 0, -3, 3)
+            if weight_type in OFFSETS:
+                o.weight[:] = value
+            check(o, implementation)
+
+
+@pytest.mark.parametrize("implementation", RUNNABLE)
+@pytest.mark.parametrize("weight_type", ["u4", "i8", "f16"])
+def test_everything_dropped_leaves_what_is_added(implementation: str, weight_type: str) -> None:
+    o = random_operands(192, [130], weight_type, group_size=64, added=True)
+    o.threshold[:] = 1e9
+    np.testing.assert_array_equal(run(o, implementation)[0], o.base + o.compensation)
+
+
+@pytest.mark.parametrize("implementation", RUNNABLE)
+@pytest.mark.parametrize("weight_type", ["u4", "i8", "f16", "f32"])
+@pytest.mark.parametrize("quantize", [False, True])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("m", [1, 3, 20])
+def test_nan_and_infinity_reach_their_row_and_no_other(implementation: str, weight_type: str, quantize: bool, bad: float, m: int) -> None:
+    o = random_operands(256, [128], weight_type, m=m, group_size=64, rows="all", dynamic_quantization=quantize)
+    o.x[m // 2, 70] = bad
+    y = run(o, implementation)
+    assert not np.isfinite(y[m // 2]).any()
+    assert np.isfinite(np.delete(y, m // 2, axis=0)).all()
+
+
+@pytest.mark.parametrize("implementation", RUNNABLE)
+def test_rows_decode_prunes_few_rows_and_leaves_many_dense(implementation: str) -> None:
+    for m, pruned in ((4, True), (5, False), (40, False)):
+        o = random_operands(256, [128], "i8", m=m, max_sparse_rows=4, added=True)
+        dense = random_operands(256, [128], "i8", m=m, max_sparse_rows=0)
+        assert pruned == (not np.array_equal(check(o, implementation), check(dense, implementation)))
+
+
+@pytest.mark.parametrize("implementation", RUNNABLE)
+@pytest.mark.parametrize("m", [6, 30])
+def test_rows_all_leaves_position_zero_dense(implementation: str, m: int) -> None:
+    o = random_operands(256, [128], "f16", m=m, rows="all", positions=3, added=True)
+    check(o, implementation)

@@ -1,0 +1,128 @@
+"""What scap_ov::SparseMatMul computes, in float64 numpy from the packed inputs, and how far float32 and int8 may stray from it.
+
+It shares nothing with the library: no kernel, no split, no order of sums. Packed rows are read by the tables of docs/packing.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+OFFSETS = {"u4": 0, "i4": 8, "u8": 0, "i8": 128}
+_ACTIVATION_GROUP = 128
+_EPSILON = 2.0**-24  # half a unit in the last place of float32
+_HALF_EPSILON = 2.0**-11
+
+
+@dataclass
+class Operands:
+    """Inputs and attributes of one op. Arrays as in docs/packing.md; `scale` float16 or float32 [G, n_padded]."""
+
+    x: np.ndarray  # [M, K] float32 or float16
+    weight: np.ndarray  # uint8 [K, row_bytes]
+    weight_type: str
+    output_sizes: list[int]
+    scale: np.ndarray | None = None
+    zero_point: np.ndarray | None = None
+    group_size: int = 0
+    center: np.ndarray = field(default_factory=lambda: np.zeros(1, np.float32))
+    threshold: np.ndarray = field(default_factory=lambda: np.full(1, -1, np.float32))
+    compensation: np.ndarray | None = None
+    base: np.ndarray | None = None
+    rows: str = "decode"
+    max_sparse_rows: int = 8
+    positions: int = 1  # length of axis 1 of a rank 3 x
+    dynamic_quantization: bool = False
+
+    @property
+    def n(self) -> int:
+        """Output channels of all layers."""
+        return sum(self.output_sizes)
+
+
+def stored_values(weight: np.ndarray, weight_type: str, n: int) -> np.ndarray:
+    """Packed rows as numbers [K, n]: integers as they are stored (offset included), or the floats."""
+    channel = np.arange(n)
+    block, inside = np.divmod(channel, 64)
+    position = inside % 4 + 4 * (inside // 16) + 16 * (inside // 4 % 4)
+    kind = {"i4": "u4", "i8": "u8"}.get(weight_type, weight_type)
+    if kind == "u8":
+        return weight[:, 64 * block + position].astype(np.int64)
+    if kind == "u4":
+        blocks = -(-n // 64)
+        single = (block == blocks - 1) & (blocks % 2 == 1)
+        byte = 64 * (block // 2) + np.where(single, position % 32, position)
+        high = np.where(single, position >= 32, block % 2 == 1)
+        return ((weight[:, byte] >> np.where(high, 4, 0)) & 15).astype(np.int64)
+    if kind == "bf16":
+        return (weight.view(np.uint16).astype(np.uint32) << 16).view(np.float32)[:, :n].astype(np.float64)
+    return weight.view(np.float16 if kind == "f16" else np.float32)[:, :n].astype(np.float64)
+
+
+def dense_weight(o: Operands) -> tuple[np.ndarray, np.ndarray]:
+    """W [K, N] in float64, and its magnitude for the tolerance: |w - midpoint| + |zero point - midpoint|, scaled."""
+    q = stored_values(o.weight, o.weight_type, o.n)
+    if o.weight_type not in OFFSETS:
+        return q, np.abs(q)
+    group = np.arange(len(q)) // o.group_size
+    scale = o.scale[:, : o.n].astype(np.float64)[group]
+    zero = OFFSETS[o.weight_type] if o.zero_point is None else o.zero_point[:, : o.n].astype(np.int64)[group]
+    middle = 8 if o.weight_type in ("u4", "i4") else 128
+    return (q - zero) * scale, (np.abs(q - middle) + np.abs(zero - middle)) * np.abs(scale)
+
+
+def pruned_rows(o: Operands) -> np.ndarray:
+    """bool [M]: which rows of x are pruned."""
+    m = len(o.x)
+    if o.rows == "decode":
+        return np.full(m, m <= o.max_sparse_rows)
+    return np.ones(m, bool) if o.positions <= 1 else np.arange(m) % o.positions != 0
+
+
+def kept_values(o: Operands) -> np.ndarray:
+    """float32 [M, K]: what multiplies the weights. The subtraction is in float32 on purpose: it decides what is kept."""
+    x = o.x.astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        z = x - o.center
+        keep = ~(np.abs(z) <= o.threshold)
+    return np.where(pruned_rows(o)[:, None], np.where(keep, z, np.float32(0)), x)
+
+
+def sparse_matmul(o: Operands) -> np.ndarray:
+    """y [M, N] in float64."""
+    y = kept_values(o).astype(np.float64) @ dense_weight(o)[0]
+    for added in (o.base, o.compensation):
+        if added is not None:
+            y += np.where(pruned_rows(o)[:, None], added.astype(np.float64), 0)
+    return y
+
+
+def tolerance(o: Operands) -> np.ndarray:
+    """[M, N]: float32 sums of K products in any order, int8 activations (half a step each) and the rounding of the output."""
+    values = np.abs(kept_values(o).astype(np.float64))
+    m, k = values.shape
+    magnitude = dense_weight(o)[1]
+    total = values @ magnitude
+    for added in (o.base, o.compensation):
+        if added is not None:
+            total = total + np.abs(added)
+    bound = (k + 16) * _EPSILON * total + 1e-30
+    if o.dynamic_quantization and o.weight_type in OFFSETS:
+        weight = np.abs(dense_weight(o)[0])
+        size = activation_group_size(o)
+        for start in range(0, k, size):
+            group = slice(start, start + size)
+            step = values[:, group].max(axis=1) / 127
+            bound += 0.5001 * step[:, None] * weight[group].sum(axis=0)
+    if o.x.dtype == np.float16:
+        bound += _HALF_EPSILON * np.abs(sparse_matmul(o)) + 2.0**-25
+    return bound.reshape(m, -1)
+
+
+def activation_group_size(o: Operands) -> int:
+    """Input channels that share a scale of quantised activations: 128, or the weight's group where that does not fit."""
+    k, size = o.x.shape[1], o.group_size
+    if size <= _ACTIVATION_GROUP:
+        return size
+    return min(k, _ACTIVATION_GROUP) if size >= k or size % _ACTIVATION_GROUP == 0 else size
