@@ -1,0 +1,205 @@
+"""One site of a model, stock FullyConnected against scap_ov::SparseMatMul, alternating in one run.
+
+    python benchmarks/kernel.py --json kernel.json
+    python benchmarks/kernel.py --shape 4096:14336+14336 --weights i4 --group-size 64 --sparsity 0,0.5 --rows 1,512
+
+Each site is copied until it exceeds the caches, and the copies wait for each other as blocks of a model do. The glue between them
+(a mean, a product and a sum per copy) is in both times. A site of several layers, K:N1+N2, is separate layers in stock OpenVINO and
+one op in ours. Times are of one site; a speedup is the median of the ratios of runs that stood side by side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as ops
+
+from scap_ov.benchmarking.paired import Spread, median_ratio
+from scap_ov.benchmarking.site_gain import _copies, _sparse_model, _stock_model
+from scap_ov.config import SparsityConfig
+from scap_ov.custom_ops.formats import padded_columns
+from scap_ov.evaluation.bytes_read import layer_bytes
+from scap_ov.runtime import extension_path, implementation, register
+from scap_ov.sites import Layer, Site, SiteKind, WeightSpec
+
+MODELS = {
+    "llama-3.2-1b": ("2048:2048+512+512", "2048:2048", "2048:8192+8192", "8192:2048"),
+    "llama-3.1-8b": ("4096:4096+1024+1024", "4096:4096", "4096:14336+14336", "14336:4096"),
+    "qwen2.5-1.5b": ("1536:1536+256+256", "1536:1536", "1536:8960+8960", "8960:1536"),
+    "smollm2-135m": ("576:576+192+192", "576:576", "576:1536+1536", "1536:576"),
+}
+_THRESHOLD_INPUT = 5  # of SparseMatMul, docs/packing.md
+
+
+class Case(NamedTuple):
+    """One line of the table, but for its sparsities."""
+
+    k: int
+    sizes: tuple[int, ...]
+    weights: str
+    group_size: int
+    rows: int
+
+
+def main() -> None:
+    """Measure, print, write JSON."""
+    args = _arguments()
+    if args.isa:
+        os.environ["SCAP_OV_ISA"] = args.isa
+    name, bandwidth = implementation(), _read_bandwidth()
+    print(f"{_machine()}; kernels {name}; read bandwidth {bandwidth:.1f} GB/s", file=sys.stderr)
+    results = []
+    for case in _cases(args):
+        for entry in _measure(case, args.sparsity, args.seconds, dynamic_quantization=not args.no_dynamic_quantization):
+            results.append({**entry, "implementation": name})
+            print(
+                "{k:6d} -> {n:6d} {weights} g{group_size:<5d} rows {rows:<4d} {sparsity:4.0%}: ".format(**entry)
+                + "stock {stock_us:8.1f} us, ours {ours_us:8.1f} us, {speedup:5.2f}x, {gb_s:5.1f} GB/s".format(**entry),
+                file=sys.stderr,
+                flush=True,
+            )
+    text = json.dumps({"machine": _machine(), "read_bandwidth_gb_s": bandwidth, "results": results}, indent=2) + "\n"
+    if args.json == "-":
+        sys.stdout.write(text)
+    elif args.json:
+        Path(args.json).write_text(text, encoding="utf-8")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shape", action="append", help="K:N or K:N1+N2 of a fused site; several times; default: four models")
+    parser.add_argument("--models", default=",".join(MODELS), help="whose shapes to take when there is no --shape")
+    parser.add_argument("--weights", default="i4", help="comma list of i4, u4, i8, u8, f16")
+    parser.add_argument("--group-size", type=int, default=128, help="of int4 and u8 weights; 0 for per channel, as i8 weights always are")
+    parser.add_argument("--sparsity", default="0,0.25,0.4,0.5,0.6,0.7,0.9", type=lambda text: [float(s) for s in text.split(",")])
+    parser.add_argument("--rows", default="1", help="comma list of rows of x; many rows are computed dense, as a prompt is")
+    parser.add_argument("--isa", help="force an implementation, as SCAP_OV_ISA does")
+    parser.add_argument("--no-dynamic-quantization", action="store_true", help="float activations in our op; stock keeps its default")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of timing per shape, behind building and compiling")
+    parser.add_argument("--json", metavar="FILE", help="- for standard output")
+    return parser.parse_args()
+
+
+def _cases(args: argparse.Namespace) -> Iterator[Case]:
+    shapes = args.shape or list(dict.fromkeys(shape for model in args.models.split(",") for shape in MODELS[model]))
+    for weights in args.weights.split(","):
+        for shape in shapes:
+            k, _, n = shape.partition(":")
+            group = 0 if weights == "f16" else int(k) if weights == "i8" or not args.group_size else args.group_size
+            if group and int(k) % group:
+                print(f"{shape}: groups of {group} do not divide K; taking 64", file=sys.stderr)
+                group = 64
+            for rows in args.rows.split(","):
+                yield Case(int(k), tuple(int(size) for size in n.split("+")), weights, group, int(rows))
+
+
+def _measure(case: Case, sparsities: list[float], seconds: float, *, dynamic_quantization: bool) -> list[dict[str, Any]]:
+    """All sparsities of one case, turn about with stock."""
+    has_zero_point = case.weights in ("u4", "u8")
+    spec = WeightSpec(case.weights, case.group_size, "f16" if case.group_size else "", has_zero_point)
+    layers = tuple(Layer(f"layer{i}", case.k, size, spec) for i, size in enumerate(case.sizes))
+    site = Site("site", SiteKind.OTHER, -1, layers)
+    copies = _copies(site)
+    stock = _stock_model(site, copies)
+    stock.reshape([case.rows, 1, case.k])
+    sparse = _sparse_model(stock, 0.5, SparsityConfig(dynamic_quantization=dynamic_quantization))
+    x = np.random.default_rng(0).standard_normal((case.rows, 1, case.k), np.float32)
+    core = ov.Core()
+    register(core)
+    runs = [_request(core, stock, x)]
+    for sparsity in sparsities:
+        _set_threshold(sparse, float(np.quantile(np.abs(x), sparsity)) if sparsity else -1.0)
+        runs.append(_request(core, sparse, x))
+    times = _alternate(runs, seconds)
+    entries = []
+    for sparsity, own in zip(sparsities, times[1:], strict=True):
+        ours = Spread.of(own).median / copies
+        dropped = _dropped(x, sparsity) if case.rows <= SparsityConfig().max_sparse_rows else 0.0
+        entries.append(
+            {
+                "k": case.k,
+                "n": site.out_features,
+                "weights": case.weights,
+                "group_size": case.group_size,
+                "sparsity": sparsity,
+                "rows": case.rows,
+                "stock_us": Spread.of(times[0]).median / copies * 1e6,
+                "ours_us": ours * 1e6,
+                "speedup": median_ratio(times[0], own),
+                "gb_s": _bytes_read(site, dropped) / ours / 1e9,
+            }
+        )
+    return entries
+
+
+def _request(core: ov.Core, model: ov.Model, x: np.ndarray) -> ov.InferRequest:
+    request = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
+    request.set_input_tensor(ov.Tensor(x))
+    for _ in range(2):
+        request.infer()
+    return request
+
+
+def _set_threshold(model: ov.Model, threshold: float) -> None:
+    constant = ops.constant(np.full(1, threshold, np.float32))
+    for node in model.get_ops():
+        if node.get_type_name() == "SparseMatMul":
+            node.input(_THRESHOLD_INPUT).replace_source_output(constant.output(0))
+
+
+def _alternate(requests: list[ov.InferRequest], seconds: float) -> list[list[float]]:
+    times: list[list[float]] = [[] for _ in requests]
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times[0]) < 5:
+        for own, request in zip(times, requests, strict=True):
+            start = time.perf_counter()
+            request.infer()
+            own.append(time.perf_counter() - start)
+    return times
+
+
+def _dropped(x: np.ndarray, sparsity: float) -> float:
+    """Share of weight rows that no row of x keeps."""
+    if not sparsity:
+        return 0.0
+    small = np.abs(x.reshape(-1, x.shape[-1])) <= np.quantile(np.abs(x), sparsity)
+    return float(small.all(axis=0).mean())
+
+
+def _bytes_read(site: Site, dropped: float) -> float:
+    total = 0.0
+    for layer in site.layers:
+        weights, rest = layer_bytes(layer)
+        total += weights * (1 - dropped) + rest
+    return total * padded_columns(site.out_features) / site.out_features
+
+
+def _read_bandwidth() -> float:
+    """GB/s of reading 256 MB with all threads: what memory gives at best."""
+    read = ctypes.CDLL(str(extension_path())).scap_ov_read_seconds
+    read.restype = ctypes.c_double
+    data = np.ones(256 << 20, np.uint8)
+    threads = len(os.sched_getaffinity(0))
+    return data.size / float(read(ctypes.c_void_p(data.ctypes.data), ctypes.c_size_t(data.size), threads, 5)) / 1e9
+
+
+def _machine() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {len(names)} cores"
+
+
+if __name__ == "__main__":
+    main()
