@@ -86,9 +86,13 @@ def fingerprint(model: ov.Model) -> str:
 
     :return: 64 hexadecimal digits.
     """
-    layers = sorted(((node.get_friendly_name(), weight) for node, weight in _layers(model.get_ordered_ops())[0]), key=lambda pair: pair[0])
+    return hash_layers([(node.get_friendly_name(), weight) for node, weight in _layers(model.get_ordered_ops())[0]])
+
+
+def hash_layers(layers: list[tuple[str, WeightMatrix | str]]) -> str:
+    """What `fingerprint` makes of the layers' names and weights, in any order; also for layers of an ONNX graph."""
     digest = hashlib.sha256()
-    for name, weight in layers:
+    for name, weight in sorted(layers, key=lambda pair: pair[0]):
         digest.update(name.encode() + b"\0")
         if isinstance(weight, str):
             digest.update(weight.encode())

@@ -14,6 +14,7 @@ from scap_ov.passes.openvino.find_sites import SiteMatch, find_sites, fingerprin
 from scap_ov.passes.openvino.portable_pattern import PatternWriter
 from scap_ov.passes.openvino.runtime_inputs import RuntimeInputs
 from scap_ov.plan import SitePlan, SparsityPlan
+from scap_ov.sites import Site
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class InsertSparsity(Pass[ov.Model]):
             if name not in matches:
                 msg = f"the plan prunes the site {name}, which the model does not have; fit a plan to a profile of this model"
                 raise MismatchError(msg)
-            _check_sizes(matches[name], entry)
+            check_sizes(matches[name], entry)
         rows = "all" if self._runtime else self._plan.config.rows
         if self._runtime:
             self.inputs = RuntimeInputs(model, [match.site for match in matches.values()])
@@ -74,16 +75,25 @@ def _constants(match: SiteMatch, entry: SitePlan, plan: SparsityPlan) -> tuple[o
     center = None
     if np.any(entry.center):
         center = ops.constant(np.asarray(entry.center, np.float32).reshape([*lead, -1])).output(0)
+    parts = site_compensation(match.site, entry, plan)
+    return threshold, center, None if parts is None else [ops.constant(part).output(0) for part in parts]
+
+
+def site_compensation(own: Site, entry: SitePlan, plan: SparsityPlan) -> list[np.ndarray] | None:
+    """The compensation of each layer of a site, float32 [N]; the plan's layers may be in another order than the graph's, `own`."""
     if entry.compensation is None:
-        return threshold, center, None
-    # the plan's layers may be in another order than this graph's
+        return None
     site = next(s for s in plan.sites if s.name == entry.site)
     ends = np.cumsum([layer.out_features for layer in site.layers])
     parts = dict(zip([layer.name for layer in site.layers], np.split(np.asarray(entry.compensation, np.float32), ends[:-1]), strict=True))
-    return threshold, center, [ops.constant(parts[layer.name]).output(0) for layer in match.site.layers]
+    return [parts[layer.name] for layer in own.layers]
 
 
-def _check_sizes(match: SiteMatch, entry: SitePlan) -> None:
+def check_sizes(match: SiteMatch, entry: SitePlan) -> None:
+    """Refuse numbers that do not fit a site.
+
+    :raises MismatchError: a shape differs.
+    """
     k, n = match.site.in_features, match.site.out_features
     for what, value, sizes in (
         ("threshold", entry.threshold, (1, k)),

@@ -23,8 +23,8 @@ class RuntimeInputs:
     def __init__(self, model: ov.Model, sites: Sequence[Site]) -> None:
         self.sites = tuple(sites)
         self.threshold_index = {site.name: i for i, site in enumerate(sites)}
-        self.center_range = _ranges({site.name: site.in_features for site in sites})
-        self.compensation_range = _ranges({site.name: site.out_features for site in sites})
+        self.center_range = ranges({site.name: site.in_features for site in sites})
+        self.compensation_range = ranges({site.name: site.out_features for site in sites})
         self._thresholds = _parameter(model, THRESHOLDS, len(sites))
         self._centers = _parameter(model, CENTERS, sum(site.in_features for site in sites))
         self._compensation = _parameter(model, COMPENSATION, sum(site.out_features for site in sites))
@@ -42,12 +42,13 @@ class RuntimeInputs:
         return threshold.output(0), center.output(0), parts
 
 
-def _ranges(sizes: dict[str, int]) -> dict[str, tuple[int, int]]:
-    ranges, start = {}, 0
+def ranges(sizes: dict[str, int]) -> dict[str, tuple[int, int]]:
+    """Where each part lies in a vector that holds them all, by name."""
+    found, start = {}, 0
     for name, size in sizes.items():
-        ranges[name] = (start, start + size)
+        found[name] = (start, start + size)
         start += size
-    return ranges
+    return found
 
 
 def _parameter(model: ov.Model, name: str, size: int) -> ov.Node:
