@@ -10,7 +10,7 @@ import numpy as np
 from scap_ov.calibration.observers import OBSERVERS, HistogramObserver
 from scap_ov.calibration.weight_summary import summarise_weights
 from scap_ov.errors import BadDatasetError
-from scap_ov.profile import SiteStatistics
+from scap_ov.profile import CalibrationProfile, SiteStatistics, capacity_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -103,6 +103,27 @@ class Collector:
             what = "NaN" if np.isnan(peak) else "infinite values" if np.isinf(peak) else f"values of {peak:.1e}"
             msg = f"the input of site {name} has {what} on sample {self.samples}; check the sample's inputs and the model's weights"
             raise BadDatasetError(msg)
+
+
+def collect(
+    found: Sequence[tuple[Site, Iterable[Any]]], samples: Iterable[Sample], fingerprint: str, capacity: int | None
+) -> CalibrationProfile:
+    """The profile of a stream of samples.
+
+    :param found: every site, and the weights of its layers in order, float [N_i, K].
+    :param fingerprint: of the model.
+    :param capacity: rows to keep per site; None for what `profile.capacity_for` allows.
+    :raises BadDatasetError: there is nothing to observe, or what is observed is no activation.
+    """
+    sites = tuple(site for site, _ in found)
+    capacity = capacity_for(sites) if capacity is None else capacity
+    collector = Collector(sites, capacity)
+    for sample in samples:
+        collector.add(sample)
+    collector.check_counts()
+    statistics = {site.name: collector.finish(site, weights) for site, weights in found}
+    metadata = {"samples": collector.samples, "tokens": max(collector.counts.values()), "sequential": False}
+    return CalibrationProfile(fingerprint, sites, statistics, capacity, {}, metadata)
 
 
 def gate_name(site: str) -> str:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import openvino as ov
 from nncf.definitions import NNCF_DATASET_RESET_STATE_KEY
 
-from scap_ov.calibration.collector import Collector, Sample, gate_name
+from scap_ov.calibration.collector import Sample, collect, gate_name
 from scap_ov.calibration.dataset import model_inputs
 from scap_ov.calibration.observers.reservoir import row_priorities
 from scap_ov.errors import BadDatasetError, BadModelError, UsageError
 from scap_ov.passes.openvino.find_sites import FoundSites, find_sites, fingerprint
-from scap_ov.profile import CalibrationProfile, capacity_for
+from scap_ov.profile import CalibrationProfile
 from scap_ov.sites import SiteKind
 
 # Statistics shall not depend on the machine: no bf16, no int8 activations, no compressed KV cache.
@@ -52,15 +52,8 @@ def observe(
     if not found.matches:
         msg = "the model has no fully connected layer that could be pruned; give a Transformer exported by optimum-cli export openvino"
         raise BadModelError(msg)
-    sites = tuple(match.site for match in found.matches)
-    capacity = capacity_for(sites) if capacity is None else capacity
-    collector = Collector(sites, capacity)
-    for sample in stream(clone, site_taps(found), dataset, progress=progress):
-        collector.add(sample)
-    collector.check_counts()
-    statistics = {match.site.name: collector.finish(match.site, match.weights) for match in found.matches}
-    metadata = {"samples": collector.samples, "tokens": max(collector.counts.values()), "sequential": False}
-    return CalibrationProfile(fingerprint(model), sites, statistics, capacity, {}, metadata)
+    samples = stream(clone, site_taps(found), dataset, progress=progress)
+    return collect([(match.site, match.weights) for match in found.matches], samples, fingerprint(model), capacity)
 
 
 def site_taps(found: FoundSites) -> dict[str, ov.Output]:
@@ -87,19 +80,34 @@ def stream(model: ov.Model, taps: Mapping[str, ov.Output], dataset: InferenceDat
     if not hasattr(dataset, "get_inference_data"):
         msg = f"the calibration data is a {type(dataset).__name__}; give an nncf.Dataset, or anything with get_inference_data()"
         raise UsageError(msg)
-    length = getattr(dataset, "get_length", lambda: None)()
-    for index, item in enumerate(dataset.get_inference_data()):
-        inputs, reset = _named_inputs(tapped, item)
+
+    def infer(inputs: Mapping[str, np.ndarray], *, reset: bool) -> dict[str, np.ndarray]:
         if reset and tapped.get_sinks():
             request.reset_state()
+        request.infer(inputs)
+        return {name: request.get_output_tensor(i).data for i, name in enumerate(taps)}
+
+    yield from run_samples(tapped, dataset, infer, progress=progress)
+
+
+def run_samples(model: Any, dataset: InferenceData, infer: Callable[..., dict[str, np.ndarray]], *,
+                progress: Progress | None = None) -> Iterator[Sample]:  # fmt: skip
+    """Run every sample of a dataset by `infer`, and tell which rows of what it gives count.
+
+    :param model: has `inputs` with names and shapes: ov.Model or OnnxModel.
+    :param infer: called with the inputs by name and `reset`, whether a new sequence starts; raises RuntimeError where they do not fit.
+    :raises BadDatasetError: a sample does not fit the model's inputs.
+    """
+    length = getattr(dataset, "get_length", lambda: None)()
+    for index, item in enumerate(dataset.get_inference_data()):
+        inputs, reset = _named_inputs(model, item)
         try:
-            request.infer(inputs)
+            values = infer(inputs, reset=reset)
         except RuntimeError as e:
-            wanted = ", ".join(f"{p.get_any_name()} {p.get_partial_shape()}" for p in tapped.inputs)
+            wanted = ", ".join(f"{p.get_any_name()} {p.get_partial_shape()}" for p in model.inputs)
             got = ", ".join(f"{k} {list(np.shape(v))}" for k, v in inputs.items())
             msg = f"sample {index} does not fit the model: it takes {wanted}, got {got} ({str(e).splitlines()[-1].strip()})"
             raise BadDatasetError(msg) from e
-        values = {name: request.get_output_tensor(i).data for i, name in enumerate(taps)}
         mask, digest = _sequence_mask(inputs, starts=reset), _digest(inputs)
         observed = {name: _observed(value.shape, mask) for name, value in values.items()}
         yield Sample(values, observed, {name: row_priorities(digest, len(keep)) for name, keep in observed.items()})
@@ -123,7 +131,7 @@ def gate_activation(source: ov.Output) -> ov.Output | None:
     return None
 
 
-def _named_inputs(model: ov.Model, item: object) -> tuple[dict[str, np.ndarray], bool]:
+def _named_inputs(model: Any, item: object) -> tuple[dict[str, np.ndarray], bool]:
     """A sample as a dict of arrays, completed where token ids determine the rest; and whether it starts a new sequence."""
     if isinstance(item, Mapping):
         given = dict(item)
