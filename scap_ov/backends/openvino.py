@@ -8,8 +8,9 @@ from typing import Any
 
 import openvino as ov
 
+from scap_ov.backends.transfer import plan_for
 from scap_ov.config import SparsityConfig
-from scap_ov.errors import BadModelError, MismatchError, OutputError, UsageError
+from scap_ov.errors import BadModelError, OutputError, UsageError
 from scap_ov.plan import SparsityPlan
 from scap_ov.profile import CalibrationProfile
 from scap_ov.sites import Site
@@ -19,6 +20,7 @@ from scap_ov.storage.model_folder import MODEL_FILE, read_model, write_model_fol
 
 Progress = Callable[..., None]
 FORMS = ("lowered", "portable")
+LOWERS = True  # the result may hold the custom op
 
 
 def open_model(model: ov.Model | str | Path) -> ov.Model:
@@ -91,17 +93,19 @@ def titled(progress: Progress | None, title: str) -> Progress | None:
 
 
 def check_plan(model: ov.Model, plan: SparsityPlan) -> None:
-    """Refuse a plan or profile of another model.
+    """Refuse a plan or profile of another network; one of the same network's ONNX file is taken.
 
-    :raises MismatchError: the fingerprints differ.
+    :raises MismatchError: the fingerprints differ, and the sites do too.
     """
+    _adapt(model, plan)
+
+
+def _adapt(model: ov.Model, plan: SparsityPlan) -> SparsityPlan:
     from scap_ov.passes.openvino.find_sites import fingerprint
 
-    if fingerprint(model) != plan.fingerprint:
-        msg = (
-            "the profile or plan belongs to another model (the fingerprints differ); calibrate this model, or give the one it was made from"
-        )
-        raise MismatchError(msg)
+    own = fingerprint(model)
+    sites = () if plan.fingerprint == own else find(model, SparsityConfig(lm_head=True))[0]
+    return plan_for(plan, own, sites)
 
 
 def rewrite(model: ov.Model, plan: SparsityPlan, form: str, stock: Mapping[str, str]) -> ov.Model:
@@ -116,6 +120,7 @@ def rewrite(model: ov.Model, plan: SparsityPlan, form: str, stock: Mapping[str, 
     if form not in FORMS:
         msg = f"form is {form!r}; give lowered or portable"
         raise UsageError(msg)
+    plan = _adapt(model, plan)
     entries = {name: entry for name, entry in plan.entries.items() if name not in stock}
     kept = SparsityPlan(plan.config, plan.fingerprint, plan.sites, entries, plan.notes)
     skipped = find(model, plan.config)[1]
@@ -124,7 +129,7 @@ def rewrite(model: ov.Model, plan: SparsityPlan, form: str, stock: Mapping[str, 
     reasons.update(dict(result.skipped))
     model = result.model
     if form == "lowered":
-        lowered = LowerSparseMatMul()(model)
+        lowered = LowerSparseMatMul(dynamic_quantization=plan.config.dynamic_quantization)(model)
         model = lowered.model
         reasons.update({name: f"portable, not lowered: {reason}" for name, reason in lowered.skipped})
     rt_info.write_record(model, plan.config.to_dict(), rt_info.summarise(plan, form, reasons, skipped))

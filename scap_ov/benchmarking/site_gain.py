@@ -140,7 +140,7 @@ def _sparse_model(stock: ov.Model, sparsity: float, config: SparsityConfig) -> o
     zero = np.zeros(1, np.float32)
     entries = {site.name: SitePlan(site.name, threshold, zero, sparsity) for site in sites}
     plan = SparsityPlan(config, fingerprint(stock), sites, entries)
-    return LowerSparseMatMul()(InsertSparsity(plan)(stock.clone()).model).model
+    return LowerSparseMatMul(dynamic_quantization=config.dynamic_quantization)(InsertSparsity(plan)(stock.clone()).model).model
 
 
 def _register(core: ov.Core) -> None:

@@ -57,7 +57,7 @@ def sparse_view(model: ov.Model, *, rows: str) -> SparseView:
 def _prune_every_row(stock: ov.Model, plan: SparsityPlan, *, lowered: bool) -> ov.Model:
     everywhere = replace(plan, config=replace(plan.config, rows="all"))
     model = InsertSparsity(everywhere)(stock).model
-    return LowerSparseMatMul()(model).model if lowered else model
+    return LowerSparseMatMul(dynamic_quantization=plan.config.dynamic_quantization)(model).model if lowered else model
 
 
 def _measured(model: ov.Model, plan: SparsityPlan) -> dict[str, ov.Output]:
