@@ -27,7 +27,8 @@ def apply(
     :param model: openvino.Model, onnx.ModelProto, or the path of a model folder, .xml or .onnx.
     :param calibration: nncf.Dataset (anything with `get_inference_data()`), CalibrationProfile or SparsityPlan.
     :param config: what to prune and how, SparsityConfig() by default; a SparsityPlan brings its own.
-    :param form: `lowered` (custom op, CPU, fast) or `portable` (standard ops, any device).
+    :param form: `lowered` (custom op, CPU, fast) or `portable` (standard ops, any device). An ONNX model consists of standard ops
+        in any case: `lowered` means `portable` there, and `function` makes one box of each site's.
     :param progress: called with (steps done, steps or None, title).
     :return: a new model, openvino.Model or onnx.ModelProto.
     :raises BadModelError: there is nothing to prune, or the model is sparse already.
@@ -89,10 +90,10 @@ def apply_with_plan(
     """As `apply`, and the plan that was applied with it. For the CLI."""
     from scap_ov.plan import SparsityPlan
 
-    if form not in ("lowered", "portable"):
-        msg = f"form is {form!r}; give lowered or portable"
-        raise UsageError(msg)
     backend = backend_of(model)
+    if form not in backend.FORMS:
+        msg = f"form is {form!r}; give one of {', '.join(backend.FORMS)}"
+        raise UsageError(msg)
     opened = backend.open_model(model)
     backend.check_stock(opened)
     if isinstance(calibration, SparsityPlan):
@@ -104,7 +105,7 @@ def apply_with_plan(
         plan = _plan(backend, opened, calibration, config or SparsityConfig(), progress)
     backend.check_plan(opened, plan)
     stock: dict[str, str] = {}
-    if form == "lowered" and plan.config.replace == "where_faster":
+    if form == "lowered" and backend.LOWERS and plan.config.replace == "where_faster":
         from scap_ov.benchmarking.site_gain import sites_that_lose
 
         stock = sites_that_lose(plan, progress=progress)

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scap_ov.calibration.collector import Collector, Sample
+from scap_ov.calibration.kinds import fingerprint_of, probe_of
 from scap_ov.calibration.observers import OBSERVERS
 from scap_ov.calibration.observers.reservoir import row_priorities
 from scap_ov.calibration.probe_model import ProbeModel
 from scap_ov.calibration.samples import pick_pieces
 from scap_ov.errors import MismatchError
 from scap_ov.fitting.fit import fit
-from scap_ov.passes.openvino.find_sites import fingerprint
 from scap_ov.profile import CalibrationProfile, SiteStatistics
 
 if TYPE_CHECKING:
@@ -57,10 +57,10 @@ def refine(
     :param progress: called with (samples done, samples in all rounds).
     :raises MismatchError: profile or plan are of another model.
     """
-    if not profile.fingerprint == plan.fingerprint == fingerprint(model):
+    if not profile.fingerprint == plan.fingerprint == fingerprint_of(model):
         msg = "profile, plan and model are not of one model (the fingerprints differ); fit a plan to a profile of this model"
         raise MismatchError(msg)
-    probe = ProbeModel(model, compare=False, observe=True)
+    probe = probe_of(model, compare=False, observe=True)
     for turn in range(rounds):
         shift = _of_turn(progress, turn, rounds) if progress else None
         profile = observe_pruned(probe, dataset, profile, plan, tokens=tokens, progress=shift)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scap_ov.calibration.kinds import fingerprint_of, probe_of
 from scap_ov.calibration.probe_model import ProbeModel, Reference
 from scap_ov.calibration.samples import Piece, pick_pieces
 from scap_ov.config import SparsityConfig
@@ -23,7 +24,6 @@ from scap_ov.errors import MismatchError, OutputError
 from scap_ov.fitting.allocation.sensitivity import LEVELS
 from scap_ov.fitting.criteria.adaptive import AdaptiveCriterion
 from scap_ov.fitting.output_error import error_curve
-from scap_ov.passes.openvino.find_sites import fingerprint
 from scap_ov.plan import SitePlan
 
 if TYPE_CHECKING:
@@ -65,10 +65,10 @@ def measure_sensitivity(
     :raises MismatchError: the profile is of another model.
     :raises BadDatasetError: the data has no sequence of two tokens.
     """
-    if fingerprint(model) != profile.fingerprint:
+    if fingerprint_of(model) != profile.fingerprint:
         msg = "the profile was observed on another model; calibrate the model that is to be pruned"
         raise MismatchError(msg)
-    probe = ProbeModel(model)
+    probe = probe_of(model)
     pieces = pick_pieces(probe, dataset, tokens)
     sites = [s for s in profile.sites if s.name not in profile.sensitivity and (lm_head or s.kind.value != "lm_head")]
     store = _Checkpoint(checkpoint, [profile.fingerprint, [float(v) for v in levels], [p.digest for p in pieces]])

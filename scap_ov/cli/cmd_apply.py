@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", metavar="FILE", help="a profile that `scap-ov calibrate` wrote, instead of --data")
     parser.add_argument("--plan", metavar="FILE", help="a plan that was saved before, instead of --data and all options of pruning")
     parser.add_argument("--save-plan", metavar="FILE", help="write the plan that was fitted to this file")
-    form = "lowered: custom op, CPU, fast (default); portable: standard ops, any device"
-    parser.add_argument("--form", default="lowered", metavar="lowered|portable", help=form)
+    form = "lowered: custom op, CPU, fast (default); portable: standard ops, any device; function: of ONNX, one box for each site"
+    parser.add_argument("--form", default="lowered", metavar="FORM", help=form)
     add_config_options(parser)
     add_data_options(parser, default="self", tokens=16_384)
     add_json_option(parser)
@@ -37,9 +37,6 @@ def run(args: argparse.Namespace, out: Output) -> None:
     if (args.folder is None) == (args.output is None):
         msg = "give the output folder once: `scap-ov apply MODEL OUTPUT`, or --output OUTPUT"
         raise UsageError(msg)
-    if args.form not in ("lowered", "portable"):
-        msg = f"form is '{args.form}'; give lowered or portable"
-        raise UsageError(msg)
     if args.profile and args.plan:
         msg = "give --profile or --plan, not both"
         raise UsageError(msg)
@@ -50,6 +47,9 @@ def run(args: argparse.Namespace, out: Output) -> None:
         raise UsageError(msg)
     source = model_file(args.model)
     backend = backend_of(args.model)
+    if args.form not in backend.FORMS:
+        msg = f"form is '{args.form}'; give one of {', '.join(backend.FORMS)}"
+        raise UsageError(msg)
     check_output(output)
     model = backend.open_model(args.model)
     backend.check_stock(model)

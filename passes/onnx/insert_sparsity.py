@@ -1,0 +1,161 @@
+"""Insert the Shift-Threshold-MatMul pattern of a plan into an ONNX graph. After: find_sites. Undone by: remove_sparsity."""
+
+from __future__ import annotations
+
+import logging
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+
+from scap_ov.errors import MismatchError
+from scap_ov.passes.base import Pass, PassResult
+from scap_ov.passes.onnx.emitter import Emitter
+from scap_ov.passes.onnx.find_sites import SiteMatch, find_sites, fingerprint, site_values
+from scap_ov.passes.onnx.portable_pattern import Pruned, call_function, function, write_pattern
+from scap_ov.passes.onnx.runtime_inputs import RuntimeInputs, SiteInputs
+from scap_ov.passes.onnx.variants import DOMAIN, DOMAIN_VERSION, PREFIX, Variant
+from scap_ov.passes.openvino.insert_sparsity import check_sizes, site_compensation
+from scap_ov.passes.openvino.portable_pattern import path_between
+from scap_ov.plan import SitePlan, SparsityPlan
+
+_log = logging.getLogger(__name__)
+_NUMPY = {ir.DataType.FLOAT: np.float32, ir.DataType.FLOAT16: np.float16, ir.DataType.BFLOAT16: ml_dtypes.bfloat16}
+
+
+class InsertSparsity(Pass[ir.Model]):
+    """Prune the input of every site that the plan has an entry for, in place, as docs/packing.md writes it.
+
+    1. An entry x is kept where |x − c| > τ, and replaced by c elsewhere; the comparison is in f32 whatever x is.
+    2. `rows="decode"`: τ counts when x has at most `max_sparse_rows` rows, all leading dimensions together; otherwise nothing is dropped.
+    3. `rows="all"`: τ counts for every row, but position 0 of axis 1 where x is [B, T, K] with T > 1 is computed dense.
+    4. Compensation is added to the output of pruned rows only.
+    5. Layers of a site that read it through a Cast or Reshape of their own keep that.
+    6. With `runtime_inputs`, thresholds, centres and compensation become inputs of the model (see `runtime_inputs.RuntimeInputs`, kept in
+       `self.inputs`), every site is pruned whatever the plan's entries, and the policy is that of rule 3.
+    7. With `functions`, the pattern of a site is one node that calls a function of the model (domain scap_ov), else standard nodes.
+    8. Graph outputs keep their names.
+
+    :param plan: of this very model.
+    :raises MismatchError: the plan belongs to another model.
+    :raises BadModelError: the model is sparse already.
+    """
+
+    def __init__(self, plan: SparsityPlan, *, functions: bool = False, runtime_inputs: bool = False) -> None:
+        self._plan = plan
+        self._functions = functions
+        self._runtime = runtime_inputs
+        self.inputs: RuntimeInputs | None = None
+
+    def requires(self, model: ir.Model) -> None:
+        """The plan is this model's."""
+        if fingerprint(model) != self._plan.fingerprint:
+            msg = "the plan belongs to another model (the fingerprints differ); calibrate this model, or give the one it was made from"
+            raise MismatchError(msg)
+
+    def call(self, model: ir.Model) -> PassResult[ir.Model]:
+        """Insert the pattern."""
+        matches = {match.site.name: match for match in find_sites(model, lm_head=True).matches}
+        for name, entry in self._plan.entries.items():
+            if name not in matches:
+                msg = f"the plan prunes the site {name}, which the model does not have; fit a plan to a profile of this model"
+                raise MismatchError(msg)
+            check_sizes(matches[name], entry)
+        if self._runtime:
+            self.inputs = RuntimeInputs(model, [match.site for match in matches.values()])
+            for match in matches.values():
+                self._write_runtime(model, match, self.inputs)
+        else:
+            for name, match in matches.items():
+                if name in self._plan.entries:
+                    self._write(model, match, self._plan.entries[name])
+        if self._functions:
+            model.opset_imports[DOMAIN] = DOMAIN_VERSION
+        _log.info("inserted sparsity at %d sites", len(matches if self._runtime else self._plan.entries))
+        return PassResult(model, bool(self._runtime or self._plan.entries))
+
+    def _write(self, model: ir.Model, match: SiteMatch, entry: SitePlan) -> None:
+        x, _ = site_values(match)
+        emit = Emitter(f"{PREFIX}{match.site.name}/", model.graph)
+        config = self._plan.config
+        center = np.asarray(entry.center, np.float32)
+        variant = _variant(x, config.rows, centered=bool(center.any()))
+        inputs = {
+            "x": x,
+            "threshold": emit.constant(np.asarray(entry.threshold, np.float32), "threshold"),
+            "replacement": emit.constant((center if variant.centered else np.zeros(1)).astype(_NUMPY[_dtype(x)]), "replacement"),
+        }
+        if variant.centered:
+            inputs["center"] = emit.constant(center, "center") if variant.half else inputs["replacement"]
+        if variant.rows == "decode":
+            inputs["max_sparse_rows"] = emit.constant(np.array(config.max_sparse_rows, np.int64), "max_sparse_rows")
+        if self._functions and (DOMAIN, variant.function, "") not in model.functions:
+            made = function(variant, model.opset_imports[""])
+            model.functions[made.identifier()] = made
+        pruned = call_function(emit, variant, inputs) if self._functions else write_pattern(emit, variant, inputs)
+        parts = site_compensation(match.site, entry, self._plan)
+        values = None if parts is None else [emit.constant(part, "compensation") for part in parts]
+        _connect(model.graph, match, emit, pruned, values)
+
+    def _write_runtime(self, model: ir.Model, match: SiteMatch, given: RuntimeInputs) -> None:
+        x, _ = site_values(match)
+        emit = Emitter(f"{PREFIX}{match.site.name}/", model.graph)
+        own: SiteInputs = given.of(emit, match.site)
+        variant = _variant(x, "all", centered=True)
+        replacement = emit.op("Cast", own.center, to=_dtype(x).value) if variant.half else own.center
+        pruned = write_pattern(emit, variant, {"x": x, "threshold": own.threshold, "center": own.center, "replacement": replacement})
+        _connect(model.graph, match, emit, pruned, own.compensation)
+
+
+def _variant(x: ir.Value, rows: str, *, centered: bool) -> Variant:
+    if rows == "all" and (x.shape is None or len(x.shape) != 3 or x.shape[1] == 1):
+        rows = "every"
+    return Variant(rows, centered, _dtype(x) != ir.DataType.FLOAT)
+
+
+def _dtype(x: ir.Value) -> ir.DataType:
+    return x.dtype if x.dtype is not None else ir.DataType.FLOAT
+
+
+def _connect(graph: ir.Graph, match: SiteMatch, emit: Emitter, pruned: Pruned, compensation: list[ir.Value] | None) -> None:
+    """Let the layers read the pruned tensor, and add the compensation behind them."""
+    source, layers = site_values(match)
+    pruned.value.shape, pruned.value.type = source.shape, source.type
+    paths = [[node.onnx for node in path_between(layer, match.source)] for layer in match.matmuls]  # type: ignore[attr-defined]
+    producer = source.producer()
+    if producer is None:
+        graph.insert_before(graph[0], emit.nodes)
+    else:
+        graph.insert_after(producer, emit.nodes)
+    for number, (layer, path) in enumerate(zip(layers, paths, strict=True)):
+        value = pruned.value
+        for step, node in enumerate(path):
+            copy = ir.Node(node.domain, node.op_type, [value, *node.inputs[1:]], node.attributes.values(),
+                           name=f"{PREFIX}{match.site.name}/path_{number}_{step}")  # fmt: skip
+            copy.outputs[0].name, copy.outputs[0].type, copy.outputs[0].shape = copy.name, node.outputs[0].type, node.outputs[0].shape
+            graph.insert_before(layer, copy)
+            value = copy.outputs[0]
+        layer.replace_input_with(0, value)
+        if compensation is not None:
+            _compensate(graph, layer, compensation[number], pruned.rows, f"{PREFIX}{match.site.name}/{number}/")
+
+
+def _compensate(graph: ir.Graph, layer: ir.Node, value: ir.Value, rows: ir.Value | None, prefix: str) -> None:
+    emit = Emitter(prefix, graph)
+    old = layer.outputs[0]
+    dtype = _dtype(old if old.dtype is not None else layer.inputs[0] or old)
+    extra = value
+    if rows is not None:
+        extra = emit.op("Where", rows, value, emit.constant(np.zeros(1, np.float32), "nothing"))
+    if dtype != ir.DataType.FLOAT:
+        extra = emit.op("Cast", extra, to=dtype.value)
+    total = emit.op("Add", old, extra, name="compensated")
+    total.shape, total.type = old.shape, old.type
+    graph.insert_after(layer, emit.nodes)
+    readers = [(node, port) for node, port in old.uses() if node is not total.producer()]
+    for node, port in readers:
+        node.replace_input_with(port, total)
+    for index, output in enumerate(graph.outputs):
+        if output is old:  # rule 8
+            graph.outputs[index] = total
+            total.name, old.name = old.name, f"{old.name}/dense"

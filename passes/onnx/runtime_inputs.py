@@ -1,0 +1,59 @@
+"""Thresholds, centres and compensation as inputs of an ONNX model, so that many plans are tried in one session."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from scap_ov.passes.onnx.emitter import Emitter
+from scap_ov.passes.openvino.runtime_inputs import CENTERS, COMPENSATION, THRESHOLDS, ranges
+from scap_ov.sites import Site
+
+
+@dataclass(frozen=True)
+class SiteInputs:
+    """Of one site: threshold f32 [1], centre f32 [K], compensation f32 [N] of each layer."""
+
+    threshold: ir.Value
+    center: ir.Value
+    compensation: list[ir.Value]
+
+
+class RuntimeInputs:
+    """Three f32 vectors that become inputs of a model: thresholds [S], centres [ΣK] and compensation [ΣN], in the order of the sites.
+
+    :param model: gets the inputs.
+    :param sites: in the order of the vectors.
+    """
+
+    def __init__(self, model: ir.Model, sites: Sequence[Site]) -> None:
+        self.sites = tuple(sites)
+        self.threshold_index = {site.name: i for i, site in enumerate(sites)}
+        self.center_range = ranges({site.name: site.in_features for site in sites})
+        self.compensation_range = ranges({site.name: site.out_features for site in sites})
+        self._thresholds = _input(model, THRESHOLDS, len(sites))
+        self._centers = _input(model, CENTERS, sum(site.in_features for site in sites))
+        self._compensation = _input(model, COMPENSATION, sum(site.out_features for site in sites))
+
+    def of(self, emit: Emitter, site: Site) -> SiteInputs:
+        """The parts that belong to a site, cut out of the vectors by nodes of `emit`."""
+        index = self.threshold_index[site.name]
+        start, parts = self.compensation_range[site.name][0], []
+        for layer in site.layers:
+            parts.append(_part(emit, self._compensation, start, start + layer.out_features))
+            start += layer.out_features
+        return SiteInputs(_part(emit, self._thresholds, index, index + 1), _part(emit, self._centers, *self.center_range[site.name]), parts)
+
+
+def _input(model: ir.Model, name: str, size: int) -> ir.Value:
+    value = ir.Value(name=name, shape=ir.Shape([size]), type=ir.TensorType(ir.DataType.FLOAT))
+    model.graph.inputs.append(value)
+    return value
+
+
+def _part(emit: Emitter, vector: ir.Value, start: int, stop: int) -> ir.Value:
+    bounds = [emit.constant(np.array([at], np.int64), "bound") for at in (start, stop)]
+    return emit.op("Slice", vector, *bounds)

@@ -1,0 +1,155 @@
+"""The steps on onnx.ModelProto and .onnx files. Uses: passes.onnx, calibration.run_onnx, onnxruntime. The caller's model is not changed.
+
+Both forms are standard operators: `portable` writes the pattern of each site inline, `function` as one node that calls a function of
+the model. `lowered`, the default of scap_ov.apply, is the inline form: lowering happens in OpenVINO, which reads the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from scap_ov.backends.onnx_model import OnnxModel, open_onnx, save_onnx, to_proto
+from scap_ov.backends.openvino import fit, titled
+from scap_ov.backends.transfer import plan_for
+from scap_ov.config import SparsityConfig
+from scap_ov.errors import BadModelError, OutputError, UsageError
+from scap_ov.passes.onnx import find_sites as sites
+from scap_ov.passes.onnx.insert_sparsity import InsertSparsity
+from scap_ov.plan import SparsityPlan
+from scap_ov.profile import CalibrationProfile
+from scap_ov.sites import Site
+from scap_ov.storage import rt_info
+from scap_ov.storage.model_folder import copy_companions, new_folder
+
+Progress = Callable[..., None]
+FORMS = ("lowered", "portable", "function")
+LOWERS = False  # no op of ours in the result, so that its speed on this machine decides nothing
+MODEL_FILE = "model.onnx"
+__all__ = [
+    "FORMS",
+    "LOWERS",
+    "calibrate",
+    "check_plan",
+    "check_stock",
+    "find",
+    "fit",
+    "open_model",
+    "record",
+    "rewrite",
+    "save",
+    "write_folder",
+]
+
+
+def open_model(model: onnx.ModelProto | OnnxModel | str | Path) -> OnnxModel:
+    """Open a path or a ModelProto."""
+    return open_onnx(model)
+
+
+def check_stock(model: OnnxModel) -> None:
+    """Refuse a model that is sparse already.
+
+    :raises BadModelError: it carries a scap_ov record or a pattern.
+    """
+    if model.has_rt_info(["scap_ov", "version"]) or sites.is_sparse(model.graph_model):
+        msg = "the model is sparse already; give the stock model that it was made from"
+        raise BadModelError(msg)
+
+
+def find(model: OnnxModel, config: SparsityConfig) -> tuple[tuple[Site, ...], tuple[tuple[str, str], ...]]:
+    """The sites of a model, and the layers that cannot be one with the reason.
+
+    :raises BadModelError: there is no fully connected layer that could be pruned.
+    """
+    found = sites.find_sites(model.graph_model, lm_head=config.lm_head)
+    if not found.matches:
+        why = "; ".join(f"{name}: {reason}" for name, reason in list(found.skipped)[:3])
+        msg = f"the model has no fully connected layer that could be pruned{f' ({why})' if why else ''}; give a Transformer model"
+        raise BadModelError(msg)
+    return tuple(match.site for match in found.matches), tuple(found.skipped)
+
+
+def calibrate(model: OnnxModel, dataset: Any, *, sequential: bool = False, progress: Progress | None = None) -> CalibrationProfile:
+    """Observe every site on a dataset, and measure how sensitive the model's output is to each; all in onnxruntime.
+
+    :param sequential: observe once more, every site behind sites that are pruned at the default configuration.
+    """
+    from scap_ov.calibration.refine import refine
+    from scap_ov.calibration.run_onnx import observe
+    from scap_ov.calibration.sensitivity import measure_sensitivity
+    from scap_ov.fitting.fit import fit as fit_plan
+
+    profile = observe(model, dataset, progress=titled(progress, "observing"))
+    profile = measure_sensitivity(model, dataset, profile, progress=titled(progress, "measuring sensitivity"))
+    if sequential:
+        plan = fit_plan(profile, SparsityConfig())
+        profile, _ = refine(model, dataset, profile, plan, progress=titled(progress, "observing behind pruned sites"))
+    return profile
+
+
+def check_plan(model: OnnxModel, plan: SparsityPlan) -> None:
+    """Refuse a plan or profile of another network; one of the same network's IR is taken.
+
+    :raises MismatchError: the fingerprints differ, and the sites do too.
+    """
+    _adapt(model, plan)
+
+
+def rewrite(model: OnnxModel, plan: SparsityPlan, form: str, stock: Mapping[str, str]) -> onnx.ModelProto:
+    """A pruned copy of a stock model.
+
+    :param form: `portable` or `lowered`: inline; `function`: one node for each site.
+    :param stock: sites to leave as they are, with the reason that is noted in the model.
+    """
+    if form not in FORMS:
+        msg = f"form is {form!r}; give {', '.join(FORMS)}"
+        raise UsageError(msg)
+    plan = _adapt(model, plan)
+    entries = {name: entry for name, entry in plan.entries.items() if name not in stock}
+    kept = SparsityPlan(plan.config, plan.fingerprint, plan.sites, entries, plan.notes)
+    skipped = find(model, plan.config)[1]
+    copy = model.clone()
+    result = InsertSparsity(kept, functions=form == "function")(copy.graph_model)
+    summary = rt_info.summarise(plan, "function" if form == "function" else "portable", {**stock, **dict(result.skipped)}, skipped)
+    rt_info.write_record(copy, plan.config.to_dict(), summary)  # type: ignore[arg-type]
+    return to_proto(copy)
+
+
+def write_folder(model: onnx.ModelProto, source: Path, folder: Path) -> None:
+    """Write a folder with model.onnx and what `source` holds beside the stock model; complete or not at all."""
+    opened = open_onnx(model)
+    with new_folder(folder) as scratch:
+        copy_companions(source, scratch)
+        save_onnx(opened, scratch / MODEL_FILE)
+        rt_info.write_config_file(opened, scratch)  # type: ignore[arg-type]
+
+
+def record(model: onnx.ModelProto | OnnxModel) -> dict[str, Any]:
+    """Configuration and summary that `rewrite` noted in a model."""
+    return rt_info.read_record(open_onnx(model)) or {}  # type: ignore[arg-type]
+
+
+def save(model: onnx.ModelProto | OnnxModel, path: str | Path) -> None:
+    """Write `path` (.onnx, or a folder that then gets model.onnx), with weights in a file beside it where 2 GB do not hold them.
+
+    :raises OutputError: the folder cannot be made or written.
+    """
+    path = Path(path)
+    file = path if path.suffix.lower() == ".onnx" else path / MODEL_FILE
+    opened = open_onnx(model)
+    save_onnx(opened, file)
+    try:
+        rt_info.write_config_file(opened, file.parent)  # type: ignore[arg-type]
+    except OSError as e:
+        msg = f"saving to {path} failed ({e.strerror or e}); give a path in a folder that can be written"
+        raise OutputError(msg) from e
+
+
+def _adapt(model: OnnxModel, plan: SparsityPlan) -> SparsityPlan:
+    own = sites.fingerprint(model.graph_model)
+    found = () if plan.fingerprint == own else find(model, SparsityConfig(lm_head=True))[0]
+    return plan_for(plan, own, found)

@@ -1,0 +1,53 @@
+"""Run an ONNX model in onnxruntime on calibration data and observe the input of every site. After: passes.onnx.find_sites.
+
+What counts as a row, and the statistics, are those of run_openvino.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from scap_ov.backends.onnx_model import OnnxModel
+from scap_ov.backends.onnx_session import OnnxSession
+from scap_ov.calibration.collector import collect
+from scap_ov.calibration.run_openvino import InferenceData, run_samples, site_taps
+from scap_ov.errors import BadModelError
+from scap_ov.passes.onnx.find_sites import FoundSites, find_sites, fingerprint
+from scap_ov.profile import CalibrationProfile
+
+Progress = Callable[[int, "int | None"], None]
+
+
+def observe(
+    model: OnnxModel, dataset: InferenceData, *, capacity: int | None = None, progress: Progress | None = None
+) -> CalibrationProfile:
+    """Stream a dataset through a model and keep bounded statistics of every site's input; as run_openvino.observe.
+
+    :param dataset: nncf.Dataset, or anything with `get_inference_data()`; of token ids alone, the other inputs are made from them.
+    :param capacity: rows to keep per site; None for what `profile.capacity_for` allows.
+    :param progress: called with (samples done, samples or None).
+    :raises BadDatasetError: the data is empty, does not fit the model's inputs, or gives NaN or infinite activations.
+    :raises BadModelError: the model has no fully connected layer that could be pruned, or onnxruntime refuses it.
+    """
+    found = find_sites(model.graph_model, lm_head=True)
+    if not found.matches:
+        msg = "the model has no fully connected layer that could be pruned; give a Transformer exported by optimum-cli export onnx"
+        raise BadModelError(msg)
+    taps = tapped_values(found)
+    session = OnnxSession(model, taps.values())
+
+    def infer(inputs: Mapping[str, np.ndarray], *, reset: bool) -> dict[str, np.ndarray]:
+        del reset  # an ONNX model keeps no state
+        given = session.run(inputs)
+        return {name: given[value.name] for name, value in taps.items()}
+
+    samples = run_samples(model, dataset, infer, progress=progress)
+    return collect([(match.site, match.weights) for match in found.matches], samples, fingerprint(model.graph_model), capacity)
+
+
+def tapped_values(found: FoundSites) -> dict[str, Any]:
+    """The values to give out, by the names of `site_taps`."""
+    return {name: tap.value for name, tap in site_taps(found).items()}  # type: ignore[attr-defined]
