@@ -2,6 +2,7 @@
 #include "sparse_matmul.hpp"
 
 #include <numeric>
+#include <openvino/op/util/precision_sensitive_attribute.hpp>
 
 #include "dispatch.hpp"
 #include "execute.hpp"
@@ -43,6 +44,8 @@ void SparseMatMul::validate_and_infer_types() {
         const int64_t rank = i == kWeight ? 2 : 1;
         NODE_VALIDATION_CHECK(this, shape.is_static() && shape.rank().get_length() == rank, kInputNames[i], " has shape ", shape,
                               "; it must be a constant of rank ", rank);
+        // ov::save_model would round centers and thresholds to f16, while base stays the product with the exact centers
+        if (wanted == ov::element::f32) ov::mark_as_precision_sensitive(input(i));
     }
     const ov::Shape weight = get_input_shape(kWeight);
     const size_t k = weight[0], n = std::accumulate(output_sizes_.begin(), output_sizes_.end(), size_t{0});

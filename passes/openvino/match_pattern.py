@@ -80,11 +80,9 @@ def match_pattern(select: ov.Node) -> Pattern | None:
         return None
     source, other = select.input_value(1 if test.keeps else 2), select.input_value(2 if test.keeps else 1)
     replacement = _number(other)
-    if replacement is None or _key(_bare(test.x)) != _key(_bare(source)):
+    if replacement is None or _key(_bare(test.x)) != _key(_bare(source)) or source.get_partial_shape().rank.is_dynamic:
         return None
-    exact = np.float16 if source.get_element_type() == ov.Type.f16 else np.float32
-    center = np.broadcast_to(test.center.astype(exact).astype(np.float32), np.broadcast_shapes(test.center.shape, replacement.shape))
-    if source.get_element_type() != ov.Type.bf16 and not (replacement == center).all():
+    if not _same_in(source.get_element_type(), replacement, test.center):
         return None
     policy = _policy(test)
     if policy is None:
@@ -96,6 +94,14 @@ def match_pattern(select: ov.Node) -> Pattern | None:
     if not layers:
         return None
     return Pattern(select, source, test.center, threshold.astype(np.float32), rows, limit, layers)
+
+
+def _same_in(dtype: ov.Type, one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two constants are the same in a type; in bf16, whose rounding numpy does not do, within one of its steps."""
+    if dtype == ov.Type.bf16:
+        return bool(np.allclose(one, other, rtol=2.0**-7, atol=0))
+    exact = np.float16 if dtype == ov.Type.f16 else np.float32
+    return bool((one.astype(exact) == other.astype(exact)).all())
 
 
 def _test(value: ov.Output, *, depth: int = 0) -> _Test | None:
@@ -187,7 +193,8 @@ def _compensation(matmul: ov.Node) -> tuple[np.ndarray | None, ov.Output]:
         node = _bare(others[0]).get_node() if others else add
         if node.get_type_name() == "Select" and _of_shapes(node.input_value(0)):
             value, rest = _number(node.input_value(1)), _number(node.input_value(2))
-            if value is not None and rest is not None and not rest.any():
+            whole = value is not None and value.size == own.get_partial_shape()[-1].get_length()
+            if whole and rest is not None and not rest.any():
                 return value, add.output(0)
     return None, own
 
@@ -207,11 +214,12 @@ def _of_shapes(value: ov.Output) -> bool:
 
 
 def _number(value: ov.Output) -> np.ndarray | None:
-    """A constant as float32, flat."""
+    """A constant that is one number, or one for each channel, as float32 [1] or [K]."""
     try:
-        return constant_values(value)[0].astype(np.float32).reshape(-1)
+        values = constant_values(value)[0]
     except ValueError:
         return None
+    return values.astype(np.float32).reshape(-1) if values.size == (values.shape[-1] if values.ndim else 1) else None
 
 
 def _bare(value: ov.Output) -> ov.Output:

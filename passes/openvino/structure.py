@@ -106,8 +106,7 @@ class Structure:
         """The last layer: nothing but a bias, capping and slicing before a Result of logits."""
         if ahead & (LAYER | ATTENTION) or not ahead & RESULT:
             return False
-        width = self._nodes[i].get_output_partial_shape(0)[-1]
-        depth = self._nodes[i].get_input_partial_shape(0)[-1]
+        width, depth = _channels(self._nodes[i].get_output_partial_shape(0)), _channels(self._nodes[i].get_input_partial_shape(0))
         current = i
         while self._types[current] != "Result":
             after = [c for c in self._consumers[current] if self._types[c] != "ShapeOf"]
@@ -118,7 +117,7 @@ class Structure:
                 return False  # a residual connection
             current = after[0]
         names = self._nodes[current].input_value(0).get_names()
-        wide = width.is_static and depth.is_static and width.get_length() > 2 * depth.get_length()
+        wide = depth > 0 and width > 2 * depth
         return "logits" in names or wide or bool(_NAMES[0][1].search(self._nodes[i].get_friendly_name()))
 
     def _attention_cores(self) -> dict[int, int]:
@@ -186,3 +185,8 @@ class Structure:
                and not self._behind[self._inputs[i][0]] and not self._gives_logits(i, self._ahead[i])]  # fmt: skip
         reached = {self._core_upstream[self._inputs[i][0]] for i in ups}
         return bool(self._cores) and -1 in reached and len(self._cores) - 1 not in reached
+
+
+def _channels(shape: ov.PartialShape) -> int:
+    """Length of the last dimension, 0 where it is not known."""
+    return 0 if shape.rank.is_dynamic or not len(shape) or shape[-1].is_dynamic else int(shape[-1].get_length())
