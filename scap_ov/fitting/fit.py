@@ -24,7 +24,7 @@ def fit(
 
     1. The target is a mean over the sites in scope, weighted by weight count; `plan.expected_sparsity()` counts all block sites.
     2. The method allots the target to the sites of each target group, then fits every site on the profile's rows.
-    3. A site that is allotted nothing gets no entry and stays stock.
+    3. A site that is allotted nothing gets no entry and stays stock, unless `replace` is `always`: then its entry drops nothing.
 
     :param progress: called with (sites done, sites).
     :raises UsageError: the configuration names sites that are not there, or asks for what the method cannot do.
@@ -35,8 +35,8 @@ def fit(
     sites = found_sites(profile.sites, config)
     entries: dict[str, SitePlan] = {}
     for done, site in enumerate(sites, start=1):
-        share = shares.get(site.name, 0.0)
-        if share > 0:
+        share = shares.get(site.name, -1.0)
+        if share > 0 or (share == 0 and config.replace == "always"):
             entries[site.name] = fit_site(profile, site.name, share, criterion)
         if progress:
             progress(done, len(sites))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import openvino as ov
@@ -50,6 +51,12 @@ def lowered_folder(stock_folder, profile):
 @pytest.fixture(scope="session")
 def portable_folder(stock_folder, profile):
     return prune(stock_folder, stock_folder.with_name("portable"), "portable", profile)
+
+
+@pytest.fixture(scope="session")
+def unpruned_folder(stock_folder, profile):
+    """Every site runs in the op, and nothing is dropped."""
+    return prune(stock_folder, stock_folder.with_name("unpruned"), "lowered", profile, replace(CONFIG, target_sparsity=0.0))
 
 
 @pytest.fixture(scope="session")

@@ -63,7 +63,8 @@ def test_portable_runs_without_the_library(portable_folder, lowered_folder, toke
     done, portable = run_in_a_new_process(portable_folder, token_ids, tmp_path, registered=False)
     assert done.returncode == 0, done.stderr
     lowered = run_steps(compile_here(lowered_folder), token_ids)
-    np.testing.assert_allclose(lowered, portable, atol=2e-2 * np.abs(portable).max())
+    # Later steps may part: rounding decides on which side of the threshold a value falls (test_lower_sparse_matmul compares each op).
+    np.testing.assert_allclose(lowered[:-2], portable[:-2], atol=1e-4 * np.abs(portable).max())
     assert (lowered.argmax(1) == portable.argmax(1)).all()
 
 
