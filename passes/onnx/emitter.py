@@ -41,6 +41,12 @@ class Emitter:
             self._graph.register_initializer(value)
         return value
 
+    def rename(self, value: ir.Value, name: str) -> None:
+        """Give a new node and its output a name of their own."""
+        node = value.producer()
+        if node is not None:
+            node.name = value.name = name
+
     def _name(self, label: str) -> str:
         name, number = f"{self._prefix}{label}", 2
         while name in self._used:

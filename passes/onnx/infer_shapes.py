@@ -25,7 +25,8 @@ def infer_shapes(model: ir.Model) -> None:
     if all(v.shape is not None and v.dtype is not None for node in model.graph for v in node.outputs):
         return
     bare = _without_weights(model)
-    known = {value.name: value for value in onnx.shape_inference.infer_shapes(ir.to_proto(bare), data_prop=True).graph.value_info}
+    inferred = onnx.shape_inference.infer_shapes(ir.to_proto(bare), data_prop=True).graph
+    known = {value.name: value for value in (*inferred.value_info, *inferred.output)}
     for node in model.graph:
         for value in node.outputs:
             found = known.get(value.name or "")

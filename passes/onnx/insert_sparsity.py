@@ -120,6 +120,7 @@ def _dtype(x: ir.Value) -> ir.DataType:
 def _connect(graph: ir.Graph, match: SiteMatch, emit: Emitter, pruned: Pruned, compensation: list[ir.Value] | None) -> None:
     """Let the layers read the pruned tensor, and add the compensation behind them."""
     source, layers = site_values(match)
+    emit.rename(pruned.value, PREFIX + match.site.name)
     pruned.value.shape, pruned.value.type = source.shape, source.type
     paths = [[node.onnx for node in path_between(layer, match.source)] for layer in match.matmuls]  # type: ignore[attr-defined]
     producer = source.producer()

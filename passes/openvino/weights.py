@@ -138,7 +138,8 @@ def _read(value: ov.Output, n: int, k: int, by_input: bool) -> WeightMatrix:
         node = _skip_converts(value).get_node()
         if node.get_type_name() == "Subtract":
             value, zero = _operands(node, "zero point")
-            node = _skip_converts(value).get_node()
+    shape = _static(value, "weight")
+    node = _skip_converts(value, reshapes=True).get_node()  # stored flat, as the ONNX reader leaves weights in blocks
     if node.get_type_name() != "Constant":
         msg = f"its weight goes through {node.get_type_name()}, which is not understood as a decompression"
         raise LeaveStock(msg)
@@ -154,7 +155,7 @@ def _read(value: ov.Output, n: int, k: int, by_input: bool) -> WeightMatrix:
     if scale is None:
         msg = f"its {dtype} weight has no scale"
         raise LeaveStock(msg)
-    target, group_size = _scale_shape(list(node.shape), n, k, by_input)
+    target, group_size = _scale_shape(shape, n, k, by_input)
     scales, scale_dtype = _scales(scale, target, n, by_input)
     zeros = None if zero is None else _zero_points(zero, target, n, by_input, dtype)
     spec = WeightSpec(dtype, group_size, scale_dtype, zeros is not None)
@@ -239,8 +240,9 @@ def _constant(value: ov.Output, what: str) -> tuple[np.ndarray, str]:
         raise LeaveStock(msg) from None
 
 
-def _skip_converts(value: ov.Output) -> ov.Output:
-    while value.get_node().get_type_name() == "Convert":
+def _skip_converts(value: ov.Output, *, reshapes: bool = False) -> ov.Output:
+    kinds = ("Convert", "Reshape", "Squeeze", "Unsqueeze") if reshapes else ("Convert",)
+    while value.get_node().get_type_name() in kinds:
         value = value.get_node().input_value(0)
     return value
 
