@@ -19,6 +19,7 @@ import openvino as ov
 
 from scap_ov.custom_ops import library_path
 from scap_ov.errors import ExtensionError
+from scap_ov.passes.onnx.openvino_functions import conversions
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -38,7 +39,7 @@ def extension_path() -> Path:
 
 
 def register(core: ov.Core) -> None:
-    """Make a Core know scap_ov::SparseMatMul; doing so twice does no harm.
+    """Make a Core know scap_ov::SparseMatMul, and the functions of sparse ONNX files; doing so twice does no harm.
 
     :raises ExtensionError: there is no library, or it cannot be loaded.
     """
@@ -48,6 +49,8 @@ def register(core: ov.Core) -> None:
     except RuntimeError as e:
         msg = f"the extension library {path} cannot be loaded ({_last_line(e)}); {_REBUILD}"
         raise ExtensionError(msg) from e
+    for conversion in conversions():
+        core.add_extension(conversion)
 
 
 def check_release(path: str | PathLike[str]) -> None:

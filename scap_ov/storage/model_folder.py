@@ -12,6 +12,7 @@ from pathlib import Path
 import openvino as ov
 
 from scap_ov.errors import BadModelError, ExtensionError, OutputError
+from scap_ov.passes.onnx.openvino_functions import conversions
 from scap_ov.storage import rt_info
 from scap_ov.storage.aligned import save_aligned
 
@@ -72,6 +73,9 @@ def read_model(path: str | Path, core: ov.Core | None = None) -> ov.Model:
         from scap_ov.runtime import register  # here, so that stock and portable models need no library
 
         register(core)
+    if xml.suffix.lower() == ".onnx":
+        for conversion in conversions():
+            core.add_extension(conversion)
     try:
         return core.read_model(str(xml))
     except RuntimeError as e:
