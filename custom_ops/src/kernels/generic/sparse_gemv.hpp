@@ -103,7 +103,7 @@ inline void clear_y(const SparseGemvParams& p) {
 template <class Format>
 void sparse_gemv_qd8(const SparseGemvParams& p) noexcept {
     const KeptChannels& kept = *p.kept;
-    const size_t columns = p.n_to - p.n_from, at = Format::byte_offset(p.n_from), last = kept.group_begin[p.group_to];
+    const size_t columns = p.n_to - p.n_from, at = Format::byte_offset(p.n_from), last = kept.group_begin[kept.groups];
     int32_t* dot = static_cast<int32_t*>(p.scratch);
     clear_y(p);
     for (size_t g = p.group_from; g < p.group_to; ++g) {
@@ -225,7 +225,7 @@ void sweep_floats(const RowSet<1>& rows, const float* x, size_t x_stride, const 
 template <class Format>
 void sparse_gemv_f32(const SparseGemvParams& p) noexcept {
     const KeptChannels& kept = *p.kept;
-    const size_t columns = p.n_to - p.n_from, at = Format::byte_offset(p.n_from), last = kept.group_begin[p.group_to];
+    const size_t columns = p.n_to - p.n_from, at = Format::byte_offset(p.n_from), last = kept.group_begin[kept.groups];
     float* sum = static_cast<float*>(p.scratch);
     clear_y(p);
     for (size_t i = 0; Format::kInteger && i < p.m * columns; i += Simd::kLanes) Simd::store(sum + i, Simd::zero_float());

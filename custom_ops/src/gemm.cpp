@@ -1,0 +1,107 @@
+// Many rows: pruned ones masked, x quantised by row, then strips of columns (and blocks of rows where strips are few), each a
+// task. An element of y is summed in an order that the shape alone sets.
+#include "gemm.hpp"
+
+#include <algorithm>
+
+#include "formats/formats.hpp"
+#include "parallel.hpp"
+#include "scratch.hpp"
+
+namespace scap_ov {
+namespace {
+
+struct Gemm {
+    const SparseMatMulArgs& args;
+    const Implementation& implementation;
+    const Rows& rows;
+    void (*kernel)(const GemmParams&) noexcept;
+    const float* x;
+    const QuantizeRowsParams* q;
+    size_t group_size;
+
+    // The output that holds columns [from, to) whole, as float, so that the kernel may write there; else null.
+    float* direct(size_t from, size_t to, size_t* stride) const {
+        size_t begin = 0;
+        for (size_t o = 0; o < args.output_count && !args.x_is_f16; begin += args.output_sizes[o], ++o)
+            if (begin <= from && to <= begin + args.output_sizes[o]) {
+                *stride = args.output_sizes[o];
+                return static_cast<float*>(args.outputs[o]) + (from - begin);
+            }
+        return nullptr;
+    }
+
+    void run() const {
+        const size_t strips = ceil_div(args.weight.n_padded, kGemmTileColumns);
+        // A second split by rows unpacks the weight again, so only where columns cannot occupy the threads.
+        const size_t wanted = strips >= 4 * thread_count() ? 1 : ceil_div(4 * thread_count(), strips);
+        const size_t row_parts = std::min(wanted, std::max<size_t>(args.m / 64, 1));
+        parallel_for(strips * row_parts, [&](size_t task) {
+            const size_t strip = task / row_parts, part = task % row_parts;
+            const size_t m_from = args.m * part / row_parts, m_to = args.m * (part + 1) / row_parts;
+            const size_t from = strip * kGemmTileColumns, to = std::min(from + kGemmTileColumns, args.weight.n_padded);
+            GemmParams p{};
+            p.weight = &args.weight;
+            p.x = x;
+            p.q = q;
+            p.n_from = from;
+            p.n_to = to;
+            size_t stride = kGemmTileColumns;
+            float* target = direct(from, to, &stride);
+            const size_t bytes = implementation.gemm_scratch_bytes(args.k, group_size);
+            const size_t block = target ? m_to - m_from : std::min<size_t>(m_to - m_from, 256);
+            Scratch scratch(bytes + (target ? 0 : Scratch::bytes_for<float>(block * kGemmTileColumns)));
+            p.scratch = scratch.take<uint8_t>(bytes);
+            p.y_stride = stride;
+            float* tile = target ? nullptr : scratch.take<float>(block * kGemmTileColumns);
+            for (size_t m = m_from; m < m_to; m += block) {
+                p.m_from = m;
+                p.m_to = std::min(m + block, m_to);
+                float* y = target ? target + m * stride : tile;
+                p.y = y - m * stride - from;
+                kernel(p);
+                if (!target || rows.any_pruned) finish(args, rows, y, stride, m, p.m_to, from, to);
+            }
+        });
+    }
+};
+
+}  // namespace
+
+void run_gemm(const SparseMatMulArgs& a, const Implementation& implementation, const Rows& rows, const float* x) {
+    Scratch masked_scratch(rows.any_pruned ? Scratch::bytes_for<float>(a.m * a.k) : 64);
+    if (rows.any_pruned) {
+        float* masked = masked_scratch.take<float>(a.m * a.k);
+        mask_rows(a, rows, x, masked);
+        x = masked;
+    }
+    const int format = static_cast<int>(a.format);
+    const size_t group_size = activation_group_size(a.format, a.k, a.weight.group_size), groups = ceil_div(a.k, group_size);
+    if (!a.dynamic_quantization || !is_integer(a.format))
+        return Gemm{a, implementation, rows, implementation.gemm_f32[format], x, nullptr, group_size}.run();
+    QuantizeRowsParams q{};
+    q.k = a.k;
+    q.m = a.m;
+    q.group_size = group_size;
+    q.k_padded = groups * round_up(group_size, kQuad);
+    Scratch scratch(Scratch::bytes_for<int8_t>(a.m * q.k_padded + 64) + Scratch::bytes_for<float>(a.m * groups) +
+                    Scratch::bytes_for<int32_t>(a.m * groups));
+    q.x = x;
+    q.quantized = scratch.take<int8_t>(a.m * q.k_padded + 64);
+    q.scale = scratch.take<float>(a.m * groups);
+    q.sum = scratch.take<int32_t>(a.m * groups);
+    const size_t step = 8;
+    parallel_for(ceil_div(a.m, step), [&](size_t block) {
+        QuantizeRowsParams some = q;
+        const size_t from = block * step;
+        some.m = std::min(step, a.m - from);
+        some.x += from * a.k;
+        some.quantized += from * q.k_padded;
+        some.scale += from * groups;
+        some.sum += from * groups;
+        implementation.quantize_rows(some);
+    });
+    Gemm{a, implementation, rows, implementation.gemm_qd8[format], x, &q, group_size}.run();
+}
+
+}  // namespace scap_ov

@@ -1,0 +1,186 @@
+// Few rows: one scan of x, then the kept rows of the weight, by columns or by kept channels.
+//
+// Long rows are cut into pieces of columns, one for each thread: a column's sum is the same whichever task holds the column.
+// Short rows would give pieces that defeat the prefetchers, so the kept channels are cut into parts, each with a sum of its own.
+// Parts and the tree in which they are added follow from the shape alone; whoever comes second to a node adds its two halves,
+// while they are still in a cache. So bits depend neither on the number of threads nor on who ran what.
+#include "gemv.hpp"
+
+#include <algorithm>
+#include <atomic>
+
+#include "formats/formats.hpp"
+#include "parallel.hpp"
+#include "scratch.hpp"
+
+namespace scap_ov {
+namespace {
+
+constexpr size_t kColumnStep = 128;                // a task's columns: whole tiles of every format
+constexpr size_t kSerialBytes = size_t{48} << 10;  // less weight than this is not worth waking a thread
+constexpr size_t kLongRowBytes = 4096;             // a thread's piece of a longer row is at least 2 KB on two threads
+constexpr size_t kPieceBytes = 512;                // the least piece of a row when there are more threads than parts
+constexpr size_t kPartBytes = size_t{128} << 10;   // dense weight bytes of a part, at least
+constexpr size_t kMaxParts = 8;                    // a power of two
+
+// One borrowed buffer holds everything that a call needs.
+struct Layout {
+    size_t bytes = 0;
+    template <class T>
+    void add(size_t count) {
+        bytes += Scratch::bytes_for<T>(count);
+    }
+};
+
+void add_kept(Layout& layout, size_t m, size_t capacity, size_t groups) {
+    layout.add<uint32_t>(capacity);
+    layout.add<int8_t>(m * capacity);
+    layout.add<float>(m * capacity);
+    layout.add<uint32_t>(groups + 1);
+    layout.add<float>(m * groups);
+    layout.add<float>(m * groups);
+    layout.add<int32_t>(m * groups);
+}
+
+KeptChannels take_kept(Scratch& scratch, size_t m, size_t capacity, size_t groups, size_t group_size, bool quantize) {
+    KeptChannels kept{};
+    kept.index = scratch.take<uint32_t>(capacity);
+    kept.quantized = scratch.take<int8_t>(m * capacity);
+    kept.value = scratch.take<float>(m * capacity);
+    kept.group_begin = scratch.take<uint32_t>(groups + 1);
+    kept.scale = scratch.take<float>(m * groups);
+    kept.value_sum = scratch.take<float>(m * groups);
+    kept.sum = scratch.take<int32_t>(m * groups);
+    if (!quantize) kept.quantized = nullptr;
+    kept.capacity = capacity;
+    kept.groups = groups;
+    kept.group_size = group_size;
+    return kept;
+}
+
+void add_into(float* y, const float* other, size_t count) {
+    for (size_t i = 0; i < count; ++i) y[i] += other[i];
+}
+
+struct Gemv {
+    const SparseMatMulArgs& args;
+    const Implementation& implementation;
+    const Rows& rows;
+    const KeptChannels& kept;
+    void (*kernel)(const SparseGemvParams&) noexcept;
+    size_t parts, pieces;  // of the kept channels; of the columns
+    size_t part_size;      // floats of a part's sum: [M, n_padded]
+    float* y;              // [parts, M, n_padded]
+    uint8_t* scratch;      // [parts * pieces, scratch_bytes]
+    size_t scratch_bytes;
+    std::atomic<uint8_t>* arrived;  // [pieces, parts] nodes of the tree of sums, in heap order
+
+    size_t column(size_t piece) const {
+        const size_t steps = ceil_div(args.weight.n_padded, kColumnStep);
+        return std::min(steps * piece / pieces * kColumnStep, args.weight.n_padded);
+    }
+
+    void run_task(size_t task) const {
+        const size_t part = task / pieces, piece = task % pieces, n = args.weight.n_padded;
+        SparseGemvParams p{};
+        p.weight = &args.weight;
+        p.kept = &kept;
+        p.m = args.m;
+        p.group_from = kept.groups * part / parts;
+        p.group_to = kept.groups * (part + 1) / parts;
+        p.n_from = column(piece);
+        p.n_to = column(piece + 1);
+        p.y = y + part * part_size;
+        p.y_stride = n;
+        p.scratch = scratch + task * scratch_bytes;
+        // Far ahead where a task's piece of a row is short, the next four rows where it is long.
+        p.prefetch_rows = args.weight.row_bytes * (p.n_to - p.n_from) / n >= 4096 ? 4 : 16;
+        kernel(p);
+        add_up(part, piece, p.n_from, p.n_to);
+    }
+
+    // From the leaf of `part` towards the root, as far as the other half of each node has arrived.
+    void add_up(size_t part, size_t piece, size_t from, size_t to) const {
+        for (size_t node = parts + part, width = 1; node > 1; node /= 2, width *= 2) {
+            if (arrived[piece * parts + node / 2].fetch_add(1, std::memory_order_acq_rel) == 0) return;
+            const size_t left = part / (2 * width) * (2 * width);
+            for (size_t m = 0; m < args.m; ++m) {
+                float* sum = y + left * part_size + m * args.weight.n_padded;
+                add_into(sum + from, sum + width * part_size + from, to - from);
+            }
+        }
+        finish(args, rows, y + from, args.weight.n_padded, 0, args.m, from, to);
+    }
+};
+
+struct Split {
+    size_t parts, pieces;
+    bool parallel;
+};
+
+Split split_of(const SparseMatMulArgs& a, const KeptChannels& kept) {
+    const size_t row_bytes = a.weight.row_bytes, steps = ceil_div(a.weight.n_padded, kColumnStep);
+    const bool parallel = size_t{kept.group_begin[kept.groups]} * row_bytes > kSerialBytes && thread_count() > 1;
+    if (row_bytes >= kLongRowBytes) return {1, parallel ? std::min(thread_count(), steps) : 1, parallel};
+    size_t parts = 1;
+    while (parts < kMaxParts && 2 * parts <= kept.groups && 2 * parts * kPartBytes <= a.k * row_bytes) parts *= 2;
+    if (!parallel || parts >= thread_count()) return {parts, 1, parallel};
+    const size_t most = std::max<size_t>(std::min(steps, row_bytes / kPieceBytes), 1);
+    return {parts, std::min(ceil_div(thread_count(), parts), most), parallel};
+}
+
+}  // namespace
+
+void run_gemv(const SparseMatMulArgs& a, const Implementation& implementation, const Rows& rows, const float* x) {
+    const size_t group_size = activation_group_size(a.format, a.k, a.weight.group_size), groups = ceil_div(a.k, group_size);
+    const bool quantize = a.dynamic_quantization && is_integer(a.format);
+    const size_t capacity = round_up(kept_capacity(groups, group_size), 64);
+    Layout layout;
+    add_kept(layout, a.m, capacity, groups);
+    Scratch kept_scratch(layout.bytes);
+    KeptChannels kept = take_kept(kept_scratch, a.m, capacity, groups, group_size, quantize);
+    CompactParams compact{};
+    compact.x = x;
+    compact.m = a.m;
+    compact.k = a.k;
+    compact.center = a.center;
+    compact.threshold = a.threshold;
+    compact.center_per_channel = a.center_per_channel;
+    compact.threshold_per_channel = a.threshold_per_channel;
+    compact.prune = rows.any_pruned;
+    compact.kept = &kept;
+    implementation.compact(compact);
+
+    const int format = static_cast<int>(a.format);
+    const Split split = split_of(a, kept);
+    const size_t tasks = split.parts * split.pieces, part_size = a.m * a.weight.n_padded;
+    const size_t columns = round_up(ceil_div(a.weight.n_padded, split.pieces), kColumnStep) + kColumnStep;
+    const size_t scratch_bytes = round_up(implementation.gemv_scratch_bytes(a.m, columns), 64);
+    Layout sums;
+    sums.add<float>(split.parts * part_size);
+    sums.add<uint8_t>(tasks * scratch_bytes);
+    sums.add<std::atomic<uint8_t>>(tasks);
+    Scratch scratch(sums.bytes);
+    Gemv gemv{a,
+              implementation,
+              rows,
+              kept,
+              quantize ? implementation.sparse_gemv_qd8[format] : implementation.sparse_gemv_f32[format],
+              split.parts,
+              split.pieces,
+              part_size,
+              nullptr,
+              nullptr,
+              scratch_bytes,
+              nullptr};
+    gemv.y = scratch.take<float>(split.parts * part_size);
+    gemv.scratch = scratch.take<uint8_t>(tasks * scratch_bytes);
+    gemv.arrived = scratch.take<std::atomic<uint8_t>>(tasks);
+    for (size_t i = 0; i < tasks; ++i) new (&gemv.arrived[i]) std::atomic<uint8_t>(0);
+    if (split.parallel)
+        parallel_for(tasks, [&](size_t task) { gemv.run_task(task); });
+    else
+        for (size_t task = 0; task < tasks; ++task) gemv.run_task(task);
+}
+
+}  // namespace scap_ov

@@ -1,0 +1,67 @@
+// Row policy, masking before the dense product, and outputs.
+#include "rows.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "formats/format.hpp"
+#include "half.hpp"
+#include "parallel.hpp"
+
+namespace scap_ov {
+namespace {
+
+// !(|z| <= threshold) keeps NaN. Branches on the shape of centre and threshold, not on values, so that the loop is vectorised.
+template <bool CenterPerChannel, bool ThresholdPerChannel>
+void mask_row(const SparseMatMulArgs& a, const float* x, float* masked) {
+    for (size_t k = 0; k < a.k; ++k) {
+        const float z = x[k] - a.center[CenterPerChannel ? k : 0];
+        masked[k] = std::fabs(z) <= a.threshold[ThresholdPerChannel ? k : 0] ? 0.0f : z;
+    }
+}
+
+void add_row(const float* values, size_t count, float* y) {
+    for (size_t n = 0; n < count; ++n) y[n] += values[n];
+}
+
+}  // namespace
+
+void mask_rows(const SparseMatMulArgs& a, const Rows& rows, const float* x, float* masked) {
+    const size_t step = 8;
+    const auto mask = a.center_per_channel ? (a.threshold_per_channel ? mask_row<true, true> : mask_row<true, false>)
+                                           : (a.threshold_per_channel ? mask_row<false, true> : mask_row<false, false>);
+    parallel_for(ceil_div(a.m, step), [&](size_t block) {
+        for (size_t m = block * step; m < std::min(a.m, (block + 1) * step); ++m) {
+            if (rows.pruned(m))
+                mask(a, x + m * a.k, masked + m * a.k);
+            else
+                std::copy(x + m * a.k, x + (m + 1) * a.k, masked + m * a.k);
+        }
+    });
+}
+
+void finish(const SparseMatMulArgs& a, const Rows& rows, const float* y, size_t y_stride, size_t m_from, size_t m_to, size_t n_from,
+            size_t n_to) {
+    size_t begin = 0;
+    for (size_t o = 0; o < a.output_count; begin += a.output_sizes[o], ++o) {
+        const size_t from = std::max(begin, n_from), to = std::min(begin + a.output_sizes[o], n_to);
+        for (size_t m = m_from; m < m_to && from < to; ++m) {
+            const float* source = y + (m - m_from) * y_stride + (from - n_from);
+            const bool pruned = rows.pruned(m);
+            const float *base = pruned ? a.base : nullptr, *compensation = pruned ? a.compensation : nullptr;
+            const size_t at = m * a.output_sizes[o] + (from - begin);
+            if (a.x_is_f16) {
+                uint16_t* out = static_cast<uint16_t*>(a.outputs[o]) + at;
+                for (size_t n = 0; n < to - from; ++n)
+                    out[n] = f32_to_f16(source[n] + (base ? base[from + n] : 0.0f) + (compensation ? compensation[from + n] : 0.0f));
+                continue;
+            }
+            float* out = static_cast<float*>(a.outputs[o]) + at;
+            if (out != source) std::copy(source, source + (to - from), out);
+            if (base) add_row(base + from, to - from, out);
+            if (compensation) add_row(compensation + from, to - from, out);
+        }
+    }
+}
+
+}  // namespace scap_ov
