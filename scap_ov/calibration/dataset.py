@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openvino as ov
@@ -69,7 +69,7 @@ def self_dataset(
     """Let the model of a folder write its own calibration text, at temperature 1 and without a chat template.
 
     :param folder: a model folder with openvino_model.xml and openvino_tokenizer.xml.
-    :param tokens: how many tokens, openings included.
+    :param tokens: how many tokens at least, openings included; texts come sixteen at a time.
     :param seed: the same seed gives the same text.
     :param progress: called with (tokens so far, tokens).
     :raises MissingDependencyError: openvino-genai is not installed.
@@ -84,34 +84,35 @@ def self_dataset(
         msg = f"{folder} holds no openvino_model.xml; give the folder that optimum-cli export openvino wrote"
         raise BadModelError(msg)
     encode = load_tokenizer(folder)
-    pipeline = genai.LLMPipeline(str(folder), "CPU")
+    openings = [list(encode.prefix) + encode(text) for text in _OPENINGS]
+    scheduler = genai.SchedulerConfig()
+    scheduler.cache_size = 1  # GB; a batch of short sequences
+    pipeline = genai.ContinuousBatchingPipeline(str(folder), scheduler, "CPU")
     samples: list[list[int]] = []
-    done = 0
-    empty = 0
-    while done < tokens and empty < len(_OPENINGS):
-        turn = len(samples) + empty
-        opening = list(encode.prefix) + encode(_OPENINGS[turn % len(_OPENINGS)])
-        config = genai.GenerationConfig(
-            max_new_tokens=min(seq_len, max(tokens - done, 2)),
-            do_sample=True,
-            temperature=1.0,
-            top_p=1.0,
-            top_k=0,
-            rng_seed=seed * 1_000_003 + turn,
-            apply_chat_template=False,
-        )
-        result = pipeline.generate(ov.Tensor(np.array([opening], np.int64)), config)
-        sample = (opening + list(result.tokens[0]))[:seq_len]
-        empty = 0 if len(sample) > len(opening) + 1 else empty + 1
-        if empty == 0:
-            samples.append(sample)
-            done += len(sample)
-            if progress:
-                progress(min(done, tokens), tokens)
+    done = turn = 0
+    while done < tokens:
+        # All openings at once: one step reads the weights for all of them, five times the speed of one after the other.
+        configs = [_sampling(genai, seq_len - len(o), seed * 1_000_003 + turn + i) for i, o in enumerate(openings)]
+        results = pipeline.generate([ov.Tensor(np.array([o], np.int64)) for o in openings], configs)
+        turn += len(openings)
+        written = [list(r.m_generation_ids[0]) for r in results]
+        fresh = [(o + w)[:seq_len] for o, w in zip(openings, written, strict=True) if len(w) > 1]
+        if not fresh:
+            break
+        samples += fresh
+        done += sum(map(len, fresh))
+        if progress:
+            progress(min(done, tokens), tokens)
     if not samples:
         msg = "the model ends every text at once, so it cannot write its own calibration text; give a text file instead"
         raise BadDatasetError(msg)
     return token_dataset(samples, ov.Core().read_model(xml))
+
+
+def _sampling(genai: Any, new_tokens: int, seed: int) -> Any:
+    return genai.GenerationConfig(
+        max_new_tokens=max(new_tokens, 2), do_sample=True, temperature=1.0, top_p=1.0, top_k=0, rng_seed=seed, apply_chat_template=False
+    )
 
 
 def token_dataset(sequences: Iterable[Sequence[int]], model: ov.Model) -> nncf.Dataset:
