@@ -53,6 +53,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
     check_output(output)
     model = backend.open_model(args.model)
     backend.check_stock(model)
+    backend.find(model, config)
     calibration = _calibration(args, model, out)
     from scap_ov import api
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from scap_ov.cli.data import calibration_dataset
 from scap_ov.cli.options import add_data_options, add_json_option
 from scap_ov.cli.output import Output
+from scap_ov.config import SparsityConfig
 from scap_ov.errors import OutputError
 
 
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
     backend = backend_of(args.model)
     model = backend.open_model(args.model)
     backend.check_stock(model)
+    backend.find(model, SparsityConfig())
     dataset = calibration_dataset(args, model, out)
     with out.progress("observing (samples)") as bar:
         profile = api.calibrate(model, dataset, sequential=args.sequential, progress=bar)
