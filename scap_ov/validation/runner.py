@@ -1,0 +1,164 @@
+"""Run a model of any kind exactly: stock or sparse IR, portable or lowered, or ONNX, with its state or its past. Used by: cmd_validate."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+
+from scap_ov.calibration.dataset import model_inputs
+from scap_ov.calibration.run_openvino import EXACT
+from scap_ov.errors import BadDatasetError
+from scap_ov.storage.model_folder import model_file, read_model
+
+
+class Runner(ABC):
+    """One model, ready to run.
+
+    :ivar kind: `stock IR`, `sparse IR, portable`, `sparse IR, lowered`, `ONNX` or `sparse ONNX`.
+    :ivar ports: its inputs, with names, shapes and types.
+    :ivar vocabulary: the width of its logits; None where there are none.
+    """
+
+    kind: str
+    ports: list[Any]
+    vocabulary: int | None
+
+    def __init__(self, path: str, given_back: list[str]) -> None:
+        self._path = path
+        self._past_names = [name for name in self.names if name.startswith("past_key_values.")]
+        self._given_back = set(given_back)
+        self._past: dict[str, np.ndarray] = {}
+        self._done = 0
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the inputs."""
+        return [port.get_any_name() for port in self.ports]
+
+    @property
+    def continues(self) -> bool:
+        """Whether a sequence can be run piece by piece."""
+        return bool(self._past_names) and all(present_name(name) in self._given_back for name in self._past_names)
+
+    def start(self) -> None:
+        """Begin a new sequence."""
+        self._past, self._done = {}, 0
+
+    def tokens(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """Run the next tokens of a sequence.
+
+        :param ids: int64 [1, T].
+        :return: all outputs by name.
+        """
+        values = model_inputs(self, ids)  # type: ignore[arg-type] - only `inputs` is looked at
+        if self._done:
+            total = self._done + ids.shape[1]
+            shift = {"attention_mask": np.ones((len(ids), total), np.int64), "position_ids": np.arange(self._done, total)[None]}
+            values |= {name: array for name, array in shift.items() if name in values} | self._past
+        outputs = self.run(values)
+        self._past = {name: outputs[present_name(name)] for name in self._past_names if present_name(name) in outputs}
+        self._done += ids.shape[1]
+        return outputs
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """All outputs by name, for inputs as they are.
+
+        :raises BadDatasetError: they do not fit the model.
+        """
+        try:
+            return self._infer(inputs)
+        except RuntimeError as e:
+            wanted = ", ".join(f"{port.get_any_name()} {port.get_partial_shape()}" for port in self.ports)
+            got = ", ".join(f"{name} {list(np.shape(value))}" for name, value in inputs.items())
+            msg = f"the data does not fit {self._path}: it takes {wanted}, got {got} ({str(e).splitlines()[-1].strip()})"
+            raise BadDatasetError(msg) from e
+
+    @property
+    def inputs(self) -> list[Any]:
+        """As `ov.Model.inputs`."""
+        return self.ports
+
+    @abstractmethod
+    def _infer(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]: ...
+
+
+class OpenVINORunner(Runner):
+    """A model in OpenVINO on the CPU, in f32."""
+
+    def __init__(self, path: str) -> None:
+        model = read_model(path)
+        self.kind = _openvino_kind(model)
+        self.ports, self.vocabulary = model.inputs, _vocabulary(model.outputs)
+        self._stateful = bool(model.get_sinks())
+        compiled = ov.Core().compile_model(model, "CPU", EXACT)
+        self._request = compiled.create_infer_request()
+        self._outputs = [min(port.get_names(), key=len, default=f"output {i}") for i, port in enumerate(compiled.outputs)]
+        super().__init__(path, self._outputs)
+
+    @property
+    def continues(self) -> bool:
+        """Its state goes on by itself."""
+        return self._stateful or super().continues
+
+    def start(self) -> None:
+        """Begin a new sequence."""
+        super().start()
+        if self._stateful:
+            self._request.reset_state()
+
+    def _infer(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        known = {name for port in self.ports for name in port.get_names()}
+        self._request.infer({name: value for name, value in inputs.items() if name in known})
+        return {name: np.array(self._request.get_output_tensor(i).data) for i, name in enumerate(self._outputs)}
+
+
+class OnnxRunner(Runner):
+    """A model in onnxruntime; MatMulNBits at accuracy level 0."""
+
+    def __init__(self, path: str) -> None:
+        from scap_ov.backends.onnx_model import open_onnx
+        from scap_ov.backends.onnx_session import OnnxSession
+        from scap_ov.passes.onnx.find_sites import is_sparse
+
+        model = open_onnx(path)
+        self.kind = "sparse ONNX" if is_sparse(model.graph_model) else "ONNX"
+        self.ports, self.vocabulary = model.inputs, _vocabulary(model.outputs)
+        self._session = OnnxSession(model)
+        super().__init__(path, self._session.output_names)
+
+    def _infer(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return self._session.run(inputs)
+
+
+def open_runner(path: str | Path) -> Runner:
+    """Load a model folder, an .xml or an .onnx.
+
+    :raises BadModelError: there is no such model, or its runtime refuses it.
+    """
+    return OnnxRunner(str(path)) if model_file(path).suffix.lower() == ".onnx" else OpenVINORunner(str(path))
+
+
+def present_name(past: str) -> str:
+    """The output that becomes the input `past` at the next step."""
+    return past.replace("past_key_values.", "present.")
+
+
+def _vocabulary(outputs: list[Any]) -> int | None:
+    for port in outputs:
+        shape = port.get_partial_shape()
+        if "logits" in port.get_names() and shape.rank.is_static and shape[-1].is_static:
+            return int(shape[-1].get_length())
+    return None
+
+
+def _openvino_kind(model: ov.Model) -> str:
+    from scap_ov.passes.openvino.match_pattern import match_patterns
+
+    if any(node.get_type_name() == "SparseMatMul" for node in model.get_ops()):
+        return "sparse IR, lowered"
+    return "sparse IR, portable" if match_patterns(model) else "stock IR"
