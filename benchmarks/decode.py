@@ -31,6 +31,7 @@ from scap_ov.demo.source import stock_model
 from scap_ov.storage.model_folder import read_model, write_model_folder
 
 REAL = "smollm2-135m"
+MEASURED_LAYERS = {REAL: 30, "llama-3.2-1b": 16, "llama-3.1-8b": 4}  # of the last one what fits the time; the rest is extrapolated
 
 
 def main() -> None:
@@ -42,7 +43,7 @@ def main() -> None:
     parser.add_argument("--real-weights", default="u4,i8", help=f"of SmolLM2: u4 (as in the GGUF file), {', '.join(FORMS)}")
     parser.add_argument("--sparsity", default="0,0.4,0.5,0.6")
     parser.add_argument("--lm-head", action="store_true", help="run the output projection through the op as well, dense")
-    parser.add_argument("--layers", type=int, default=4, help="blocks of the random models; the result is extrapolated to all")
+    parser.add_argument("--layers", type=int, help="most blocks of the random models; the result is extrapolated to all")
     parser.add_argument("--prompts", default="32,512,2048", help="prompt lengths")
     parser.add_argument("--backend", default="PA", help="PA or SDPA")
     parser.add_argument("--repeats", type=int, default=5)
@@ -62,26 +63,28 @@ def main() -> None:
 
 def _measure(name: str, weights: str, sparsity: float, tokenizers: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     """All prompt lengths of one model at one sparsity; one entry a length."""
-    depths = [0] if name == REAL else [max(args.layers // 2, 1), args.layers]
+    whole = 30 if name == REAL else SHAPES[name].layers
+    deepest = min(args.layers or MEASURED_LAYERS[name], whole)
+    depths = [deepest] if deepest == whole else [max(deepest // 2, 1), deepest]
     folders = [_pair(name, weights, sparsity, depth, tokenizers, args) for depth in depths]
     entries = []
     for prompt in map(int, args.prompts.split(",")):
         options = {"prompt_tokens": prompt, "new_tokens": args.new_tokens, "repeats": args.repeats, "backend": args.backend}
         runs = [benchmark(sparse, stock, loads=2, **options) for stock, sparse in folders]
         entry = {
-            "model": name,
+            "name": name,
             "weights": weights,
             "sparsity": sparsity,
             "lm_head": args.lm_head,
             "prompt_tokens": prompt,
-            "layers": depths[-1] or 30,
+            "layers": deepest,
             **asdict(runs[-1]),
         }
         line = f"{name} {weights} {sparsity:.0%} prompt {prompt}: "
         line += f"decode {runs[-1].decode_speedup:.3f}x, prompt {runs[-1].prefill_speedup:.3f}x"
-        if name != REAL and depths[-1] < SHAPES[name].layers:
-            entry["extrapolated"] = _extrapolate(runs, depths, SHAPES[name].layers)
-            line += f"; all {SHAPES[name].layers} layers, extrapolated: decode {entry['extrapolated']['decode_speedup']:.3f}x"
+        if deepest < whole:
+            entry["extrapolated"] = _extrapolate(runs, depths, whole)
+            line += f"; all {whole} layers, extrapolated: decode {entry['extrapolated']['decode_speedup']:.3f}x"
         print(line, file=sys.stderr, flush=True)
         entries.append(entry)
     return entries
