@@ -11,6 +11,7 @@ PYTHON ?= python3
 VENV ?= .venv
 EXPORT ?= genai
 DEMO_OUTPUT ?= demo_output
+BENCH_OUTPUT ?= bench_output
 # The pin keeps pip from taking a newer build with CUDA, of gigabytes, where a CPU build of this release is at hand. Any pair serves (docs/adr/0004).
 TORCH ?= torch==2.13.0
 TORCHVISION ?= torchvision==0.28.0
@@ -60,8 +61,15 @@ format: $(STAMP)
 	$(BIN)/clang-format -i $$(find custom_ops tests examples -name '*.cpp' -o -name '*.hpp' -o -name '*.h')
 
 bench: $(STAMP)
-	$(BIN)/python -I benchmarks/kernel.py
-	$(BIN)/python -I benchmarks/decode.py
+	mkdir -p $(BENCH_OUTPUT)
+	$(BIN)/python -I benchmarks/kernel.py --weights i4 --json $(BENCH_OUTPUT)/kernel-i4.json
+	$(BIN)/python -I benchmarks/kernel.py --weights i4 --group-size 64 --models llama-3.2-1b --json $(BENCH_OUTPUT)/kernel-i4-g64.json
+	$(BIN)/python -I benchmarks/kernel.py --weights i8 --json $(BENCH_OUTPUT)/kernel-i8.json
+	$(BIN)/python -I benchmarks/kernel.py --weights f16 --models llama-3.2-1b --json $(BENCH_OUTPUT)/kernel-f16.json
+	$(BIN)/python -I benchmarks/kernel.py --weights i4,i8 --models llama-3.2-1b --rows 2,4,512 --sparsity 0,0.5 --json $(BENCH_OUTPUT)/kernel-rows.json
+	$(BIN)/python -I benchmarks/decode.py --work $(BENCH_OUTPUT)/models --json $(BENCH_OUTPUT)/decode.json
+	$(BIN)/python -I benchmarks/decode.py --work $(BENCH_OUTPUT)/models --models llama-3.2-1b --weights i4 --sparsity 0.5 --prompts 32 --lm-head --json $(BENCH_OUTPUT)/decode-lm_head.json
+	$(BIN)/python -I benchmarks/write_docs.py $(BENCH_OUTPUT) docs/benchmarks.md
 
 notebook: $(STAMP)
 	$(BIN)/python -Im pytest -m slow tests/e2e/test_notebook.py
@@ -70,4 +78,4 @@ wheel: $(STAMP)
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf build dist $(VENV) $(DEMO_OUTPUT)
+	rm -rf build dist $(VENV) $(DEMO_OUTPUT) $(BENCH_OUTPUT)
