@@ -226,13 +226,15 @@ def tensor_data(tensor: ir.TensorProtocol) -> np.ndarray:
 
 def element_type(value: ir.Value) -> ov.Type:
     """In OpenVINO's words; `dynamic` where it has none."""
-    dtype = value.dtype if value.dtype is not None else None if value.const_value is None else value.const_value.dtype
+    constant = None if value.dtype is not None else ir.convenience.get_const_tensor(value)
+    dtype = constant.dtype if constant is not None else value.dtype
     return _ELEMENT_TYPES.get(dtype, ov.Type.dynamic) if dtype is not None else ov.Type.dynamic
 
 
 def partial_shape(value: ir.Value) -> ov.PartialShape:
     """In OpenVINO's words: named dimensions are dynamic."""
-    shape = value.shape if value.shape is not None else None if value.const_value is None else value.const_value.shape
+    constant = None if value.shape is not None else ir.convenience.get_const_tensor(value)
+    shape = constant.shape if constant is not None else value.shape
     if shape is None:
         return ov.PartialShape.dynamic()
     return ov.PartialShape([dim if isinstance(dim, int) else -1 for dim in shape])

@@ -29,7 +29,7 @@ class InsertSparsity(Pass[ir.Model]):
     1. An entry x is kept where |x − c| > τ, and replaced by c elsewhere; the comparison is in f32 whatever x is.
     2. `rows="decode"`: τ counts when x has at most `max_sparse_rows` rows, all leading dimensions together; otherwise nothing is dropped.
     3. `rows="all"`: τ counts for every row, but position 0 of axis 1 where x is [B, T, K] with T > 1 is computed dense.
-    4. Compensation is added to the output of pruned rows only.
+    4. Compensation is added to the output of pruned rows only; where a Reshape hides which they are, the site is left alone.
     5. Layers of a site that read it through a Cast or Reshape of their own keep that.
     6. With `runtime_inputs`, thresholds, centres and compensation become inputs of the model (see `runtime_inputs.RuntimeInputs`, kept in
        `self.inputs`), every site is pruned whatever the plan's entries, and the policy is that of rule 3.
@@ -61,6 +61,7 @@ class InsertSparsity(Pass[ir.Model]):
                 msg = f"the plan prunes the site {name}, which the model does not have; fit a plan to a profile of this model"
                 raise MismatchError(msg)
             check_sizes(matches[name], entry)
+        skipped: list[tuple[str, str]] = []
         if self._runtime:
             self.inputs = RuntimeInputs(model, [match.site for match in matches.values()])
             for match in matches.values():
@@ -68,16 +69,20 @@ class InsertSparsity(Pass[ir.Model]):
         else:
             for name, match in matches.items():
                 if name in self._plan.entries:
-                    self._write(model, match, self._plan.entries[name])
+                    reason = self._write(model, match, self._plan.entries[name])
+                    skipped += [(name, reason)] if reason else []
         if self._functions:
             model.opset_imports[DOMAIN] = DOMAIN_VERSION
         _log.info("inserted sparsity at %d sites", len(matches if self._runtime else self._plan.entries))
-        return PassResult(model, bool(self._runtime or self._plan.entries))
+        return PassResult(model, bool(self._runtime or self._plan.entries), skipped)
 
-    def _write(self, model: ir.Model, match: SiteMatch, entry: SitePlan) -> None:
+    def _write(self, model: ir.Model, match: SiteMatch, entry: SitePlan) -> str:
+        """Write one site. :return: why it was left alone, or nothing."""
         x, _ = site_values(match)
-        emit = Emitter(f"{PREFIX}{match.site.name}/", model.graph)
         config = self._plan.config
+        if config.rows == "all" and entry.compensation is not None and _reshaped(match):
+            return "a Reshape hides which row is the first position, so that it cannot be compensated with rows=all"
+        emit = Emitter(f"{PREFIX}{match.site.name}/", model.graph)
         center = np.asarray(entry.center, np.float32)
         variant = _variant(x, config.rows, centered=bool(center.any()))
         inputs = {
@@ -96,6 +101,7 @@ class InsertSparsity(Pass[ir.Model]):
         parts = site_compensation(match.site, entry, self._plan)
         values = None if parts is None else [emit.constant(part, "compensation") for part in parts]
         _connect(model.graph, match, emit, pruned, values)
+        return ""
 
     def _write_runtime(self, model: ir.Model, match: SiteMatch, given: RuntimeInputs) -> None:
         x, _ = site_values(match)
@@ -104,13 +110,17 @@ class InsertSparsity(Pass[ir.Model]):
         variant = _variant(x, "all", centered=True)
         replacement = emit.op("Cast", own.center, to=_dtype(x).value) if variant.half else own.center
         pruned = write_pattern(emit, variant, {"x": x, "threshold": own.threshold, "center": own.center, "replacement": replacement})
-        _connect(model.graph, match, emit, pruned, own.compensation)
+        _connect(model.graph, match, emit, pruned, None if _reshaped(match) else own.compensation)
 
 
 def _variant(x: ir.Value, rows: str, *, centered: bool) -> Variant:
     if rows == "all" and (x.shape is None or len(x.shape) != 3 or x.shape[1] == 1):
         rows = "every"
     return Variant(rows, centered, _dtype(x) != ir.DataType.FLOAT)
+
+
+def _reshaped(match: SiteMatch) -> bool:
+    return any(node.get_type_name() != "Convert" for layer in match.matmuls for node in path_between(layer, match.source))
 
 
 def _dtype(x: ir.Value) -> ir.DataType:
@@ -145,9 +155,8 @@ def _compensate(graph: ir.Graph, layer: ir.Node, value: ir.Value, rows: ir.Value
     emit = Emitter(prefix, graph)
     old = layer.outputs[0]
     dtype = _dtype(old if old.dtype is not None else layer.inputs[0] or old)
-    extra = value
-    if rows is not None:
-        extra = emit.op("Where", rows, value, emit.constant(np.zeros(1, np.float32), "nothing"))
+    rows = emit.constant(np.array(True), "every_row") if rows is None else rows
+    extra = emit.op("Where", rows, value, emit.constant(np.zeros(1, np.float32), "nothing"))
     if dtype != ir.DataType.FLOAT:
         extra = emit.op("Cast", extra, to=dtype.value)
     total = emit.op("Add", old, extra, name="compensated")

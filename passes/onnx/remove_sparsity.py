@@ -7,6 +7,7 @@ from onnx_ir.passes import common
 
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.onnx.graph_view import GraphView
+from scap_ov.passes.onnx.infer_shapes import infer_shapes
 from scap_ov.passes.onnx.variants import DOMAIN
 from scap_ov.passes.openvino.match_pattern import Pattern, PatternLayer, match_pattern
 
@@ -42,6 +43,7 @@ def expand_functions(model: ir.Model) -> None:
     """Write the pattern's functions out as standard nodes, in place; other functions stay."""
     if any(node.domain == DOMAIN for node in model.graph):
         common.InlinePass(criteria=lambda function: function.domain == DOMAIN)(model)
+        infer_shapes(model)
     model.opset_imports.pop(DOMAIN, None)
 
 

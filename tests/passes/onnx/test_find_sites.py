@@ -1,0 +1,136 @@
+"""Finding sites in ONNX graphs: the rules, and that names are those of the same network's IR."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx_graphs import Drawing, K, N
+from small_onnx import as_ir, small_decoder, with_control_flow
+
+from scap_ov.backends.onnx_model import open_onnx
+from scap_ov.config import SparsityConfig
+from scap_ov.errors import BadModelError
+from scap_ov.passes.onnx.find_sites import find_sites, fingerprint
+from scap_ov.passes.onnx.insert_sparsity import InsertSparsity
+from scap_ov.passes.openvino.find_sites import find_sites as find_sites_of_ir
+from scap_ov.plan import SitePlan, SparsityPlan
+
+
+def found(d: Drawing, lm_head: bool = False, **outputs):
+    return find_sites(open_onnx(d.proto(outputs)).graph_model, lm_head=lm_head)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_decoder_has_the_sites_of_its_ir(tied):
+    proto = small_decoder(tied=tied)
+    own = find_sites(open_onnx(proto).graph_model, lm_head=True)
+    ir = find_sites_of_ir(as_ir(proto), lm_head=True)
+    names = [match.site.name for match in own.matches]
+    assert names == [
+        "block.0.qkv",
+        "block.0.o",
+        "block.0.up",
+        "block.0.down",
+        "block.1.qkv",
+        "block.1.o",
+        "block.1.up",
+        "block.1.down",
+        "lm_head",
+    ]
+    assert [match.site for match in own.matches][:-1] == [match.site for match in ir.matches][:-1]
+    assert ir.matches[-1].site.name == "lm_head"  # its layer has the name of the output there
+    assert own.skipped == ir.skipped == []
+
+
+def test_rule_3_the_output_projection_is_asked_for():
+    result = find_sites(open_onnx(small_decoder()).graph_model)
+    assert result.skipped == [("/lm_head/MatMul", "it is the output projection; ask for it with lm_head")]
+    assert "lm_head" not in [match.site.name for match in result.matches]
+
+
+def test_rule_1_layers_behind_a_reshape_share_the_site():
+    d = Drawing(opset=17)
+    x = d.input("x", ["b", "t", K])
+    flat = d.op("Reshape", x, d.constant("shape", np.array([-1, K], np.int64)))
+    a, b = d.op("MatMul", x, d.weight("wa", K, N)), d.op("Gemm", flat, d.weight("wb", K, N))
+    (match,) = found(d, a=a, b=b).matches
+    assert len(match.matmuls) == 2
+    assert match.source.get_any_name() == "x"
+
+
+def test_rule_4_a_shared_weight_is_left_stock():
+    d = Drawing(opset=17)
+    x, w = d.input("x", ["b", K]), d.weight("w", K, K)
+    y = d.op("MatMul", x, w, name="layer")
+    result = found(d, y=y, z=d.op("ReduceSum", d.op("Relu", w, name="other"), keepdims=0))
+    assert result.skipped == [("layer", "its weight is shared with other")]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "reason"),
+    [
+        (((K,),), "its weight is a vector, [64]"),
+        (((2, K, N),), "its weight has the shape [2, 64, 48], one matrix for each expert or head"),
+    ],
+)
+def test_rule_4_forms_that_cannot_be_pruned(shapes, reason):
+    d = Drawing(opset=17)
+    x = d.input("x", ["b", "t", K])
+    result = found(d, y=d.op("MatMul", x, d.weight("w", *shapes[0]), name="layer"))
+    assert result.skipped == [("layer", reason)]
+
+
+def test_rule_4_integer_activations():
+    d = Drawing()
+    x = d.input("x", ["b", K])
+    q, scale, zero = d.op("DynamicQuantizeLinear", x, outputs=3)
+    w = d.constant("w", d.rng.integers(0, 255, (K, N)).astype(np.uint8))
+    y = d.op("Cast", d.op("MatMulInteger", q, w, zero, name="layer"), to=1)
+    result = found(d, y=d.op("Mul", y, scale))
+    assert result.skipped == [("layer", "its activations are quantised to integers")]
+    assert result.matches == []
+
+
+def test_rule_4_layers_in_control_flow_are_named_and_left():
+    result = find_sites(open_onnx(with_control_flow()).graph_model)
+    assert [name for name, _ in result.skipped] == ["inside", "inside"]
+    assert {reason for _, reason in result.skipped} == {"it is inside the If If_4"}
+    assert len(result.matches) == 2
+
+
+def test_no_layer_at_all_is_refused():
+    d = Drawing(opset=17)
+    with pytest.raises(BadModelError, match="no fully connected layer"):
+        found(d, y=d.op("Relu", d.input("x", ["b", K])))
+
+
+def test_a_sparse_model_is_refused():
+    opened = open_onnx(small_decoder()).clone()
+    model = opened.graph_model
+    site = find_sites(model).matches[0].site
+    entry = SitePlan(site.name, np.ones(1, np.float32), np.zeros(1, np.float32), 0.5)
+    stock = fingerprint(model)
+    InsertSparsity(SparsityPlan(SparsityConfig(), stock, (site,), {site.name: entry}))(model)
+    with pytest.raises(BadModelError, match="sparse already"):
+        find_sites(model)
+    assert fingerprint(model) == stock
+
+
+def test_the_fingerprint_is_of_the_weights():
+    assert fingerprint(open_onnx(small_decoder()).graph_model) == fingerprint(open_onnx(small_decoder()).graph_model)
+    other = type(small_decoder())()
+    other.CopyFrom(small_decoder())
+    weight = next(t for t in other.graph.initializer if "q_proj" in t.name)
+    weight.raw_data = np.zeros(len(weight.raw_data), np.uint8).tobytes()
+    assert fingerprint(open_onnx(other).graph_model) != fingerprint(open_onnx(small_decoder()).graph_model)
+
+
+def test_nodes_without_names_are_named_after_their_output():
+    proto = type(small_decoder())()
+    proto.CopyFrom(small_decoder())
+    for node in proto.graph.node:
+        node.name = ""
+    first = open_onnx(proto)
+    names = [layer.name for match in find_sites(first.graph_model).matches for layer in match.site.layers]
+    assert "/model/layers/0/self_attn/q_proj/MatMul" in names
+    assert fingerprint(first.graph_model) == fingerprint(open_onnx(proto).graph_model)
