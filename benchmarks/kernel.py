@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import openvino as ov
-from openvino import opset13 as ops
 
 from scap_ov.benchmarking.paired import Spread, median_ratio
 from scap_ov.benchmarking.site_gain import _copies, _sparse_model, _stock_model
@@ -39,7 +38,6 @@ MODELS = {
     "qwen2.5-1.5b": ("1536:1536+256+256", "1536:1536", "1536:8960+8960", "8960:1536"),
     "smollm2-135m": ("576:576+192+192", "576:576", "576:1536+1536", "1536:576"),
 }
-_THRESHOLD_INPUT = 5  # of SparseMatMul, docs/packing.md
 
 
 class Case(NamedTuple):
@@ -152,10 +150,14 @@ def _request(core: ov.Core, model: ov.Model, x: np.ndarray) -> ov.InferRequest:
 
 
 def _set_threshold(model: ov.Model, threshold: float) -> None:
-    constant = ops.constant(np.full(1, threshold, np.float32))
+    """Rewrite the constant of each op in place: its threshold is one float, behind the weight (docs/packing.md)."""
     for node in model.get_ops():
         if node.get_type_name() == "SparseMatMul":
-            node.input(_THRESHOLD_INPUT).replace_source_output(constant.output(0))
+            scale, zero_point, center, *_ = (-(-int(size) // 64) * 64 for size in node.get_attributes()["sections"])
+            k = node.input_value(0).get_partial_shape()[-1].get_length()
+            data = np.array(node.input_value(1).get_node().data)
+            data[k:].reshape(-1)[scale + zero_point + center :][:4].view(np.float32)[:] = threshold
+            node.input(1).replace_source_output(ov.op.Constant(ov.Tensor(data)).output(0))
 
 
 def _alternate(requests: list[ov.InferRequest], seconds: float) -> list[list[float]]:

@@ -14,11 +14,11 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.errors import ExtensionError
-from scap_ov.passes.openvino.constants import constant_values
 from scap_ov.passes.openvino.packed_site import PackedSite
 from scap_ov.passes.openvino.portable_pattern import PREFIX
 
 OP = "SparseMatMul"
+_SECTION_STEP = 64  # bytes, docs/packing.md
 CreateOp = Callable[[list[Any], dict[str, Any]], ov.Node]
 
 
@@ -60,25 +60,46 @@ def creator() -> CreateOp:
 
 
 def build(create: CreateOp, x: ov.Output, packed: PackedSite, pruning: Pruning, *, dynamic_quantization: bool) -> ov.Node:
-    """The op with all its inputs."""
-    arrays = [packed.weight, packed.scale, packed.zero_point, pruning.center, pruning.threshold, pruning.compensation, pruning.base]
-    inputs = [x, *(ov.op.Constant(ov.Tensor(np.ascontiguousarray(array))).output(0) for array in arrays)]
+    """The op with its two inputs: x, and one constant for everything else."""
+    floats = (pruning.center, pruning.threshold, pruning.compensation, pruning.base)
+    sections = [packed.scale, packed.zero_point, *(np.ascontiguousarray(array, np.float32).view(np.uint8) for array in floats)]
+    constant = ov.op.Constant(ov.Tensor(_behind(packed.weight, sections)))
     attributes = {
         "weight_type": packed.weight_type, "group_size": packed.group_size, "scale_type": packed.scale_type,
-        "output_sizes": list(packed.sizes), "rows": pruning.rows, "max_sparse_rows": pruning.max_sparse_rows,
-        "dynamic_quantization": dynamic_quantization,
+        "output_sizes": list(packed.sizes), "sections": [section.size for section in sections], "rows": pruning.rows,
+        "max_sparse_rows": pruning.max_sparse_rows, "dynamic_quantization": dynamic_quantization,
     }  # fmt: skip
-    return create(inputs, attributes)
+    return create([x, constant.output(0)], attributes)
 
 
 def read(node: ov.Node) -> tuple[PackedSite, Pruning]:
     """What an op holds."""
     attributes = node.get_attributes()
-    raw = [np.array(node.input_value(port).get_node().data) for port in (1, 2, 3)]
-    center, threshold, compensation, base = (constant_values(node.input_value(p))[0].astype(np.float32).reshape(-1) for p in (4, 5, 6, 7))
+    data = np.array(node.input_value(1).get_node().data)
+    sizes = [int(size) for size in attributes["sections"]]
+    starts = np.cumsum([0, *(_padded(size) for size in sizes)])
+    k = len(data) - -(-int(starts[-1]) // data.shape[1])
+    rest = data[k:].reshape(-1)
+    scale, zero_point, *floats = (rest[start : start + size].copy() for start, size in zip(starts, sizes, strict=False))
     packed = PackedSite(attributes["weight_type"], int(attributes["group_size"]), attributes["scale_type"],
-                        tuple(int(n) for n in attributes["output_sizes"]), *raw)  # fmt: skip
-    return packed, Pruning(center, threshold, compensation, base, attributes["rows"], int(attributes["max_sparse_rows"]))
+                        tuple(int(n) for n in attributes["output_sizes"]), data[:k], scale, zero_point)  # fmt: skip
+    return packed, Pruning(*(values.view(np.float32) for values in floats), attributes["rows"], int(attributes["max_sparse_rows"]))
+
+
+def _behind(weight: np.ndarray, sections: Sequence[np.ndarray]) -> np.ndarray:
+    """[K, row_bytes] and sections of bytes -> uint8 [K + rows of the sections, row_bytes]; each section starts at a multiple of 64."""
+    k, row_bytes = weight.shape
+    starts = np.cumsum([0, *(_padded(section.size) for section in sections)])
+    data = np.zeros((k + -(-int(starts[-1]) // row_bytes), row_bytes), np.uint8)
+    data[:k] = weight
+    rest = data[k:].reshape(-1)
+    for start, section in zip(starts, sections, strict=False):
+        rest[start : start + section.size] = section.reshape(-1)
+    return data
+
+
+def _padded(size: int) -> int:
+    return -(-size // _SECTION_STEP) * _SECTION_STEP
 
 
 def joined_name(site: str, layers: Sequence[str]) -> str:
