@@ -9,7 +9,7 @@ from __future__ import annotations
 import onnx
 import onnx_ir as ir
 
-_SMALL = 1024  # elements; larger constants do not determine shapes
+SMALL = 1024  # elements; larger constants do not determine shapes
 # Operators of com.microsoft whose first output has the shape of their first input; with the outputs that have it too.
 _KEEPS_SHAPE = {
     "FastGelu": (0,), "BiasGelu": (0,), "QuickGelu": (0,), "RotaryEmbedding": (0,), "SimplifiedLayerNormalization": (0,),
@@ -65,7 +65,7 @@ def _without_weights(model: ir.Model) -> ir.Model:
     graph = bare.graph
     for name, value in list(graph.initializers.items()):
         tensor = value.const_value
-        if tensor is not None and tensor.size > _SMALL:
+        if tensor is not None and tensor.size > SMALL:
             value.shape, value.type = ir.Shape(list(tensor.shape)), ir.TensorType(tensor.dtype)
             value.const_value = None
             del graph.initializers[name]

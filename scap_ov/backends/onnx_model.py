@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
@@ -19,7 +20,7 @@ from onnx_ir import external_data
 
 from scap_ov.errors import BadModelError, OutputError
 from scap_ov.passes.onnx.graph_view import GraphView, OutputView
-from scap_ov.passes.onnx.infer_shapes import infer_shapes, untranspose_gemm
+from scap_ov.passes.onnx.infer_shapes import SMALL, infer_shapes, untranspose_gemm
 
 OLDEST_OPSET = 17
 PROTOBUF_LIMIT = 2**31 - 2**26  # bytes of tensors in one file: protobuf ends at 2 GB, the graph itself takes some of them
@@ -81,6 +82,7 @@ def open_onnx(model: Any) -> OnnxModel:
         if folder is not None:
             external_data.set_base_dir(opened.graph, folder)
     _check(opened, what)
+    _load_external(opened, SMALL)  # onnxruntime and shape inference want to know them without the file
     for node in opened.graph:
         node.name = node.name or next((value.name for value in node.outputs if value.name), None)
     untranspose_gemm(opened)
@@ -100,7 +102,7 @@ def to_proto(model: OnnxModel) -> onnx.ModelProto:
     copy = model.graph_model.clone()
     folders = {str(Path(tensor.path).parent) for tensor in external_tensors(copy)}
     if folders and _tensor_bytes(copy) <= PROTOBUF_LIMIT:
-        external_data.load_to_model(copy)
+        _load_external(copy)
     elif folders:
         copy.metadata_props[_FOLDER_KEY] = _common_folder(copy)
     return ir.to_proto(copy)
@@ -117,7 +119,7 @@ def save_onnx(model: OnnxModel, path: Path) -> None:
             copy = model.graph_model.clone()
             beside = f"{path.name}.data" if _tensor_bytes(copy) > PROTOBUF_LIMIT else None
             if beside is None:
-                external_data.load_to_model(copy)
+                _load_external(copy)
             ir.save(copy, Path(scratch) / path.name, external_data=beside)
             for name in (beside, path.name):
                 if name is not None:
@@ -132,6 +134,20 @@ def external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
     for tensor in _tensors(model):
         if isinstance(tensor, ir.ExternalTensor):
             yield tensor
+
+
+def _load_external(model: ir.Model, largest: int | None = None) -> None:
+    """Read external tensors into memory, in place: those of at most so many elements, or all."""
+    for graph in (model.graph, *model.graph.subgraphs()):
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if isinstance(tensor, ir.ExternalTensor) and (largest is None or tensor.size <= largest):
+                value.const_value = ir.tensor(np.array(tensor.numpy()), dtype=tensor.dtype, name=tensor.name)
+    for node in model.graph.all_nodes():
+        for name, attribute in list(node.attributes.items()):
+            if attribute.type == ir.AttributeType.TENSOR and isinstance(attribute.value, ir.ExternalTensor):
+                tensor = attribute.value
+                node.attributes[name] = ir.AttrTensor(name, ir.tensor(np.array(tensor.numpy()), dtype=tensor.dtype, name=tensor.name))
 
 
 def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
