@@ -57,7 +57,8 @@ def find_sites(model: ov.Model, *, lm_head: bool = False) -> FoundSites:
     2. The kind and the block come from the graph around a layer, names only where that says nothing.
     3. The output projection is a site only when it is asked for.
     4. A layer that cannot be pruned is skipped with a reason: its weight form, a weight that something else reads too
-       (but for the output projection, which may share the embedding table), an unknown rank, expert routing, control flow.
+       (but for the output projection, which may share the embedding table), an unknown rank, expert routing, control flow,
+       an initial state that is computed once for a sequence.
     5. A bias that is added after the layer stays outside.
 
     :param lm_head: make the output projection a site as well.
@@ -134,19 +135,26 @@ def _bodies(node: ov.Node) -> Iterator[ov.Model]:
 
 def _objection(matmul: ov.Node, weight: WeightMatrix, role: Role, *, lm_head: bool) -> str:
     """Why a layer with a usable weight is no site; empty when it is one."""
+    reason = _objection_to_input(matmul)
+    if reason:
+        return reason
+    if role.kind is SiteKind.LM_HEAD:
+        return "" if lm_head else "it is the output projection; ask for it with lm_head"
+    if role.routes:
+        return "it routes tokens to experts, and is small"
+    if role.starts_state:
+        return "it computes an initial state, once for a sequence and for all of its positions"
+    other = _other_reader(matmul, weight.constant)
+    return f"its weight is shared with {other}" if other else ""
+
+
+def _objection_to_input(matmul: ov.Node) -> str:
     shape = matmul.get_input_partial_shape(0)
     if shape.rank.is_dynamic or shape.rank.get_length() < 2:
         return f"its input has the shape {shape}; at least two dimensions must be known"
     if matmul.get_input_element_type(0).get_type_name() not in ("f32", "f16", "bf16"):
         return f"its input is {matmul.get_input_element_type(0).get_type_name()}; f32, f16 and bf16 are understood"
-    if len(matmul.get_input_partial_shape(1)) > shape.rank.get_length():
-        return "its weight has more dimensions than its input"
-    if role.kind is SiteKind.LM_HEAD:
-        return "" if lm_head else "it is the output projection; ask for it with lm_head"
-    if role.routes:
-        return "it routes tokens to experts, and is small"
-    other = _other_reader(matmul, weight.constant)
-    return f"its weight is shared with {other}" if other else ""
+    return "its weight has more dimensions than its input" if len(matmul.get_input_partial_shape(1)) > len(shape) else ""
 
 
 def _other_reader(matmul: ov.Node, constant: ov.Node) -> str:
@@ -171,7 +179,8 @@ def _sites(candidates: list[_Candidate]) -> list[SiteMatch]:
         groups.setdefault(_key(_root(candidate.matmul.input_value(0))), []).append(candidate)
     names, matches, ups = _Names(), [], 0
     for group in groups.values():
-        role = min((c.role for c in group), key=lambda r: _PRECEDENCE.index(r.kind))
+        group.sort(key=lambda c: str(c.matmul.get_friendly_name()))  # the same order in every form of a network
+        role = min((c.role for c in group), key=lambda r: (_PRECEDENCE.index(r.kind), r.block))
         block = role.block
         if block < 0 and role.kind in (SiteKind.UP, SiteKind.DOWN):  # a network without attention: each `up` begins a block
             ups += role.kind is SiteKind.UP

@@ -14,7 +14,7 @@ import openvino as ov
 from scap_ov.sites import SiteKind
 
 # Bits of what is met on the way.
-LAYER, ACTIVATION, RESULT, TOP_K, ATTENTION = 1, 2, 4, 8, 16
+LAYER, ACTIVATION, RESULT, TOP_K, ATTENTION, STATE = 1, 2, 4, 8, 16, 32
 
 _ACTIVATIONS = {"Swish", "Gelu", "Relu", "PRelu", "Elu", "Sigmoid", "HSwish", "HSigmoid", "Mish", "SoftPlus", "Tanh", "Erf", "Clamp"}
 _CARRYING = {"Reshape", "Transpose", "Convert", "Squeeze", "Unsqueeze", "Multiply", "Add", "Subtract", "Divide", "Power", "Slice",
@@ -41,6 +41,7 @@ class Role:
     kind: SiteKind
     block: int
     routes: bool  # its output chooses experts
+    starts_state: bool  # its output is the initial value of a state, as keys and values of an encoder's output are
 
 
 class Structure:
@@ -86,7 +87,7 @@ class Structure:
             found = _BLOCK.search(matmul.get_friendly_name())
             block = int(found[1]) if found else -1
         routes = bool(ahead & TOP_K) and kind is not SiteKind.LM_HEAD
-        return Role(kind, block, routes)
+        return Role(kind, block, routes, bool(ahead & STATE))
 
     def _kind(self, i: int, ahead: int, behind: int) -> SiteKind:
         if self._gives_logits(i, ahead):
@@ -121,26 +122,44 @@ class Structure:
         return "logits" in names or wide or bool(_NAMES[0][1].search(self._nodes[i].get_friendly_name()))
 
     def _attention_cores(self) -> dict[int, int]:
-        """Node index -> number, of every attention: ScaledDotProductAttention, or the product of a softmax and the values."""
+        """Node index -> block, of every attention: ScaledDotProductAttention, or the product of a softmax and the values.
+
+        A cross-attention, whose values come from no attention while its query does, is in the block of that attention.
+        """
         cores: dict[int, int] = {}
+        upstream = [-1] * len(self._nodes)
+        count = 0
         for i, kind in enumerate(self._types):
-            if kind == "ScaledDotProductAttention" or (kind in ("MatMul", "Einsum") and i not in self._layers and self._weighs(i)):
-                cores[i] = len(cores)
+            sources = [] if kind == "ShapeOf" else self._inputs[i]
+            upstream[i] = max((upstream[s] for s in sources), default=-1)
+            values = self._values_of(i)
+            if values >= 0:
+                cross = upstream[i] >= 0 and upstream[values] < 0
+                cores[i] = upstream[i] = upstream[i] if cross else count
+                count += not cross
         return cores
 
-    def _weighs(self, i: int) -> bool:
-        for source in self._inputs[i]:
-            current = source
-            for _ in range(6):
-                kind = self._types[current]
-                if kind == "Softmax":
-                    return True
-                if kind not in ("Convert", "Reshape", "Transpose", "Select", "Slice", "Multiply", "Squeeze", "Unsqueeze"):
-                    break
-                moving = [s for s in self._inputs[current] if not self._constant[s]]
-                if not moving:
-                    break
-                current = moving[-1] if kind == "Select" else moving[0]
+    def _values_of(self, i: int) -> int:
+        """The index of what an attention weighs; -1 where node i is no attention."""
+        kind, sources = self._types[i], self._inputs[i]
+        if kind == "ScaledDotProductAttention":
+            return sources[2]
+        if kind in ("MatMul", "Einsum") and i not in self._layers:
+            weights = next((s for s in sources if self._is_softmax(s)), None)
+            return -1 if weights is None else next((s for s in reversed(sources) if s != weights), -1)
+        return -1
+
+    def _is_softmax(self, i: int) -> bool:
+        for _ in range(6):
+            kind = self._types[i]
+            if kind == "Softmax":
+                return True
+            if kind not in ("Convert", "Reshape", "Transpose", "Select", "Slice", "Multiply", "Squeeze", "Unsqueeze"):
+                return False
+            moving = [s for s in self._inputs[i] if not self._constant[s]]
+            if not moving:
+                return False
+            i = moving[-1] if kind == "Select" else moving[0]
         return False
 
     def _look_ahead(self) -> tuple[list[int], list[int]]:
@@ -157,7 +176,7 @@ class Structure:
                 elif kind in ("Result", "TopK"):
                     bits[i] |= RESULT if kind == "Result" else TOP_K
                 elif kind not in ("ShapeOf", "Assign"):
-                    bits[i] |= bits[c] | (ACTIVATION if kind in _ACTIVATIONS else 0)
+                    bits[i] |= bits[c] | (ACTIVATION if kind in _ACTIVATIONS else STATE if kind == "ReadValue" else 0)
                     if core[c] >= 0:
                         core[i] = core[c] if core[i] < 0 else min(core[i], core[c])
         return bits, core
@@ -184,7 +203,7 @@ class Structure:
         ups = [i for i in self._layers if not self._ahead[i] & (ATTENTION | TOP_K) and self._ahead[i] & ACTIVATION
                and not self._behind[self._inputs[i][0]] and not self._gives_logits(i, self._ahead[i])]  # fmt: skip
         reached = {self._core_upstream[self._inputs[i][0]] for i in ups}
-        return bool(self._cores) and -1 in reached and len(self._cores) - 1 not in reached
+        return bool(self._cores) and -1 in reached and max(self._cores.values()) not in reached
 
 
 def _channels(shape: ov.PartialShape) -> int:

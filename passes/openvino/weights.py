@@ -130,6 +130,11 @@ def read_weight(matmul: ov.Node) -> WeightMatrix:
     return _read(value, n, k, by_input)
 
 
+def weight_is_right(matmul: ov.Node) -> bool:
+    """Whether the right operand of a MatMul is constant and the left one is not."""
+    return _origin(matmul.input_value(1)) is not None and _origin(matmul.input_value(0)) is None
+
+
 def _read(value: ov.Output, n: int, k: int, by_input: bool) -> WeightMatrix:
     scale = zero = None
     node = value.get_node()

@@ -1,0 +1,58 @@
+"""Export rows of the registry with optimum-intel into folders. Run by conftest in a process of its own, for torch is large.
+
+python export_rows.py FOLDER ROW ...      -> FOLDER/ROW/, or FOLDER/ROW.error with the reason
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import transformers
+
+sys.path.insert(0, str(Path(__file__).parent))
+from rows import ROWS, Row
+
+
+def export(row: Row, folder: Path) -> None:
+    """Write the float export of a row as optimum-cli does before it compresses."""
+    import torch
+    from optimum.exporters.openvino import export_from_model
+
+    torch.manual_seed(len(row.name))
+    config = getattr(transformers, row.config)(**row.options)
+    kind = getattr(transformers, row.model)
+    model = (kind.from_config(config) if row.model.startswith("Auto") else kind(config)).eval()
+    spread_out(model)
+    export_from_model(model, output=folder, task=row.task, stateful=True)
+
+
+def spread_out(model) -> None:
+    """Make random weights so large, and norms so uneven, that a wrong layer shows in the logits; transformers starts with 0.02."""
+    import torch
+
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if value.ndim == 2 and value.shape[1] > 4:
+                value.copy_(torch.randn_like(value) / value.shape[1] ** 0.5)
+            elif value.ndim == 1 and name.endswith("bias"):
+                value.add_(0.1 * torch.randn_like(value))
+            elif value.ndim == 1 and "norm" in name.lower():
+                value.mul_(1 + 0.2 * torch.randn_like(value))
+
+
+def main() -> None:
+    """Export what the command line names; one that fails does not keep the others from it."""
+    folder = Path(sys.argv[1])
+    for name in sys.argv[2:]:
+        scratch = folder / f".{name}"
+        try:
+            export(ROWS[name], scratch)
+        except Exception as e:  # noqa: BLE001 - optimum raises ValueError, RuntimeError, TypeError; the reason goes into the table
+            (folder / f"{name}.error").write_text(f"{type(e).__name__}: {e}")
+        else:
+            scratch.rename(folder / name)
+
+
+if __name__ == "__main__":
+    main()

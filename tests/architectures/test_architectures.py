@@ -1,0 +1,122 @@
+"""Every row of the registry: the expected sites, nothing changed at 0 %, portable equals lowered at 50 %, and it generates."""
+
+from __future__ import annotations
+
+import collections
+
+import nncf
+import numpy as np
+import pytest
+from architectures.feeds import answers, compile_exactly, distance, greedy, inputs_for, is_stateful, random_ids
+from architectures.rows import BLOCKS, MIXTURES, ROWS
+from pruned_layers import plan_of
+
+import scap_ov
+from scap_ov.backends.openvino import open_model
+from scap_ov.passes.openvino.find_sites import find_sites
+from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
+from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
+
+pytestmark = pytest.mark.slow
+FILES = [pytest.param(row, file, id=f"{row.name}-{file.removeprefix('openvino_').removesuffix('_model.xml').removesuffix('.xml')}")
+         for row in ROWS.values() for file in row.files]  # fmt: skip
+# Roundings of float32 through two layers and a norm each, relative to the largest output; a wrong layer shows as 1e-1.
+ROUNDING = 2e-5
+
+
+def cleaned(name):
+    """The module's path out of a layer's friendly name."""
+    return name.replace("__module.", "").split("/aten::")[0]
+
+
+@pytest.fixture(scope="module")
+def pruned(load):
+    """A function from row and file to (stock, portable, lowered) at 50 %, as `scap-ov apply` makes them; made once."""
+    made = {}
+
+    def models(row, file):
+        if (row.name, file) not in made:
+            path = load(row, file)
+            stock = open_model(path)
+            data = nncf.Dataset([inputs_for(stock, random_ids(1, 24, seed), seed=seed) for seed in range(4)])
+            profile = scap_ov.calibrate(path, data)
+            config = scap_ov.SparsityConfig(target_sparsity=0.5, method="scap", center="mode", rows=row.policy(file), replace="always",
+                                            lm_head=True, dynamic_quantization=False, sequential=False)  # fmt: skip
+            plan = scap_ov.fit(profile, config)
+            assert set(plan.entries) == set(row.sites[file])
+            made[row.name, file] = (stock, *(scap_ov.apply(path, plan, form=form) for form in ("portable", "lowered")))
+        return made[row.name, file]
+
+    return models
+
+
+@pytest.mark.covers_row("sites")
+@pytest.mark.parametrize(("row", "file"), FILES)
+def test_sites(row, file, load):
+    found = find_sites(open_model(load(row, file)), lm_head=True)
+    assert {match.site.name: sorted(cleaned(layer.name) for layer in match.site.layers) for match in found.matches} == row.sites[file]
+    expected = row.stock.get(file, {})
+    for name, reason in found.skipped:
+        assert any(part in name and why in reason for part, why in expected.items()), (name, reason)
+    for part in expected:
+        assert any(part in name for name, _ in found.skipped), part
+
+
+@pytest.mark.covers_row("exact at 0 %")
+@pytest.mark.parametrize(("row", "file"), FILES)
+def test_exact_at_0(row, file, load):
+    stock = open_model(load(row, file))
+    portable = InsertSparsity(plan_of(stock, -1, rows=row.policy(file)))(stock.clone()).model
+    lowered = LowerSparseMatMul(dynamic_quantization=False)(portable)
+    assert lowered.skipped == []
+    ids = random_ids(1, 12, 5)
+    assert distance(answers(compile_exactly(lowered.model), ids), answers(compile_exactly(stock), ids)) < ROUNDING
+
+
+@pytest.mark.covers_row("portable = lowered at 50 %")
+@pytest.mark.parametrize(("row", "file"), FILES)
+def test_portable_equals_lowered_at_50(row, file, pruned):
+    stock, *forms = pruned(row, file)
+    for ids in (random_ids(1, 12, 6), random_ids(2, 9, 7)):
+        dense, portable, lowered = (answers(compile_exactly(model), ids) for model in (stock, *forms))
+        assert distance(lowered, portable) < ROUNDING
+        assert distance(lowered, dense) > 1e-2
+
+
+GENERATING = [param for param in FILES if "past" in param.values[0].task and "encoder_model" not in param.values[1]]
+
+
+@pytest.mark.covers_row("generates")
+@pytest.mark.parametrize(("row", "file"), GENERATING)
+def test_generates(row, file, pruned):
+    stock, portable, lowered = pruned(row, file)
+    assert is_stateful(stock)
+    one, two = (greedy(compile_exactly(model), random_ids(1, 6, 8), 12) for model in (portable, lowered))
+    assert one == two
+
+
+def kinds(compiled):
+    """How often the CPU plugin runs each kind of node."""
+    return collections.Counter(str(node.get_rt_info()["layerType"].astype(str)) for node in compiled.get_runtime_model().get_ops())
+
+
+@pytest.mark.parametrize(("row", "file"), [pytest.param(row, row.files[0], id=row.name) for row in MIXTURES])
+def test_experts_that_a_token_does_not_use_are_not_computed(row, file, pruned):
+    stock, _, lowered = (kinds(compile_exactly(model)) for model in pruned(row, file))
+    assert stock["GatherMatmul"] == lowered["GatherMatmul"] == 3 * len(BLOCKS)
+
+
+@pytest.mark.parametrize(("row", "file"), [pytest.param(ROWS["opt"], ROWS["opt"].files[0], id="opt")])
+def test_relu_is_sparse_by_itself(row, file, load):
+    """A threshold of 0 drops the zeros of ReLU: not a bit changes, and `calibrate` reports how many there are."""
+    path = load(row, file)
+    stock = open_model(path)
+    plan = plan_of(stock, -1)
+    zeros = {name: entry for name, entry in plan_of(stock, 0).entries.items() if name.endswith(".down")}
+    at_zero = scap_ov.SparsityPlan(plan.config, plan.fingerprint, plan.sites, plan.entries | zeros)
+    one, two = (LowerSparseMatMul(dynamic_quantization=False)(InsertSparsity(p)(stock.clone()).model).model for p in (plan, at_zero))
+    ids = random_ids(1, 9, 1)
+    np.testing.assert_array_equal(*(answers(compile_exactly(model), ids) for model in (one, two)))
+    profile = scap_ov.calibrate(path, nncf.Dataset([inputs_for(stock, random_ids(1, 24, seed)) for seed in range(4)]))
+    for name in zeros:
+        assert 0.2 < np.mean(profile.statistics[name].rows == 0) < 0.8

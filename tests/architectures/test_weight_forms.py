@@ -1,0 +1,117 @@
+"""What NNCF makes of weights, by everything that `optimum-cli export openvino` can ask of it: pruned, or left stock with the reason."""
+
+from __future__ import annotations
+
+import functools
+
+import nncf
+import numpy as np
+import openvino as ov
+import pytest
+from architectures.feeds import answers, compile_exactly, distance, inputs_for, random_ids
+from nncf import BackupMode, CompressWeightsMode
+from pruned_layers import plan_of
+
+from scap_ov.benchmarking.random_llm import Shape, build
+from scap_ov.passes.openvino.find_sites import find_sites
+from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
+from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
+from scap_ov.storage.rt_info import weight_form
+
+SHAPE = Shape("forms", layers=2, hidden=128, ffn=256, heads=4, kv_heads=2, vocabulary=256)
+ROUNDING = 2e-5  # as in test_architectures
+GROUPS = (32, 64, 128)
+PRUNED = {
+    "int8 asymmetric": ({"mode": CompressWeightsMode.INT8_ASYM}, {"u8 g128 zp", "u8 g256 zp"}),
+    "int8 symmetric": ({"mode": CompressWeightsMode.INT8_SYM}, {"i8 g128", "i8 g256"}),
+    "int4 symmetric, per channel": ({"mode": CompressWeightsMode.INT4_SYM, "group_size": -1}, {"i4 g128", "i4 g256"}),
+    "int4 asymmetric, per channel": ({"mode": CompressWeightsMode.INT4_ASYM, "group_size": -1}, {"u4 g128 zp", "u4 g256 zp"}),
+    **{f"int4 symmetric, groups of {g}": ({"mode": CompressWeightsMode.INT4_SYM, "group_size": g}, {f"i4 g{g}"}) for g in GROUPS},
+    **{f"int4 asymmetric, groups of {g}": ({"mode": CompressWeightsMode.INT4_ASYM, "group_size": g}, {f"u4 g{g} zp"}) for g in GROUPS},
+    "int4 and int8 mixed, --ratio 0.6": (
+        {"mode": CompressWeightsMode.INT4_ASYM, "group_size": 32, "ratio": 0.6}, {"u4 g32 zp", "u8 g128 zp", "u8 g256 zp"},
+    ),
+    "int4 and f16 mixed, --backup-precision none": (
+        {"mode": CompressWeightsMode.INT4_SYM, "group_size": 64, "ratio": 0.6, "backup_mode": BackupMode.NONE}, {"i4 g64", "f16"},
+    ),
+    "int4, AWQ": ({"mode": CompressWeightsMode.INT4_SYM, "group_size": 32, "awq": True}, {"i4 g32"}),
+    "int4, scale estimation": ({"mode": CompressWeightsMode.INT4_ASYM, "group_size": 32, "scale_estimation": True}, {"u4 g32 zp"}),
+    "int4, GPTQ": ({"mode": CompressWeightsMode.INT4_ASYM, "group_size": 32, "gptq": True}, {"u4 g32 zp"}),
+}  # fmt: skip
+STOCK = {
+    "nf4": ({"mode": CompressWeightsMode.NF4, "group_size": 32}, "its weight is nf4, for which there is no kernel"),
+    "mxfp4": ({"mode": CompressWeightsMode.MXFP4, "group_size": 32}, "its weight is f4e2m1, for which there is no kernel"),
+    "mxfp8": ({"mode": CompressWeightsMode.MXFP8_E4M3, "group_size": 32}, "its weight is f8e4m3, for which there is no kernel"),
+    "f8": ({"mode": CompressWeightsMode.FP8_E4M3, "group_size": 32}, "its weight is f8e4m3, for which there is no kernel"),
+    "f4": ({"mode": CompressWeightsMode.FP4, "group_size": 32}, "its weight is f4e2m1, for which there is no kernel"),
+    "codebook": ({"mode": CompressWeightsMode.CB4, "group_size": 32}, "its weight"),
+}
+DATA_AWARE = {"awq", "scale_estimation", "gptq"}
+
+
+@functools.cache
+def compressed(name):
+    """The small decoder, compressed."""
+    options = dict((PRUNED | STOCK)[name][0])
+    model = build(SHAPE, "f16", SHAPE.layers)
+    if DATA_AWARE & options.keys():
+        options["dataset"] = nncf.Dataset([inputs_for(model, random_ids(1, 16, seed)) for seed in range(4)])
+    if "ratio" not in options and "INT8" not in options["mode"].name:
+        options |= {
+            "ratio": 1.0,
+            "all_layers": True,
+        }  # NNCF keeps the last layer in int8, for it takes that for lm_head, which is int8 here
+    return nncf.compress_weights(model, **options)
+
+
+def forms(model):
+    return {weight_form(layer.weight) for match in find_sites(model).matches for layer in match.site.layers}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.covers("Weight forms", name)) for name in PRUNED])
+def test_pruned(name):
+    stock = compressed(name)
+    assert forms(stock) == PRUNED[name][1]
+    assert len(find_sites(stock).matches) == 4 * SHAPE.layers
+    ids = random_ids(1, 9, 1)
+    expected = answers(compile_exactly(stock), ids)
+    for threshold, dense in ((-1, True), (0.5, False)):
+        portable = InsertSparsity(plan_of(stock, threshold, center=0.05))(stock.clone()).model
+        lowered = LowerSparseMatMul(dynamic_quantization=False)(portable.clone())
+        assert lowered.skipped == []
+        one, two = (answers(compile_exactly(model), ids) for model in (portable, lowered.model))
+        assert distance(two, one) < ROUNDING
+        assert (distance(two, expected) < ROUNDING) == dense
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.covers("Weight forms", name, no=f"left stock: {why}")) for name, (_, why) in STOCK.items()],
+)
+def test_left_stock(name):
+    found = find_sites(compressed(name), lm_head=True)
+    blocks = [reason for layer, reason in found.skipped if "layers." in layer]
+    assert len(blocks) == 7 * SHAPE.layers
+    assert all(STOCK[name][1] in reason for reason in blocks)
+    assert [match.site.name for match in found.matches] == ["lm_head"]
+
+
+@pytest.mark.covers("Weight forms", "a last group that is short", no="NNCF refuses a group size that does not divide K, or takes another")
+def test_a_last_group_that_is_short():
+    model = build(Shape("short", layers=1, hidden=80, ffn=128, heads=4, kv_heads=2, vocabulary=256), "f16", 1)
+    with pytest.raises(nncf.errors.InvalidGroupSizeError):
+        nncf.compress_weights(model, mode=CompressWeightsMode.INT4_SYM, group_size=32, ratio=1.0, all_layers=True)
+
+
+def test_inspect_gives_the_reason(tmp_path, capsys):
+    import json
+
+    from scap_ov.cli.main import main
+
+    ov.save_model(compressed("nf4"), tmp_path / "openvino_model.xml")
+    assert main(["inspect", str(tmp_path), "--json", "-"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    reasons = dict(figures["skipped"])
+    assert len(reasons) == 7 * SHAPE.layers
+    assert set(reasons.values()) == {"its weight is nf4, for which there is no kernel"}
+    assert np.isfinite(figures["expected_sparsity"])

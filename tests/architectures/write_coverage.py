@@ -1,0 +1,62 @@
+"""Write docs/coverage.md from the report of a test run.
+
+python -m pytest -m "slow or not slow" tests/architectures --junitxml=build/coverage.xml
+python tests/architectures/write_coverage.py build/coverage.xml docs/coverage.md
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+INTRODUCTION = """# Coverage
+
+Written by `tests/architectures/write_coverage.py` from a test run (`make coverage`); do not edit it. Random weights unless a table says otherwise: 2 blocks,
+exported by optimum-intel, compressed by NNCF as `optimum-cli` does. *sites*: the sites found are those listed in `tests/architectures/rows.py`. *exact at 0 %*:
+lowered logits equal the stock model's within float32 rounding, int8 activation quantisation off on both sides. *portable = lowered at 50 %*: `apply` at 50 %, both
+forms, prompt and decode steps, one and two sequences. *generates*: both forms continue a prompt with the same tokens.
+"""
+YES, FAILED, SKIPPED = "yes", "**fails**", "not run"
+
+
+def read(report: Path) -> dict[str, dict[str, dict[str, object]]]:
+    """table -> row -> column -> outcome; `note` is among the columns."""
+    tables: dict[str, dict[str, dict[str, object]]] = {}
+    for case in ET.parse(report).getroot().iter("testcase"):
+        outcome = FAILED if case.find("failure") is not None or case.find("error") is not None else YES
+        outcome = SKIPPED if case.find("skipped") is not None else outcome
+        for entry in case.iter("property"):
+            if entry.get("name") == "covers":
+                table, row, column, note = entry.get("value", "").split("|")
+                cells = tables.setdefault(table, {}).setdefault(row, {})
+                cells[column] = worst(cells.get(column, YES), "no" if outcome == YES and note and column == "works" else outcome)
+                cells["note"] = f"no, because {note}" if cells[column] == "no" else note
+            elif entry.get("name") == "figure":
+                table, row, column, value = entry.get("value", "").split("|")
+                tables.setdefault(table, {}).setdefault(row, {})[column] = value if outcome == YES else FAILED
+    return tables
+
+
+def worst(one: object, other: object) -> object:
+    """Of two outcomes of one cell."""
+    return next((outcome for outcome in (FAILED, SKIPPED, "no") if outcome in (one, other)), YES)
+
+
+def markdown(tables: dict[str, dict[str, dict[str, object]]]) -> str:
+    """The page."""
+    parts = [INTRODUCTION]
+    for table, rows in tables.items():
+        columns = list(dict.fromkeys(column for cells in rows.values() for column in cells if column != "note"))
+        notes = any(cells.get("note") for cells in rows.values())
+        head = ["", *columns, *(["note"] if notes else [])]
+        lines = [f"## {table}\n", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+        for row, cells in rows.items():
+            shown = [row, *(str(cells.get(column, "–")) for column in columns), *([str(cells.get("note") or "")] if notes else [])]
+            lines.append(f"| {' | '.join(shown)} |")
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    Path(sys.argv[2]).write_text(markdown(read(Path(sys.argv[1]))), encoding="utf-8")
