@@ -71,7 +71,7 @@ def test_shapes(implementation: str, weight_type: str, quantize: bool, shape: in
 
 
 @pytest.mark.parametrize("implementation", RUNNABLE)
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_any_operands(implementation: str, data: st.DataObject) -> None:
     weight_type = data.draw(st.sampled_from(WEIGHT_TYPES))

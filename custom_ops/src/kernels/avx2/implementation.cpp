@@ -3,6 +3,8 @@
 
 #include <immintrin.h>
 
+#include <type_traits>
+
 #include "cpu_features.hpp"
 #include "formats/formats.hpp"
 #include "kernels/generic/gemm_micro.hpp"
@@ -19,6 +21,8 @@
 #include "kernels/avx2/simd.hpp"
 #include "kernels/generic/compact.hpp"
 #include "kernels/generic/sparse_gemv.hpp"
+#include "kernels/generic/sparse_gemv_f32.hpp"
+#include "kernels/generic/sparse_gemv_qd8.hpp"
 // order matters: the vocabulary before what is written over it
 #include "kernels/avx2/gemm.hpp"
 #include "kernels/generic/gemm.hpp"

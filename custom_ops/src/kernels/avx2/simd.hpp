@@ -115,22 +115,43 @@ struct Simd {
         return _mm256_set1_epi32(quad);
     }
 
+    struct Quad {
+        Int bytes;
+    };
     // Bytes of eight bits would saturate in maddubs: 255 * 127 * 2 > 32767. So even and odd rows apart, as 16 bits.
-    static Int dot_wide(Int w, Int x) {
-        const Int even = _mm256_madd_epi16(_mm256_and_si256(w, _mm256_set1_epi16(255)), _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8));
-        return _mm256_add_epi32(even, _mm256_madd_epi16(_mm256_srli_epi16(w, 8), _mm256_srai_epi16(x, 8)));
-    }
+    struct EvenOdd {
+        Int even, odd;
+    };
     template <class Format>
-    static Int dot4(Int sum, Int w, Int x) {
-        if constexpr (Format::kFormat == WeightFormat::u8) return _mm256_add_epi32(sum, dot_wide(w, x));
-        return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
-    }
+    using Multiplier = std::conditional_t<Format::kFormat == WeightFormat::u8, EvenOdd, Quad>;
     template <class Format>
-    static Int dot8(Int sum, Int w0, Int x0, Int w1, Int x1) {
+    static Multiplier<Format> multiplier(const int8_t* p) {
+        const Int quad = broadcast_quad(p);
         if constexpr (Format::kFormat == WeightFormat::u8)
+            return {_mm256_srai_epi16(_mm256_slli_epi16(quad, 8), 8), _mm256_srai_epi16(quad, 8)};
+        else
+            return {quad};
+    }
+    static Int dot_wide(Int w, const EvenOdd& x) {
+        const Int even = _mm256_and_si256(w, _mm256_set1_epi16(255)), odd = _mm256_srli_epi16(w, 8);
+        return _mm256_add_epi32(_mm256_madd_epi16(even, x.even), _mm256_madd_epi16(odd, x.odd));
+    }
+    template <class Format>
+    static Int dot4(Int sum, Int w, const Multiplier<Format>& x) {
+        if constexpr (Format::kFormat == WeightFormat::u8)
+            return _mm256_add_epi32(sum, dot_wide(w, x));
+        else
+            return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x.bytes), _mm256_set1_epi16(1)));
+    }
+    template <class Format>
+    static Int dot8(Int sum, Int w0, const Multiplier<Format>& x0, Int w1, const Multiplier<Format>& x1) {
+        if constexpr (Format::kFormat == WeightFormat::u8) {
             return _mm256_add_epi32(sum, _mm256_add_epi32(dot_wide(w0, x0), dot_wide(w1, x1)));
-        const Int pairs = _mm256_add_epi16(_mm256_maddubs_epi16(w0, x0), _mm256_maddubs_epi16(w1, x1));  // at most 4 * 15 * 127
-        return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+        } else {
+            const Int pairs =
+                _mm256_add_epi16(_mm256_maddubs_epi16(w0, x0.bytes), _mm256_maddubs_epi16(w1, x1.bytes));  // at most 4 * 15 * 127
+            return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+        }
     }
     static Int subtract_bytes(Int v, int value) { return _mm256_sub_epi8(v, _mm256_set1_epi8(static_cast<char>(value))); }
     template <int Row>

@@ -20,6 +20,8 @@
 #include "kernels/avx512_vnni/simd.hpp"
 #include "kernels/generic/compact.hpp"
 #include "kernels/generic/sparse_gemv.hpp"
+#include "kernels/generic/sparse_gemv_f32.hpp"
+#include "kernels/generic/sparse_gemv_qd8.hpp"
 // order matters: the vocabulary before what is written over it
 #include "kernels/avx512_vnni/gemm.hpp"
 #include "kernels/generic/gemm.hpp"

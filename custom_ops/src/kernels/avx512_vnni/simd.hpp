@@ -84,6 +84,12 @@ struct Simd {
         return _mm512_set1_epi32(quad);
     }
     template <class Format>
+    using Multiplier = Int;  // four int8 in every int32
+    template <class Format>
+    static Multiplier<Format> multiplier(const int8_t* quad) {
+        return broadcast_quad(quad);
+    }
+    template <class Format>
     static Int dot4(Int sum, Int w, Int x) {
         return _mm512_dpbusd_epi32(sum, w, x);
     }

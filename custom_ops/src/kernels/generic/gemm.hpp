@@ -17,7 +17,8 @@ namespace {
 
 constexpr size_t kTileK = 512;       // input channels of a qd8 tile, in whole activation groups: 128 KB of bytes in L2
 constexpr size_t kFloatTileK = 128;  // input channels of a float tile: the same bytes
-constexpr size_t kStripsPerTile = kGemmTileColumns / kNr;
+constexpr size_t kRowParts = 4;      // register blocks of rows whose x is copied together: rows of x are often a power of two apart,
+                                     // and would share few sets of L1
 
 inline size_t at_most(size_t value, size_t limit) {
     return value < limit ? value : limit;
@@ -30,8 +31,9 @@ inline size_t groups_per_tile(size_t group_size) {
 inline size_t gemm_scratch_bytes(size_t k, size_t group_size) noexcept {
     group_size = group_size == 0 ? k : group_size;
     const size_t groups = groups_per_tile(group_size);
-    const size_t quantized = kGemmTileColumns * (groups * round_up(group_size, kQuad) * kMaxPlanes + groups * 2 * sizeof(float));
-    const size_t plain = kGemmTileColumns * (kFloatTileK + 2) * sizeof(float);
+    const size_t tile_k = groups * round_up(group_size, kQuad), scales = groups * 2 * sizeof(float);
+    const size_t quantized = kGemmTileColumns * (tile_k * kMaxPlanes + scales) + kRowParts * kMrQuantized<1> * round_up(tile_k, 64);
+    const size_t plain = (kGemmTileColumns * (kFloatTileK + 2) + kRowParts * kMrFloat * kFloatTileK) * sizeof(float);
     return quantized > plain ? quantized : plain;
 }
 
@@ -87,14 +89,53 @@ void unpack_quantized_block(const GemmParams& p, size_t n, size_t columns, Quant
     block.zero_point = zero_point;
 }
 
+// Register blocks [first, last) of rows, from row m on, times an unpacked tile; returns the number of rows.
+template <class Format>
+inline size_t multiply_rows(const GemmParams& p, const QuantizedBlock& block, const EvenRows& parts, size_t first, size_t last, size_t m,
+                            size_t n, size_t columns, int8_t* rows_of_x) {
+    const QuantizeRowsParams& q = *p.q;
+    const size_t groups = ceil_div(q.k, q.group_size), stride = round_up(q.group_size, kQuad), depth = block.quads * kQuad;
+    size_t rows = 0;
+    for (size_t part = first; part < last; ++part)
+        for (size_t r = 0; r < parts.count(part); ++r, ++rows)
+            __builtin_memcpy(rows_of_x + rows * depth, q.quantized + (m + rows) * q.k_padded + block.group * stride, depth);
+    for (size_t c = 0; c < columns; c += kNr) {
+        MicroQuantized a;
+        a.tile = block.tile + c * block.quads * kPlanes<Format> * kQuad;
+        a.scale = block.scale + c;
+        a.zero_point = block.zero_point + c;
+        a.x = rows_of_x;
+        a.x_stride = depth;
+        a.x_scale = q.scale + m * groups + block.group;
+        a.x_sum = q.sum + m * groups + block.group;
+        a.x_groups = groups;
+        a.groups = block.groups;
+        a.group_quads = stride / kQuad;
+        a.quads = block.quads;
+        a.y = p.y + m * p.y_stride + n + c;
+        a.y_stride = p.y_stride;
+        a.accumulate = block.group != 0;
+        for (size_t part = first; part < last; ++part) {
+            const size_t count = parts.count(part);
+            kMicroQuantized<kPlanes<Format>>[count - 1](a);
+            a.x += count * depth;
+            a.x_scale += count * groups;
+            a.x_sum += count * groups;
+            a.y += count * p.y_stride;
+        }
+    }
+    return rows;
+}
+
 template <class Format>
 void gemm_qd8(const GemmParams& p) noexcept {
     const QuantizeRowsParams& q = *p.q;
     const size_t groups = ceil_div(q.k, q.group_size), step = groups_per_tile(q.group_size);
-    const size_t stride = round_up(q.group_size, kQuad), planes = kPlanes<Format>;
     float* scale = static_cast<float*>(p.scratch);
     float* zero_point = scale + step * kGemmTileColumns;
     uint8_t* tile = reinterpret_cast<uint8_t*>(zero_point + step * kGemmTileColumns);
+    const size_t tile_k = step * round_up(q.group_size, kQuad);
+    int8_t* rows_of_x = reinterpret_cast<int8_t*>(tile + kGemmTileColumns * tile_k * kMaxPlanes);
     const EvenRows parts(p.m_to - p.m_from, kMrQuantized<kPlanes<Format>>);
     for (size_t n = p.n_from; n < p.n_to; n += kGemmTileColumns) {
         const size_t columns = at_most(kGemmTileColumns, p.n_to - n);
@@ -103,28 +144,11 @@ void gemm_qd8(const GemmParams& p) noexcept {
             block.group = group;
             block.groups = at_most(step, groups - group);
             unpack_quantized_block<Format>(p, n, columns, block, tile, scale, zero_point);
-            for (size_t c = 0; c < columns; c += kNr) {
-                size_t m = p.m_from;
-                for (size_t part = 0; part < parts.parts; ++part) {
-                    MicroQuantized a;
-                    a.tile = block.tile + c * block.quads * planes * kQuad;
-                    a.scale = scale + c;
-                    a.zero_point = zero_point + c;
-                    a.x = q.quantized + m * q.k_padded + group * stride;
-                    a.x_stride = q.k_padded;
-                    a.x_scale = q.scale + m * groups + group;
-                    a.x_sum = q.sum + m * groups + group;
-                    a.x_groups = groups;
-                    a.groups = block.groups;
-                    a.group_quads = stride / kQuad;
-                    a.quads = block.quads;
-                    a.y = p.y + m * p.y_stride + n + c;
-                    a.y_stride = p.y_stride;
-                    a.accumulate = group != 0;
-                    const size_t rows = parts.count(part);
-                    kMicroQuantized<kPlanes<Format>>[rows - 1](a);
-                    m += rows;
-                }
+            size_t m = p.m_from;
+            for (size_t first = 0; first < parts.parts; first += kRowParts) {
+                const size_t last = at_most(first + kRowParts, parts.parts);
+                const size_t rows = multiply_rows<Format>(p, block, parts, first, last, m, n, columns, rows_of_x);
+                m += rows;
             }
         }
     }
@@ -146,33 +170,51 @@ void unpack_float_block(const PackedWeight& w, size_t k_from, size_t k_to, size_
     }
 }
 
+// Copies depth channels of some rows of x side by side.
+inline void copy_rows(const float* x, size_t x_stride, size_t rows, size_t depth, float* out) {
+    for (size_t r = 0; r < rows; ++r, x += x_stride, out += depth) {
+        size_t k = 0;
+        for (; k + kLanes <= depth; k += kLanes) store(out + k, load(x + k));
+        for (; k < depth; ++k) out[k] = x[k];
+    }
+}
+
 template <class Format>
 void gemm_f32(const GemmParams& p) noexcept {
     const PackedWeight& w = *p.weight;
     float* scale = static_cast<float*>(p.scratch);
     float* zero_point = scale + kGemmTileColumns;
-    float* tile = zero_point + kGemmTileColumns;
+    float* rows_of_x = zero_point + kGemmTileColumns;
+    float* tile = rows_of_x + kRowParts * kMrFloat * kFloatTileK;
     const EvenRows parts(p.m_to - p.m_from, kMrFloat);
     for (size_t n = p.n_from; n < p.n_to; n += kGemmTileColumns) {
         const size_t columns = at_most(kGemmTileColumns, p.n_to - n);
         for (size_t k = 0; k < w.k; k += kFloatTileK) {
-            const size_t k_to = at_most(k + kFloatTileK, w.k);
-            unpack_float_block<Format>(w, k, k_to, n, columns, tile, scale, zero_point);
-            for (size_t c = 0; c < columns; c += kNr) {
-                size_t m = p.m_from;
-                for (size_t part = 0; part < parts.parts; ++part) {
+            const size_t depth = at_most(k + kFloatTileK, w.k) - k;
+            unpack_float_block<Format>(w, k, k + depth, n, columns, tile, scale, zero_point);
+            size_t m = p.m_from;
+            for (size_t first = 0; first < parts.parts; first += kRowParts) {
+                const size_t last = at_most(first + kRowParts, parts.parts);
+                size_t rows = 0;
+                for (size_t part = first; part < last; ++part) rows += parts.count(part);
+                copy_rows(p.x + m * w.k + k, w.k, rows, depth, rows_of_x);
+                for (size_t c = 0; c < columns; c += kNr) {
                     MicroFloat a;
-                    a.tile = tile + c * (k_to - k);
-                    a.depth = k_to - k;
-                    a.x = p.x + m * w.k + k;
-                    a.x_stride = w.k;
+                    a.tile = tile + c * depth;
+                    a.depth = depth;
+                    a.x = rows_of_x;
+                    a.x_stride = depth;
                     a.y = p.y + m * p.y_stride + n + c;
                     a.y_stride = p.y_stride;
                     a.accumulate = k != 0;
-                    const size_t rows = parts.count(part);
-                    kMicroFloat[rows - 1](a);
-                    m += rows;
+                    for (size_t part = first; part < last; ++part) {
+                        const size_t count = parts.count(part);
+                        kMicroFloat[count - 1](a);
+                        a.x += count * depth;
+                        a.y += count * p.y_stride;
+                    }
                 }
+                m += rows;
             }
         }
     }
