@@ -37,18 +37,21 @@ def apply(
     return apply_with_plan(model, calibration, config, form=form, progress=progress)[0]
 
 
-def calibrate(model: Any, dataset: Any, *, sequential: bool = False, progress: Progress | None = None) -> CalibrationProfile:
-    """Observe the input of every site on a dataset; the profile is enough to fit every method.
+def calibrate(
+    model: Any, dataset: Any, *, sequential: bool = False, checkpoint: str | Path | None = None, progress: Progress | None = None
+) -> CalibrationProfile:
+    """Observe the input of every site on a dataset, and measure how sensitive the output is to each; enough to fit every method.
 
     :param model: as for `apply`.
     :param dataset: nncf.Dataset, or anything with `get_inference_data()`.
-    :param sequential: measure in a second pass how sensitive the output is and what sites see behind pruned ones.
+    :param sequential: observe once more behind pruned sites, so that centres too are fitted to what they will see.
+    :param checkpoint: file that keeps an interrupted measurement of sensitivity; the next run goes on from it.
     :raises BadDatasetError: the data is empty, does not fit the model, or gives NaN.
     """
     backend = backend_of(model)
     opened = backend.open_model(model)
     backend.check_stock(opened)
-    return backend.calibrate(opened, _dataset(dataset), sequential=sequential, progress=progress)
+    return backend.calibrate(opened, _dataset(dataset), sequential=sequential, checkpoint=checkpoint, progress=progress)
 
 
 def fit(profile: CalibrationProfile, config: SparsityConfig | None = None) -> SparsityPlan:
@@ -58,7 +61,11 @@ def fit(profile: CalibrationProfile, config: SparsityConfig | None = None) -> Sp
     """
     from scap_ov.fitting.fit import fit as fit_plan
 
-    return fit_plan(profile, config or SparsityConfig())
+    config = config or SparsityConfig()
+    if config.compensation:
+        msg = "compensation is learned on the model, and fit has none; use apply with a dataset"
+        raise UsageError(msg)
+    return fit_plan(profile, config)
 
 
 def evaluate(model: Any, reference: Any, text: Any, **options: Any) -> EvaluationResult:
@@ -85,9 +92,20 @@ def save_model(model: Any, path: str | Path) -> None:
 
 
 def apply_with_plan(
-    model: Any, calibration: Any, config: SparsityConfig | None = None, *, form: str = "lowered", progress: Progress | None = None
+    model: Any,
+    calibration: Any,
+    config: SparsityConfig | None = None,
+    *,
+    form: str = "lowered",
+    data: Any = None,
+    max_loss: str | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Any, SparsityPlan]:
-    """As `apply`, and the plan that was applied with it. For the CLI."""
+    """As `apply`, and the plan that was applied with it. For the CLI.
+
+    :param data: beside a profile: text to learn compensation on, or to hold out for `max_loss`.
+    :param max_loss: as in LossLimit.parse; the target of the configuration is then found, on `data` or on a quarter of `calibration`.
+    """
     from scap_ov.plan import SparsityPlan
 
     backend = backend_of(model)
@@ -102,7 +120,7 @@ def apply_with_plan(
             raise UsageError(msg)
         plan = calibration
     else:
-        plan = _plan(backend, opened, calibration, config or SparsityConfig(), progress)
+        plan = _plan(backend, opened, calibration, config or SparsityConfig(), data, max_loss, progress)
     backend.check_plan(opened, plan)
     stock: dict[str, str] = {}
     if form == "lowered" and backend.LOWERS and plan.config.replace == "where_faster":
@@ -112,14 +130,33 @@ def apply_with_plan(
     return backend.rewrite(opened, plan, form, stock), plan
 
 
-def _plan(backend: Any, model: Any, calibration: Any, config: SparsityConfig, progress: Progress | None) -> SparsityPlan:
+def _plan(
+    backend: Any, model: Any, calibration: Any, config: SparsityConfig, data: Any, max_loss: str | None, progress: Progress | None
+) -> SparsityPlan:
     from scap_ov.profile import CalibrationProfile
 
     if isinstance(calibration, CalibrationProfile):
-        return fit(calibration, config)
-    dataset = _dataset(calibration)
-    profile = backend.calibrate(model, dataset, sequential=False, progress=progress)
-    return backend.fit(model, profile, dataset, config, progress=progress)
+        profile, fitted, held_out = calibration, data, data
+        if data is None and (max_loss or config.compensation):
+            what = "max-loss is checked on text that is held out" if max_loss else "compensation is learned on text"
+            msg = f"{what}, and a profile holds none; give text beside the profile (--data), or calibrate on data"
+            raise UsageError(msg)
+    else:
+        from scap_ov.calibration.split import Part
+
+        fitted = _dataset(calibration)
+        held_out = Part(fitted, held_out=True)
+        fitted = Part(fitted, held_out=False) if max_loss else fitted
+        profile = backend.calibrate(model, fitted, sequential=False, progress=progress)
+    if not max_loss:
+        return backend.fit(model, profile, fitted, config, progress=progress)
+    from scap_ov.calibration.max_loss import LossLimit, largest_sparsity
+
+    if config.compensation:
+        msg = "max-loss searches plans without compensation; leave one of the two out"
+        raise UsageError(msg)
+    shown = None if progress is None else lambda done, total: progress(done, total, "searching the largest sparsity")
+    return largest_sparsity(model, held_out, profile, config, LossLimit.parse(max_loss), progress=shown).plan
 
 
 def _dataset(dataset: Any) -> Any:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 PROFILE_VERSION = 1
 RESERVOIR_BYTES = 512 << 20
 MOST_ROWS, LEAST_ROWS = 2048, 64
+_COUNTED = ("samples", "tokens", "sensitivity_tokens", "sensitivity_forwards")  # metadata that adds up
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,9 @@ class CalibrationProfile:
     def merge(self, *others: CalibrationProfile) -> CalibrationProfile:
         """The profile of one pass over the data of all of them, bit for bit, whatever the order.
 
-        :raises MismatchError: they are of different models, or hold sensitivity tables that cannot be added up.
+        Sensitivity tables are averaged, up to rounding.
+
+        :raises MismatchError: they are of different models, or sequential.
         """
         merged = self
         for other in others:
@@ -185,16 +188,24 @@ def _merge_two(a: CalibrationProfile, b: CalibrationProfile) -> CalibrationProfi
             "calibrate every shard of the data on the same model file"
         )
         raise MismatchError(msg)
-    if a.sensitivity or b.sensitivity:
-        msg = "profiles that hold sensitivity tables cannot be merged; merge first, then measure the sensitivity once"
-        raise MismatchError(msg)
     if a.metadata.get("sequential") or b.metadata.get("sequential"):
         msg = "sequential profiles cannot be merged, each was observed under its own thresholds; merge one-pass profiles, then refit"
         raise MismatchError(msg)
     capacity = min(a.capacity, b.capacity)
     statistics = {name: _merge_site(a.statistics[name], b.statistics[name], capacity) for name in a.statistics}
-    counted = {key: a.metadata.get(key, 0) + b.metadata.get(key, 0) for key in ("samples", "tokens")}
-    return CalibrationProfile(a.fingerprint, a.sites, statistics, capacity, {}, {**a.metadata, **counted})
+    counted = {key: a.metadata.get(key, 0) + b.metadata.get(key, 0) for key in _COUNTED if key in a.metadata or key in b.metadata}
+    return CalibrationProfile(a.fingerprint, a.sites, statistics, capacity, _merge_tables(a, b), {**a.metadata, **counted})
+
+
+def _merge_tables(a: CalibrationProfile, b: CalibrationProfile) -> dict[str, dict[str, np.ndarray]]:
+    """Sensitivities averaged over the tokens that they were measured on; what only one profile holds is dropped."""
+    weights = np.array([max(p.metadata.get("sensitivity_tokens", 0), 1) for p in (a, b)], np.float64)
+    merged = {}
+    for name in a.sensitivity.keys() & b.sensitivity.keys():
+        one, two = a.sensitivity[name], b.sensitivity[name]
+        if one.keys() == two.keys() and all(one[key].shape == two[key].shape for key in one) and np.array_equal(one["level"], two["level"]):
+            merged[name] = {key: (weights[0] * one[key] + weights[1] * two[key]) / weights.sum() for key in one}
+    return {site.name: merged[site.name] for site in a.sites if site.name in merged}
 
 
 def _merge_site(a: SiteStatistics, b: SiteStatistics, capacity: int) -> SiteStatistics:

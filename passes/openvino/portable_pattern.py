@@ -34,8 +34,8 @@ class PatternWriter:
         :param compensation: f32 [N] of each layer.
         """
         paths = [path_between(matmul, self._x) for matmul in self._matmuls]
-        exempt = self._first_position() if self._rows == "all" else None
-        few = self._few_rows() if self._rows == "decode" else None
+        exempt = self.first_position() if self._rows == "all" else None
+        few = self.few_rows() if self._rows == "decode" else None
         x = self._x if self._x.get_element_type() == ov.Type.f32 else ops.convert(self._x, np.float32).output(0)
         distance = ops.abs(x if center is None else ops.subtract(x, center))
         keep = ops.greater(distance, threshold if few is None else ops.select(few, threshold, ops.constant(np.float32(-1))))
@@ -69,13 +69,13 @@ class PatternWriter:
             self._shape = ops.shape_of(self._x)
         return self._shape
 
-    def _few_rows(self) -> ov.Node:
+    def few_rows(self) -> ov.Node:
         """Whether x has at most max_sparse_rows rows, boolean scalar. Rule 2."""
         lead = ops.slice(self._shape_of(), np.array([0]), np.array([-1]), np.array([1]))
         rows = ops.reduce_prod(lead, np.array(0), keep_dims=False)
         return ops.less_equal(rows, ops.constant(np.array(self._max_rows, np.int64)))
 
-    def _first_position(self) -> ov.Node | None:
+    def first_position(self) -> ov.Node | None:
         """Which positions of axis 1 stay dense, boolean [T, 1]; None where no row does. Rule 3."""
         shape = self._x.get_partial_shape()
         if len(shape) != 3 or (shape[1].is_static and shape[1].get_length() == 1):

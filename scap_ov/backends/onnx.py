@@ -73,22 +73,19 @@ def find(model: OnnxModel, config: SparsityConfig) -> tuple[tuple[Site, ...], tu
     return tuple(match.site for match in found.matches), tuple(found.skipped)
 
 
-def calibrate(model: OnnxModel, dataset: Any, *, sequential: bool = False, progress: Progress | None = None) -> CalibrationProfile:
-    """Observe every site on a dataset, and measure how sensitive the model's output is to each; all in onnxruntime.
+def calibrate(
+    model: OnnxModel, dataset: Any, *, sequential: bool = False, checkpoint: str | Path | None = None, progress: Progress | None = None
+) -> CalibrationProfile:
+    """Observe every site on a dataset, measure how sensitive the output is to each and how thresholds drift; all in onnxruntime.
 
     :param sequential: observe once more, every site behind sites that are pruned at the default configuration.
+    :param checkpoint: file to keep an interrupted measurement in.
     """
-    from scap_ov.calibration.refine import refine
+    from scap_ov.calibration.complete import complete
     from scap_ov.calibration.run_onnx import observe
-    from scap_ov.calibration.sensitivity import measure_sensitivity
-    from scap_ov.fitting.fit import fit as fit_plan
 
     profile = observe(model, dataset, progress=titled(progress, "observing"))
-    profile = measure_sensitivity(model, dataset, profile, progress=titled(progress, "measuring sensitivity"))
-    if sequential:
-        plan = fit_plan(profile, SparsityConfig())
-        profile, _ = refine(model, dataset, profile, plan, progress=titled(progress, "observing behind pruned sites"))
-    return profile
+    return complete(model, dataset, profile, sequential=sequential, checkpoint=checkpoint, progress=progress)
 
 
 def check_plan(model: OnnxModel, plan: SparsityPlan) -> None:
@@ -107,6 +104,9 @@ def rewrite(model: OnnxModel, plan: SparsityPlan, form: str, stock: Mapping[str,
     """
     if form not in FORMS:
         msg = f"form is {form!r}; give {', '.join(FORMS)}"
+        raise UsageError(msg)
+    if plan.notes.get("rewrite") == "cats":
+        msg = "method cats is rewritten in OpenVINO models only; convert the .onnx file with ovc first, or use another method"
         raise UsageError(msg)
     plan = _adapt(model, plan)
     entries = {name: entry for name, entry in plan.entries.items() if name not in stock}

@@ -24,8 +24,12 @@ LOWERS = True  # the result may hold the custom op
 
 
 def open_model(model: ov.Model | str | Path) -> ov.Model:
-    """Read a path; an ov.Model is given back as it is."""
-    return read_model(model) if isinstance(model, (str, Path)) else model
+    """Read a path; an ov.Model is given back as it is, or a copy where inputs of layers had to be straightened."""
+    from scap_ov.passes.openvino.straighten_inputs import StraightenInputs, is_turned
+
+    if isinstance(model, (str, Path)):
+        return StraightenInputs()(read_model(model)).model
+    return StraightenInputs()(model.clone()).model if any(map(is_turned, model.get_ordered_ops())) else model
 
 
 def check_stock(model: ov.Model) -> None:
@@ -54,35 +58,37 @@ def find(model: ov.Model, config: SparsityConfig) -> tuple[tuple[Site, ...], tup
     return tuple(match.site for match in found.matches), tuple(found.skipped)
 
 
-def calibrate(model: ov.Model, dataset: Any, *, sequential: bool = False, progress: Progress | None = None) -> CalibrationProfile:
-    """Observe every site on a dataset, and measure how sensitive the model's output is to each.
+def calibrate(
+    model: ov.Model, dataset: Any, *, sequential: bool = False, checkpoint: str | Path | None = None, progress: Progress | None = None
+) -> CalibrationProfile:
+    """Observe every site on a dataset, and measure how sensitive the model's output is to each and how thresholds drift.
 
     :param sequential: observe once more, every site behind sites that are pruned at the default configuration.
+    :param checkpoint: file to keep an interrupted measurement in.
     """
-    from scap_ov.calibration.refine import refine
+    from scap_ov.calibration.complete import complete
     from scap_ov.calibration.run_openvino import observe
-    from scap_ov.calibration.sensitivity import measure_sensitivity
-    from scap_ov.fitting.fit import fit as fit_plan
 
     profile = observe(model, dataset, progress=titled(progress, "observing"))
-    profile = measure_sensitivity(model, dataset, profile, progress=titled(progress, "measuring sensitivity"))
-    if sequential:
-        plan = fit_plan(profile, SparsityConfig())
-        profile, _ = refine(model, dataset, profile, plan, progress=titled(progress, "observing behind pruned sites"))
-    return profile
+    return complete(model, dataset, profile, sequential=sequential, checkpoint=checkpoint, progress=progress)
 
 
-def fit(
-    model: ov.Model, profile: CalibrationProfile, dataset: Any, config: SparsityConfig, *, progress: Progress | None = None
-) -> SparsityPlan:
-    """Fit a plan while the model and its data are still at hand: with `config.sequential`, on inputs that are already sparse."""
-    from scap_ov.calibration.refine import refine
+def fit(model: Any, profile: CalibrationProfile, dataset: Any, config: SparsityConfig, *, progress: Progress | None = None) -> SparsityPlan:
+    """Fit a plan while the model and its data are still at hand: with `config.compensation`, learn that too.
+
+    :raises UsageError: compensation is asked for, and the model is no OpenVINO model.
+    """
     from scap_ov.fitting.fit import fit as fit_plan
 
     plan = fit_plan(profile, config, progress=titled(progress, "fitting"))
-    if not config.sequential or not plan.entries:
+    if not config.compensation or not plan.entries:
         return plan
-    return refine(model, dataset, profile, plan, progress=titled(progress, "refitting behind pruned sites"))[1]
+    if not isinstance(model, ov.Model):
+        msg = "compensation is learned on OpenVINO models only; read the .onnx file with openvino, or leave compensation out"
+        raise UsageError(msg)
+    from scap_ov.calibration.compensation import fit_compensation
+
+    return fit_compensation(model, dataset, profile, plan, progress=titled(progress, "learning compensation"))
 
 
 def titled(progress: Progress | None, title: str) -> Progress | None:
@@ -114,6 +120,7 @@ def rewrite(model: ov.Model, plan: SparsityPlan, form: str, stock: Mapping[str, 
     :param form: `lowered` or `portable`.
     :param stock: sites to leave as they are, with the reason that is noted in the model.
     """
+    from scap_ov.passes.openvino.insert_cats import InsertCats
     from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
     from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
 
@@ -125,7 +132,7 @@ def rewrite(model: ov.Model, plan: SparsityPlan, form: str, stock: Mapping[str, 
     kept = SparsityPlan(plan.config, plan.fingerprint, plan.sites, entries, plan.notes)
     skipped = find(model, plan.config)[1]
     reasons = dict(stock)
-    result = InsertSparsity(kept)(model.clone())
+    result = (InsertCats if plan.notes.get("rewrite") == "cats" else InsertSparsity)(kept)(model.clone())
     reasons.update(dict(result.skipped))
     model = result.model
     if form == "lowered":

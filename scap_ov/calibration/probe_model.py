@@ -15,10 +15,11 @@ from openvino import opset13 as ops
 
 from scap_ov.calibration.run_openvino import EXACT, site_taps
 from scap_ov.config import SparsityConfig
-from scap_ov.errors import BadModelError
+from scap_ov.errors import BadModelError, UsageError
 from scap_ov.fitting.thresholds import NOTHING
 from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
+from scap_ov.passes.openvino.portable_pattern import PREFIX
 from scap_ov.passes.openvino.runtime_inputs import CENTERS, COMPENSATION, THRESHOLDS, RuntimeInputs
 from scap_ov.plan import SparsityPlan
 
@@ -64,10 +65,11 @@ class ProbeModel:
     :param model: stock model; it is cloned.
     :param compare: add the loss against a reference output as an output.
     :param observe: give the inputs of the sites out.
+    :param measure: give out which share of its input each site drops, row by row.
     :raises BadModelError: the model has no site.
     """
 
-    def __init__(self, model: ov.Model, *, compare: bool = True, observe: bool = False) -> None:
+    def __init__(self, model: ov.Model, *, compare: bool = True, observe: bool = False, measure: bool = False) -> None:
         self.stock = model  # what the samples are for: without the run-time inputs
         clone = model.clone()
         found = find_sites(clone, lm_head=True)
@@ -75,29 +77,43 @@ class ProbeModel:
             msg = "the model has no fully connected layer that could be pruned; give a Transformer exported by optimum-cli export openvino"
             raise BadModelError(msg)
         self.sites = tuple(match.site for match in found.matches)
-        taps = site_taps(found) if observe else {}
+        taps: dict[Any, ov.Output] = dict(site_taps(found)) if observe else {}
         insert = InsertSparsity(SparsityPlan(SparsityConfig(), fingerprint(clone), self.sites, {}), runtime_inputs=True)
         insert(clone)
         if insert.inputs is None:
             msg = "InsertSparsity(runtime_inputs=True) made no inputs"
             raise RuntimeError(msg)
         self._inputs: RuntimeInputs = insert.inputs
-        self._taps = list(taps)
         main = _main_output(clone)
-        self._language = "logits" in main.get_names()
+        self.language = "logits" in main.get_names()
         self._width = main.get_partial_shape()[-1].get_length() if compare else 0
         results: list[Any] = []
         parameters = clone.get_parameters()
         if compare:
-            results, reference = _compare(main.get_node().input_value(0), language=self._language)
+            results, reference = _compare(main.get_node().input_value(0), language=self.language)
             parameters = [*parameters, reference]
-        built = ov.Model([*results, *taps.values()], clone.get_sinks(), parameters, "scap_ov_probe")
+            taps |= self._derived(clone, main.get_node().input_value(0), reference.output(0))
+        if measure:
+            taps |= {("share", name): _share(node) for name, node in self._pruned(clone).items()}
+        self._taps = {name: i for i, name in enumerate(taps)}
+        sinks = _forget(clone)
+        built = ov.Model([*results, *taps.values()], sinks, parameters, "scap_ov_probe")
         self._first_tap = len(results)
         self.compiled = ov.Core().compile_model(built, "CPU", EXACT)
         self._request = self.compiled.create_infer_request()
-        self._stateful = bool(clone.get_sinks())
+        self._stateful = bool(sinks)
         self._names = frozenset(name for port in self.compiled.inputs for name in port.get_names())
         self.forwards = 0
+
+    def _derived(self, model: ov.Model, logits: ov.Output, reference: ov.Output) -> dict[Any, ov.Output]:
+        """Further outputs of a subclass, by any key but a site's name."""
+        del model, logits, reference
+        return {}
+
+    def _pruned(self, model: ov.Model) -> dict[str, ov.Node]:
+        """The Select of every site, which gives its pruned input."""
+        nodes = {node.get_friendly_name(): node for node in model.get_ops() if node.get_type_name() == "Select"}
+        return {site.name: nodes[PREFIX + site.name] for site in self.sites}
 
     def dense(self) -> Settings:
         """Settings that drop nothing."""
@@ -105,7 +121,13 @@ class ProbeModel:
         return Settings(np.full(len(self.sites), NOTHING), np.zeros(ins, np.float32), np.zeros(outs, np.float32))
 
     def put(self, settings: Settings, entry: SitePlan) -> None:
-        """Set one site as a plan's entry has it; its threshold must be a scalar."""
+        """Set one site as a plan's entry has it.
+
+        :raises UsageError: its threshold is not one number.
+        """
+        if entry.threshold.size != 1:
+            msg = f"site {entry.site} has a threshold for each channel, and a probe takes one for each site; use another method"
+            raise UsageError(msg)
         settings.thresholds[self._inputs.threshold_index[entry.site]] = float(entry.threshold.reshape(-1)[0])
         settings.centers[slice(*self._inputs.center_range[entry.site])] = entry.center
         if entry.compensation is not None:
@@ -137,7 +159,7 @@ class ProbeModel:
         """What the dense model gives for these inputs."""
         self.run(inputs, self.dense())
         value = np.array(self._request.get_output_tensor(1).data)
-        if not self._language:
+        if not self.language:
             return Reference(value, np.ones(len(value)))
         probability = np.exp(value)
         return Reference(probability, np.einsum("rv,rv->r", probability, value, dtype=np.float64))
@@ -150,7 +172,19 @@ class ProbeModel:
 
     def tapped(self) -> dict[str, np.ndarray]:
         """The inputs of the sites in the last run, by `site_taps`' names; valid until the next run."""
-        return {name: self._request.get_output_tensor(self._first_tap + i).data for i, name in enumerate(self._taps)}
+        return {name: self.output(name) for name in self._taps if isinstance(name, str)}
+
+    def shares(self, pruned: np.ndarray) -> np.ndarray:
+        """Which share of its input each site dropped in the last run, float32 [S, R]: sites in order, rows that `pruned` [M] names.
+
+        A model that was not built with `measure` has none.
+        """
+        rows = [self.output(("share", site.name)).reshape(-1) for site in self.sites]
+        return np.stack([row[pruned] if len(row) == len(pruned) else np.full(int(pruned.sum()), row.mean()) for row in rows])
+
+    def output(self, key: Any) -> np.ndarray:
+        """One further output of the last run; valid until the next run."""
+        return self._request.get_output_tensor(self._first_tap + self._taps[key]).data
 
 
 def _compare(output: ov.Output, *, language: bool) -> tuple[list[Any], Any]:
@@ -165,6 +199,30 @@ def _compare(output: ov.Output, *, language: bool) -> tuple[list[Any], Any]:
     norms = ops.multiply(ops.reduce_l2(flat, axis), ops.reduce_l2(reference, axis))
     cosine = ops.divide(ops.reduce_sum(ops.multiply(flat, reference), axis), norms)
     return [cosine.output(0), flat.output(0)], reference
+
+
+def _forget(model: ov.Model) -> list[ov.Node]:
+    """Replace every state by what it starts from: each run is a sequence of its own, and keys are plain tensors that gradients can read.
+
+    In OpenVINO 2026.4.1 attention is fused with its cache, and what else reads the cache then gets it in another order of axes.
+
+    :return: sinks of the states that start from nothing and so must stay.
+    """
+    kept = set()
+    for node in model.get_ops():
+        if node.get_type_name() == "ReadValue":
+            if not node.get_input_size():
+                kept.add(node.get_attributes()["variable_id"])
+                continue
+            for reader in list(node.output(0).get_target_inputs()):
+                reader.replace_source_output(node.input_value(0))
+    return [sink for sink in model.get_sinks() if sink.get_attributes()["variable_id"] in kept]
+
+
+def _share(pruned: ov.Node) -> ov.Output:
+    """Share of the entries of each row that a Select drops, float32 [...]."""
+    dropped = ops.convert(ops.logical_not(pruned.input_value(0)), np.float32)
+    return ops.reduce_mean(dropped, np.array([-1]), keep_dims=False).output(0)
 
 
 def _parameter(shape: list[int], name: str) -> Any:

@@ -1,13 +1,14 @@
 """Measure how much the model's output changes when one site alone is pruned. After: run_openvino. Before: fitting.allocation.sensitivity.
 
-Cost: one forward pass over `tokens` tokens per site and level, and one for the dense reference. Nothing is recompiled:
-thresholds are inputs of one model. No gradients, no torch, and the model measured is the one that is deployed, int4 weights
-and all.
+Two ways, chosen by what the model allows; both without torch, on the model that is deployed, int4 weights and all:
+by gradients (fisher), about four forward passes over `tokens` tokens in all; or, where an operation has no gradient rule or the model is
+no language model, by pruning site after site: one forward pass per site and level. Nothing is recompiled: thresholds are inputs.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,39 +16,42 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import openvino as ov
 
+from scap_ov.calibration.fisher import fisher_tables
 from scap_ov.calibration.kinds import fingerprint_of, probe_of
 from scap_ov.calibration.probe_model import ProbeModel, Reference
 from scap_ov.calibration.samples import Piece, pick_pieces
 from scap_ov.config import SparsityConfig
-from scap_ov.errors import MismatchError, OutputError
+from scap_ov.errors import BadModelError, MismatchError, OutputError
 from scap_ov.fitting.allocation.sensitivity import LEVELS
 from scap_ov.fitting.criteria.adaptive import AdaptiveCriterion
 from scap_ov.fitting.output_error import error_curve
 from scap_ov.plan import SitePlan
 
 if TYPE_CHECKING:
-    import openvino as ov
-
     from scap_ov.calibration.run_openvino import InferenceData
     from scap_ov.profile import CalibrationProfile
     from scap_ov.sites import Site
 
-TOKENS = 1024  # with 1k tokens the allocation is as good as with a Fisher table from 4k (docs/quality.md)
+TOKENS = 1024  # of each pass when sites are pruned one by one
+GRADIENT_TOKENS = 3072
 POINTS = (0.5,)  # one level: the local error gives the shape of the curve
 _CHECKPOINT_VERSION = 1
 
 Progress = Callable[[int, "int | None"], None]
+_log = logging.getLogger(__name__)
 
 
 def measure_sensitivity(
-    model: ov.Model,
+    model: Any,
     dataset: InferenceData,
     profile: CalibrationProfile,
     *,
     levels: Sequence[float] = POINTS,
-    tokens: int = TOKENS,
+    tokens: int | None = None,
     lm_head: bool = False,
+    gradients: bool = True,
     checkpoint: str | Path | None = None,
     progress: Progress | None = None,
 ) -> CalibrationProfile:
@@ -59,8 +63,10 @@ def measure_sensitivity(
 
     :param model: the stock model that was observed.
     :param dataset: calibration data; windows spread over it are used.
-    :param tokens: how many tokens to measure on.
+    :param levels: sparsities at which single sites are pruned, when there are no gradients.
+    :param tokens: how many tokens to measure on; None for TOKENS, or GRADIENT_TOKENS.
     :param lm_head: measure the output projection too.
+    :param gradients: use them where the model allows it.
     :param progress: called with (measurements done, measurements).
     :raises MismatchError: the profile is of another model.
     :raises BadDatasetError: the data has no sequence of two tokens.
@@ -68,9 +74,29 @@ def measure_sensitivity(
     if fingerprint_of(model) != profile.fingerprint:
         msg = "the profile was observed on another model; calibrate the model that is to be pruned"
         raise MismatchError(msg)
+    sites = [s for s in profile.sites if s.name not in profile.sensitivity and (lm_head or s.kind.value != "lm_head")]
+    if gradients and sites and isinstance(model, ov.Model):
+        try:
+            found, count, passes = fisher_tables(model, dataset, profile, sites, tokens or GRADIENT_TOKENS, progress=progress)
+        except BadModelError as e:
+            _log.info("measuring site by site: %s", e)
+        else:
+            return profile.with_sensitivity({**profile.sensitivity, **found}, sensitivity_tokens=count, sensitivity_forwards=passes)
+    return _one_by_one(model, dataset, profile, sites, levels, tokens or TOKENS, checkpoint, progress)
+
+
+def _one_by_one(
+    model: Any,
+    dataset: InferenceData,
+    profile: CalibrationProfile,
+    sites: Sequence[Site],
+    levels: Sequence[float],
+    tokens: int,
+    checkpoint: str | Path | None,
+    progress: Progress | None,
+) -> CalibrationProfile:
     probe = probe_of(model)
     pieces = pick_pieces(probe, dataset, tokens)
-    sites = [s for s in profile.sites if s.name not in profile.sensitivity and (lm_head or s.kind.value != "lm_head")]
     store = _Checkpoint(checkpoint, [profile.fingerprint, [float(v) for v in levels], [p.digest for p in pieces]])
     total = len(sites) * len(levels)
     references = [probe.reference_of(p.inputs) for p in pieces] if len(store.losses) < total else []

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scap_ov.cli.data import calibration_dataset
 from scap_ov.cli.options import add_config_options, add_data_options, add_json_option, read_config
 from scap_ov.cli.output import Output
 from scap_ov.errors import UsageError
 from scap_ov.storage.model_folder import check_output, model_file
+
+if TYPE_CHECKING:
+    from scap_ov.plan import SparsityPlan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save-plan", metavar="FILE", help="write the plan that was fitted to this file")
     form = "lowered: custom op, CPU, fast (default); portable: standard ops, any device; function: of ONNX, one box for each site"
     parser.add_argument("--form", default="lowered", metavar="FORM", help=form)
+    parser.add_argument(
+        "--max-loss", metavar="LOSS",
+        help="instead of --target-sparsity: the largest sparsity that loses at most 1%% of perplexity, or kl=0.02 nats, on held-out text",
+    )  # fmt: skip
     add_config_options(parser)
     add_data_options(parser, default="self", tokens=16_384)
     add_json_option(parser)
@@ -41,6 +48,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
         msg = "give --profile or --plan, not both"
         raise UsageError(msg)
     config = read_config(args)
+    _check_max_loss(args)
     output = Path(args.folder or args.output)
     if args.plan and any(key.startswith("config_") for key in vars(args)):
         msg = "a plan brings its own configuration; leave the options of pruning out, or give --profile to fit another plan"
@@ -54,15 +62,30 @@ def run(args: argparse.Namespace, out: Output) -> None:
     model = backend.open_model(args.model)
     backend.check_stock(model)
     backend.find(model, config)
+    beside = args.profile and (args.max_loss or config.compensation)
+    data = calibration_dataset(args, model, out) if beside else None
     calibration = _calibration(args, model, out)
     from scap_ov import api
 
     with out.progress("pruning") as bar:
-        sparse, plan = api.apply_with_plan(model, calibration, None if args.plan else config, form=args.form, progress=bar)
+        sparse, plan = api.apply_with_plan(
+            model, calibration, None if args.plan else config, form=args.form, data=data, max_loss=args.max_loss, progress=bar
+        )
     backend.write_folder(sparse, source.parent, output)
     if args.save_plan:
         plan.save(args.save_plan)
-    _tell(backend, sparse, output, out)
+    _tell(backend, sparse, plan, output, out)
+
+
+def _check_max_loss(args: argparse.Namespace) -> None:
+    if not args.max_loss:
+        return
+    from scap_ov.calibration.max_loss import LossLimit
+
+    LossLimit.parse(args.max_loss)
+    if args.plan or hasattr(args, "config_target_sparsity"):
+        msg = "--max-loss finds the sparsity itself; leave --target-sparsity and --plan out"
+        raise UsageError(msg)
 
 
 def _calibration(args: argparse.Namespace, model: Any, out: Output) -> Any:
@@ -77,7 +100,7 @@ def _calibration(args: argparse.Namespace, model: Any, out: Output) -> Any:
     return calibration_dataset(args, model, out)
 
 
-def _tell(backend: Any, model: Any, output: Path, out: Output) -> None:
+def _tell(backend: Any, model: Any, plan: SparsityPlan, output: Path, out: Output) -> None:
     summary = backend.record(model)["summary"]
     states: dict[str, int] = {}
     for site in summary["sites"]:
@@ -86,5 +109,15 @@ def _tell(backend: Any, model: Any, output: Path, out: Output) -> None:
     out.say(f"{output}: {counts}; {summary['expected_sparsity']:.1%} of the block weights not read per token (expected)")
     for reason in sorted({site["reason"] for site in summary["sites"] if site["state"] == "stock" and site["reason"]})[:3]:
         out.say(f"  left stock: {reason}")
-    out.figures({"output": str(output), "form": summary["form"], "expected_sparsity": summary["expected_sparsity"], **states,
+    told = {key: plan.notes[key] for key in ("max_loss", "compensation") if key in plan.notes}
+    if "max_loss" in told:
+        found = told["max_loss"]
+        low, high = found["interval_95"]
+        seen = f"{found['loss']:.4f}, 95 % interval {low:.4f} to {high:.4f}"
+        out.say(f"  {found['limit']} holds on {found['tokens']} held-out tokens: {seen}")
+    if "compensation" in told:
+        found = told["compensation"]
+        out.say(f"  compensation {'kept' if found['kept'] else 'dropped'}: KL on held-out samples {found['held_out_loss_before']:.4f} "
+                f"without it, {found['held_out_loss_after']:.4f} with it")  # fmt: skip
+    out.figures({"output": str(output), **told, "form": summary["form"], "expected_sparsity": summary["expected_sparsity"], **states,
                  "sites": summary["sites"]})  # fmt: skip

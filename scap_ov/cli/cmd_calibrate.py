@@ -16,7 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `calibrate`."""
     parser.add_argument("model", help="folder of the stock model, or its .xml or .onnx")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the profile, a .safetensors file")
-    parser.add_argument("--sequential", action="store_true", help="measure sensitivity in a second pass (slower, better plans)")
+    parser.add_argument("--sequential", action="store_true", help="observe once more behind pruned sites (slower)")
+    parser.add_argument("--checkpoint", metavar="FILE", help="keep an interrupted measurement of sensitivity here, and go on from it")
     add_data_options(parser, default="self", tokens=16_384)
     add_json_option(parser)
 
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
     backend.find(model, SparsityConfig())
     dataset = calibration_dataset(args, model, out)
     with out.progress("observing (samples)") as bar:
-        profile = api.calibrate(model, dataset, sequential=args.sequential, progress=bar)
+        profile = api.calibrate(model, dataset, sequential=args.sequential, checkpoint=args.checkpoint, progress=bar)
     profile.save(output)
     out.say(f"{output}: {len(profile.sites)} sites, {profile.metadata['samples']} samples, {profile.metadata['tokens']} tokens")
     out.figures({"profile": str(output), "sites": len(profile.sites), "fingerprint": profile.fingerprint, **profile.metadata})

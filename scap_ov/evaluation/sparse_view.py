@@ -16,6 +16,7 @@ from openvino import opset13 as ops
 
 from scap_ov.evaluation.take_apart import is_lowered, pruned_inputs, take_apart
 from scap_ov.passes.openvino.find_sites import find_sites
+from scap_ov.passes.openvino.insert_cats import gate_masks, mask_every_row
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
 from scap_ov.plan import SparsityPlan
@@ -55,6 +56,7 @@ def sparse_view(model: ov.Model, *, rows: str) -> SparseView:
 
 
 def _prune_every_row(stock: ov.Model, plan: SparsityPlan, *, lowered: bool) -> ov.Model:
+    mask_every_row(stock)
     everywhere = replace(plan, config=replace(plan.config, rows="all"))
     model = InsertSparsity(everywhere)(stock).model
     return LowerSparseMatMul(dynamic_quantization=plan.config.dynamic_quantization)(model).model if lowered else model
@@ -68,4 +70,18 @@ def _measured(model: ov.Model, plan: SparsityPlan) -> dict[str, ov.Output]:
         small = ops.less_equal(ops.abs(ops.subtract(pattern.x, ops.constant(pattern.center))), ops.constant(pattern.threshold))
         share = ops.reduce_mean(ops.convert(small, np.float32), ops.constant(np.array([-1])), keep_dims=False)
         measured[home[pattern.layers[0]]] = share.output(0)
+    return measured | _masked_rows(model, plan)
+
+
+def _masked_rows(model: ov.Model, plan: SparsityPlan) -> dict[str, ov.Output]:
+    """Of CATS: the share of an `up` site's weights that are multiplied by a gate's zeros; gate itself is read whole."""
+    measured = {}
+    kinds = {(site.block, site.kind): site for site in plan.sites}
+    down = {site.name: site for site in plan.sites}
+    for name, mask in gate_masks(model).items():
+        up = kinds[down[name].block, SiteKind.UP]
+        dropped = ops.convert(ops.logical_not(mask.input_value(0)), np.float32)
+        share = ops.reduce_mean(dropped, ops.constant(np.array([-1])), keep_dims=False)
+        part = np.float32(down[name].in_features / up.out_features)
+        measured[up.name] = ops.multiply(share, ops.constant(part)).output(0)
     return measured

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import UsageError
 from scap_ov.fitting.allocation import ALLOCATIONS
 from scap_ov.fitting.criteria import CRITERIA, Criterion
+from scap_ov.fitting.drift import drift_ratios, knows_drift
 from scap_ov.plan import SitePlan, SparsityPlan
 from scap_ov.scoping import found_sites, sites_in_scope, target_groups
 
@@ -33,14 +37,18 @@ def fit(
     criterion = criterion_for(config)
     shares = allot(profile, config, criterion)
     sites = found_sites(profile.sites, config)
+    pruned = {name: share for name, share in shares.items() if share > 0}
+    sequential = config.sequential and criterion.name != "cats" and knows_drift(profile, list(pruned))
+    ratios = drift_ratios(profile, pruned) if sequential else {}
     entries: dict[str, SitePlan] = {}
     for done, site in enumerate(sites, start=1):
         share = shares.get(site.name, -1.0)
         if share > 0 or (share == 0 and config.replace == "always"):
-            entries[site.name] = fit_site(profile, site.name, share, criterion)
+            entry = fit_site(profile, site.name, share, criterion)
+            entries[site.name] = replace(entry, threshold=(entry.threshold * ratios.get(site.name, 1.0)).astype(np.float32))
         if progress:
             progress(done, len(sites))
-    notes = {"calibration": dict(profile.metadata), **criterion.notes()}
+    notes = {"calibration": dict(profile.metadata), "sequential": sequential, **criterion.notes()}
     if criterion.name == "adaptive":
         notes["allocation"] = "sensitivity" if all(name in profile.sensitivity for name in shares) else "kind offsets"
     return SparsityPlan(config, profile.fingerprint, sites, entries, notes)

@@ -97,9 +97,16 @@ def test_profiles_of_different_models_are_not_merged(profile) -> None:
         profile.merge(replace(profile, fingerprint="0" * 64))
 
 
-def test_sensitivity_tables_are_not_merged(profile) -> None:
-    with pytest.raises(MismatchError, match="merge first"):
-        profile.merge(profile.with_sensitivity({"block.0.o": {"kl": np.zeros(2)}}))
+def test_sensitivity_tables_are_averaged_over_their_tokens(profile) -> None:
+    name = profile.sites[0].name
+
+    def measured(loss: float, tokens: int) -> CalibrationProfile:
+        return profile.with_sensitivity({name: {"level": np.array([0.5]), "loss": np.array([loss])}}, sensitivity_tokens=tokens)
+
+    merged = measured(1.0, 300).merge(measured(2.0, 100))
+    assert merged.sensitivity[name]["loss"] == pytest.approx([1.25])
+    assert merged.metadata["sensitivity_tokens"] == 400
+    assert not profile.merge(measured(1.0, 100)).sensitivity  # what one of them lacks cannot be averaged
 
 
 def test_sequential_profiles_are_not_merged(profile) -> None:

@@ -1,0 +1,84 @@
+"""Measure how thresholds must follow what pruning does to later layers, so that `fit` alone hits the sparsity that is asked for.
+
+A threshold that is a quantile of dense activations drops too much behind pruned layers, because their outputs are smaller: 50 % asked gave
+52 %, 60 % gave 65 %. How much depends on how much harm has been done before. So a few reference plans are run over a little data, and
+every site notes the ratio of the quantile that it sees then to the dense one, beside the plan's predicted loss. `fit` interpolates
+(fitting.drift).
+After: sensitivity. Uses: probe_model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scap_ov.calibration.kinds import probe_of
+from scap_ov.calibration.observers.histogram import HistogramObserver, magnitude_quantile
+from scap_ov.calibration.samples import pick_pieces
+from scap_ov.config import SparsityConfig
+from scap_ov.fitting.allocation.sensitivity import predicted_loss
+from scap_ov.fitting.drift import DRIFT, LOSS, drift_ratios, knows_drift
+from scap_ov.fitting.fit import allot, criterion_for, fit
+
+if TYPE_CHECKING:
+    from scap_ov.calibration.run_openvino import InferenceData
+    from scap_ov.plan import SitePlan
+    from scap_ov.profile import CalibrationProfile
+
+REFERENCES = (0.3, 0.5, 0.65)  # sparsities of the plans that are run; each starts from what the one before has shown
+TOKENS = 2048
+
+Progress = Callable[[int, "int | None"], None]
+
+
+def measure_drift(
+    model: Any, dataset: InferenceData, profile: CalibrationProfile, *, tokens: int = TOKENS, progress: Progress | None = None
+) -> CalibrationProfile:
+    """The profile with the ratios of pruned to dense thresholds in its sensitivity tables.
+
+    Cost: a forward pass over `tokens` tokens for each of REFERENCES.
+
+    :param profile: with the sensitivity of every block site.
+    :param progress: called with (samples done, samples).
+    """
+    probe = probe_of(model, compare=False, observe=True)
+    pieces = pick_pieces(probe, dataset, tokens)
+    for turn, target in enumerate(REFERENCES):
+        config = SparsityConfig(target_sparsity=target, sequential=False)
+        shares = {name: share for name, share in allot(profile, config, criterion_for(config)).items() if share > 0}
+        ratios = drift_ratios(profile, shares) if knows_drift(profile, list(shares)) else dict.fromkeys(shares, 1.0)
+        dense = fit(profile, config).entries
+        settings = probe.settings(replace(entry, threshold=entry.threshold * np.float32(ratios[name])) for name, entry in dense.items())
+        counts = {name: HistogramObserver() for name in dense}
+        for done, piece in enumerate(pieces):
+            probe.run(piece.inputs, settings)
+            for name, value in probe.tapped().items():
+                if name in counts:
+                    rows = value.reshape(-1, value.shape[-1])
+                    rows = rows[piece.pruned] if len(rows) == len(piece.pruned) else rows
+                    counts[name].update(np.abs(rows - dense[name].center))
+            if progress:
+                progress(turn * len(pieces) + done + 1, len(REFERENCES) * len(pieces))
+        seen = {name: _quantile(count, dense[name]) for name, count in counts.items()}
+        profile = _noted(profile, predicted_loss(profile, shares), seen)
+    return profile
+
+
+def _quantile(counts: HistogramObserver, entry: SitePlan) -> float:
+    """The threshold that would drop as much behind pruned sites as the entry's drops in the dense model, as a multiple of it."""
+    found = magnitude_quantile(counts.result()["histogram"], entry.expected_sparsity)
+    return found / max(float(entry.threshold.reshape(-1)[0]), 1e-12)
+
+
+def _noted(profile: CalibrationProfile, loss: float, ratios: Mapping[str, float]) -> CalibrationProfile:
+    """Every site's ratio at this loss, behind those that are there."""
+    tables = {name: dict(table) for name, table in profile.sensitivity.items()}
+    for name, table in tables.items():
+        known = table.get(DRIFT, np.zeros(0))
+        ratio = ratios.get(name, float(known[-1]) if len(known) else 1.0)
+        table[LOSS] = np.append(table.get(LOSS, np.zeros(0)), loss)
+        table[DRIFT] = np.append(known, ratio)
+    return profile.with_sensitivity(tables)
