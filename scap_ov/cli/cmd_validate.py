@@ -38,19 +38,18 @@ def run(args: argparse.Namespace, out: Output) -> int:
         raise UsageError(msg)
     a, b = _open(args.a), _open(args.b)
     differences: dict[str, Any] = {}
-    count = 0
+    runs = list(pieces(a, b, args.data, lambda: _tokenizer(args.a, args.b), tokens=args.tokens, window=args.window))
     with out.progress("comparing (runs)") as bar:
-        for piece in pieces(a, b, args.data, lambda: _tokenizer(args.a, args.b), tokens=args.tokens, window=args.window):
+        for done, piece in enumerate(runs):
             _compare(a, b, piece, differences, args.tolerance)
-            count += 1
-            bar(count)
+            bar(done + 1, len(runs))
     results = [difference.result() for difference in differences.values()]
     if not results:
         msg = f"{args.a} and {args.b} have no output of the same name; export them alike"
         raise BadModelError(msg)
     off = [r["name"] for r in results if r["rows_above_tolerance"] > args.outliers * r["rows"]]
     _tell(args, a.kind, b.kind, results, off, out)
-    out.figures({"a": args.a, "b": args.b, "a_kind": a.kind, "b_kind": b.kind, "runs": count, "tolerance": args.tolerance,
+    out.figures({"a": args.a, "b": args.b, "a_kind": a.kind, "b_kind": b.kind, "runs": len(runs), "tolerance": args.tolerance,
                  "outliers": args.outliers, "passed": not off, "outputs": results})  # fmt: skip
     return 1 if off else 0
 

@@ -1,0 +1,56 @@
+"""all-MiniLM-L6-v2 as ONNX: calibrated, pruned and run in onnxruntime, and the same file in OpenVINO on the op."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scap_ov.backends import onnx as backend
+from scap_ov.backends.onnx_session import OnnxSession
+from scap_ov.benchmarking.minilm import measure, model_folder, texts
+from scap_ov.benchmarking.onnx_encoder import encoder
+from scap_ov.benchmarking.wordpiece import wordpiece
+from scap_ov.config import SparsityConfig
+
+
+@pytest.fixture(scope="module")
+def stock():
+    return encoder(model_folder())
+
+
+def test_the_tokenizer_is_berts():
+    encode = wordpiece(model_folder() / "vocab.txt")
+    assert encode("Hello, world! Embeddings") == [101, 7592, 1010, 2088, 999, 7861, 8270, 4667, 2015, 102]
+
+
+def test_the_graph_is_the_model(stock):
+    """Sentences of one meaning lie closer than others, as the model was trained for."""
+    encode = wordpiece(model_folder() / "vocab.txt")
+    session = OnnxSession(backend.open_model(stock))
+    sentences = "A man is eating food.", "Someone has a meal.", "The stock market fell sharply."
+    rows = []
+    for sentence in sentences:
+        ids = np.array([encode(sentence)])
+        inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+        rows.append(session.run(inputs)["sentence_embedding"][0])
+    alike, unlike = float(rows[0] @ rows[1]), float(rows[0] @ rows[2])
+    assert alike > 0.6
+    assert unlike < 0.2
+
+
+def test_all_blocks_are_found(stock):
+    sites, skipped = backend.find(backend.open_model(stock), SparsityConfig())
+    assert skipped == ()
+    assert [site.name for site in sites] == [f"block.{i}.{kind}" for i in range(6) for kind in ("qkv", "o", "up", "down")]
+
+
+def test_pruned_embeddings_stay_and_runtimes_agree(stock):
+    """Rounding decides for an entry that lies at its threshold, so a few sentences differ a little between runtimes: docs/onnx.md."""
+    assert len(texts()[0]) >= 24
+    low, high = measure(stock, [0.3, 0.5], samples=24, say=lambda _: None)
+    assert low.cosine > 0.99
+    assert low.cosine > high.cosine > 0.93
+    for row in (low, high):
+        assert row.share_close >= 0.85  # cosine above 0.9999
+        assert row.runtimes > 0.999
+        assert row.least_runtimes > 0.98
