@@ -1,0 +1,61 @@
+"""AVX-512 kernels on CPUs without AVX-512: SIMDe emulates the intrinsics (Debian: libsimde-dev), the reference judges the result.
+
+Compiled for the baseline CPU, so the target region of the kernels is left out of the copy that is compiled.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kernel_builds import build, implementation_source, plumbing
+from kernel_library import run
+from random_operands import random_operands
+from reference import OFFSETS, sparse_matmul, tolerance
+
+from scap_ov.custom_ops.formats import WEIGHT_TYPES
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not any((Path(folder) / "simde/x86/avx512.h").is_file() for folder in ("/usr/include", "/usr/local/include")):
+        pytest.skip("SIMDe is not installed (libsimde-dev); AVX-512 kernels are not run")
+    folder = tmp_path_factory.mktemp("emulated")
+    source = implementation_source("avx512_vnni")
+    copy = folder / "avx512_vnni.cpp"
+    copy.write_text("".join(line for line in source.read_text().splitlines(keepends=True) if "pragma GCC" not in line))
+    sources: dict[Path, list[str]] = {path: [] for path in plumbing(every_feature=True)}
+    sources |= {implementation_source(isa): [] for isa in ("avx2", "scalar")}
+    sources[copy] = [f"-I{HERE / 'simde'}"]
+    return build(sources, folder / "libemulated.so", ["-O1"])
+
+
+@pytest.mark.parametrize("weight_type", WEIGHT_TYPES)
+@pytest.mark.parametrize("quantize", [False, True])
+def test_emulated_avx512_agrees_with_the_reference(
+    emulated: Path, monkeypatch: pytest.MonkeyPatch, weight_type: str, quantize: bool
+) -> None:
+    if quantize and weight_type not in OFFSETS:
+        pytest.skip("float weights are not multiplied by int8")
+    monkeypatch.setenv("SCAP_OV_EXTENSION", str(emulated))
+    shapes = [(200, [65, 63]), (97, [130]), (128, [192, 64]), (64, [1])]
+    for number, (k, sizes) in enumerate(shapes):
+        for m, group_size in ((1, 32), (3, None), (13, 64)):
+            scale_dtype = (np.float16, np.float32)[number % 2]
+            o = random_operands(k, sizes, weight_type, m=m, group_size=group_size, seed=number, scale_dtype=scale_dtype, rows="all",
+                                added=m > 1, per_channel=m == 3, dynamic_quantization=quantize)  # fmt: skip
+            error, allowed = np.abs(run(o, "avx512_vnni", 2) - sparse_matmul(o)), tolerance(o)
+            row, column = np.unravel_index(np.argmax(error / allowed), error.shape)
+            assert (error <= allowed).all(), f"K={k} N={sizes} M={m}: y[{row}, {column}] is {error[row, column]:.3g} off"
+
+
+def test_emulated_avx512_lets_nan_through_and_drops_everything(emulated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCAP_OV_EXTENSION", str(emulated))
+    o = random_operands(128, [64], "i8", group_size=64, dynamic_quantization=True, added=True)
+    o.threshold[:] = 1e9
+    np.testing.assert_array_equal(run(o, "avx512_vnni")[0], o.base + o.compensation)
+    o.x[0, 3] = np.nan
+    assert np.isnan(run(o, "avx512_vnni")).all()
