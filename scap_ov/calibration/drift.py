@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from scap_ov.profile import CalibrationProfile
 
 REFERENCES = (0.3, 0.5, 0.65)  # sparsities of the plans that are run; each starts from what the one before has shown
-TOKENS = 2048
+TOKENS = 1024
 
 Progress = Callable[[int, "int | None"], None]
 

@@ -170,6 +170,10 @@ class ProbeModel:
         rows = reference.offset - self._request.get_output_tensor(0).data
         return float((rows[pruned] if len(rows) == len(pruned) else rows).mean())
 
+    def log_probabilities(self) -> np.ndarray:
+        """Of the last run of a language model that was built with `compare`, float32 [R, V]; valid until the next run."""
+        return self._request.get_output_tensor(1).data
+
     def tapped(self) -> dict[str, np.ndarray]:
         """The inputs of the sites in the last run, by `site_taps`' names; valid until the next run."""
         return {name: self.output(name) for name in self._taps if isinstance(name, str)}

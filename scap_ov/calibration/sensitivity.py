@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from scap_ov.sites import Site
 
 TOKENS = 1024  # of each pass when sites are pruned one by one
-GRADIENT_TOKENS = 3072
+GRADIENT_TOKENS = 2048
 POINTS = (0.5,)  # one level: the local error gives the shape of the curve
 _CHECKPOINT_VERSION = 1
 

@@ -6,6 +6,7 @@ import pytest
 from openvino import opset13 as ops
 
 from scap_ov.calibration.gradient import gradients
+from scap_ov.errors import BadModelError
 
 RNG = np.random.default_rng(7)
 
@@ -116,5 +117,5 @@ def test_an_operation_without_a_rule_is_named():
     x = parameter([2, 3], "x")
     result = ops.cum_sum(x, np.array(0))
     model = ov.Model([result.output(0)], [x])
-    with pytest.raises(BadModelError, match="the operation CumSum .* has no gradient rule"):
+    with pytest.raises(BadModelError, match=r"the operation CumSum .* has no gradient rule"):
         gradients(model.get_ordered_ops(), [(result.output(0), result.output(0))], [x.output(0)])

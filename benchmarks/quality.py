@@ -1,0 +1,239 @@
+"""What pruning costs in quality: methods, sparsities and weight forms on SmolLM2-135M; writes docs/quality.md and its plot.
+
+    python benchmarks/quality.py --text wiki.txt --title "WikiText-2" --work quality_models --json quality.json --output docs
+    python benchmarks/quality.py --forms f16 --methods adaptive,scap --sparsities 0.5 --tokens 1024     # a short look
+
+Calibrates on the first half of the text and measures on the second; without --text, on Python's own documentation. Results are kept in
+the JSON file after every point, and a run that is repeated goes on from there. No torch: the weight forms are made from the GGUF file of
+the demo. Every row but the first of a window is pruned; KL is against the dense f16 model whatever the weight form.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from quality_page import write_page
+
+from scap_ov import api
+from scap_ov.benchmarking.machine import machine
+from scap_ov.benchmarking.real_weights import FORMS, write_in_form
+from scap_ov.calibration.compensation import fit_compensation
+from scap_ov.calibration.dataset import self_dataset, text_dataset
+from scap_ov.calibration.probe_model import ProbeModel, Reference
+from scap_ov.calibration.samples import Piece, pick_pieces
+from scap_ov.config import SparsityConfig
+from scap_ov.demo.reading import documentation
+from scap_ov.demo.source import stock_model
+from scap_ov.evaluation.bytes_read import weight_bytes_per_token
+from scap_ov.evaluation.evaluate import evaluate
+from scap_ov.fitting.fit import fit
+from scap_ov.plan import SparsityPlan
+from scap_ov.profile import CalibrationProfile
+from scap_ov.storage.model_folder import read_model
+
+WINDOW = 512
+ALL = 1 << 40
+FFN_SHARE = 1 / 3  # of the FFN's weights: CATS with half of its gates
+
+
+class Evaluation:
+    """Windows of a text and what the dense f16 model gives for them."""
+
+    def __init__(self, probe: ProbeModel, text: str, folder: Path, tokens: int) -> None:
+        self.pieces = pick_pieces(probe, text_dataset(text, folder, probe.stock, seq_len=WINDOW, max_tokens=tokens), ALL)
+        self.references = [probe.reference_of(p.inputs) for p in self.pieces]
+
+    def measure(self, probe: ProbeModel, plan: SparsityPlan | None) -> dict[str, Any]:
+        """One point: a plan on a model, or the model itself."""
+        settings = probe.settings(plan.entries.values() if plan else ())
+        rows = [self._window(probe, settings, piece, reference) for piece, reference in zip(self.pieces, self.references, strict=True)]
+        shares = np.mean([row["shares"] for row in rows], axis=0)
+        weights = np.array([s.weight_count * (s.kind.value != "lm_head") for s in probe.sites], np.float64)
+        per_site = {site.name: float(share) for site, share in zip(probe.sites, shares, strict=True)}
+        kinds = {s.kind.value for s in probe.sites} - {"lm_head"}
+        return {
+            "kl": float(np.mean([row["kl"] for row in rows])),
+            "kl_by_window": [row["kl"] for row in rows],
+            "perplexity": float(np.exp(np.mean([row["nll"] for row in rows]))),
+            "top1": float(np.mean([row["top1"] for row in rows])),
+            "sparsity": float(weights @ shares / weights.sum()),
+            "by_kind": {k: float(np.mean([per_site[s.name] for s in probe.sites if s.kind.value == k])) for k in sorted(kinds)},
+            "bytes": weight_bytes_per_token(probe.sites, per_site),
+        }
+
+    def _window(self, probe: ProbeModel, settings: Any, piece: Piece, reference: Reference) -> dict[str, Any]:
+        kl = probe.loss(piece.inputs, settings, piece.pruned, reference)
+        logs = probe.log_probabilities()
+        labels = np.asarray(piece.inputs["input_ids"]).reshape(-1)[1:]
+        agree = logs[:-1].argmax(1) == reference.values[:-1].argmax(1)
+        return {"kl": kl, "nll": -float(logs[np.arange(len(labels)), labels].mean()), "top1": float(agree[1:].mean()),
+                "shares": probe.shares(piece.pruned).mean(1)}  # fmt: skip
+
+
+class Run:
+    """The measurements of one invocation, kept in a JSON file."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.path = Path(args.json)
+        self.kept: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
+        text = Path(args.text).read_text(encoding="utf-8") if args.text else documentation(400_000)
+        middle = text.index("\n", len(text) // 2)
+        self.fitted, self.unseen = text[:middle], text[middle:]
+        self.evaluations: dict[str, Evaluation] = {}
+        self.keep("about", {"machine": machine(), "text": args.title, "tokens": args.tokens, "calibration_tokens": args.calibration_tokens})
+
+    def keep(self, key: str, value: Any) -> None:
+        """Note a result."""
+        self.kept[key] = value
+        self.path.write_text(json.dumps(self.kept, indent=1), encoding="utf-8")
+
+    def form(self, form: str) -> None:
+        """All points of one weight form."""
+        folder = self.folder(form)
+        wanted = [f"{form} dense", *(f"{form} {method} {s:g}" for method, s in self.points(form))]
+        if all(key in self.kept for key in wanted):
+            return
+        probe = ProbeModel(read_model(folder), measure=True)
+        unseen = self.evaluation(probe, "unseen", self.unseen, form)
+        self.point(f"{form} dense", lambda: unseen.measure(probe, None))
+        profile = self.profile(form, folder)
+        for method, sparsity in self.points(form):
+            key = f"{form} {method} {sparsity:g}"
+            if key not in self.kept:
+                self.point(key, lambda m=method, s=sparsity: self.one(form, folder, probe, profile, unseen, m, s))
+
+    def one(
+        self, form: str, folder: Path, probe: ProbeModel, profile: CalibrationProfile, unseen: Evaluation, method: str, sparsity: float
+    ) -> dict[str, Any]:
+        """Fit and measure."""
+        name, _, extra = method.partition("+")
+        scope = "ffn" if extra == "ffn" else "all"
+        config = SparsityConfig(target_sparsity=sparsity, method=name, scope=scope, rows="all", sequential=extra != "one-shot")
+        if name in ("wina", "cats"):  # a threshold for each channel, a rewrite of its own: not what a probe can do
+            return self.rewritten(folder, profile, config)
+        plan = fit(profile, config)
+        if extra == "compensation":
+            started = time.monotonic()
+            plan = fit_compensation(probe.stock, self.data(folder, self.args.calibration_tokens, 256), profile, plan, steps=self.args.steps)
+            self.keep(f"{form} compensation {sparsity:g}", {**plan.notes["compensation"], "seconds": time.monotonic() - started})
+        return unseen.measure(probe, plan)
+
+    def rewritten(self, folder: Path, profile: CalibrationProfile, config: SparsityConfig) -> dict[str, Any]:
+        """Measure through the rewritten model."""
+        made = api.apply(folder, profile, config, form="portable")
+        windows = [np.asarray(p.inputs["input_ids"]).reshape(-1) for p in self.evaluations["unseen"].pieces]
+        found = evaluate(made, folder, windows, rows="all")
+        return {"kl": found.kl_divergence, "perplexity": found.perplexity, "top1": found.top1_agreement, "sparsity": found.sparsity,
+                "bytes": found.weight_bytes_per_token}  # fmt: skip
+
+    def other_text(self) -> None:
+        """The same plans on another domain, and plans from text that the model wrote itself."""
+        keys = [f"f16 {m} 0.5 other" for m in ("adaptive", "scap")] + ["f16 self 0.5"] * self.args.self
+        if all(key in self.kept for key in keys) or "f16" not in self.args.forms:
+            return
+        folder = self.folder("f16")
+        probe = ProbeModel(read_model(folder), measure=True)
+        profile = self.profile("f16", folder)
+        other = self.evaluation(probe, "other", documentation(60_000), "f16")
+        for method in ("adaptive", "scap"):
+            plan = fit(profile, SparsityConfig(method=method))
+            self.point(f"f16 {method} 0.5 other", lambda p=plan: other.measure(probe, p))
+        if self.args.self:
+            unseen = self.evaluation(probe, "unseen", self.unseen, "f16")
+            own = self.profile("f16", folder, own=True)
+            self.point("f16 self 0.5", lambda: unseen.measure(probe, fit(own, SparsityConfig())))
+
+    def point(self, key: str, measure: Any) -> None:
+        """Measure once."""
+        if key not in self.kept:
+            started = time.monotonic()
+            self.keep(key, measure())
+            found = self.kept[key]
+            print(f"{key}: KL {found['kl']:.4f}, sparsity {found['sparsity']:.4f} ({time.monotonic() - started:.0f} s)", flush=True)
+
+    def points(self, form: str) -> list[tuple[str, float]]:
+        """Methods and sparsities of a form; the full set for f16."""
+        grid = [(m, s) for s in self.args.sparsities for m in self.args.methods]
+        if form != "f16":
+            return [(m, s) for m, s in grid if m in ("adaptive", "scap") and s in self.args.quantised_sparsities]
+        more = [("wina", 0.5), ("topk", 0.5)] * self.args.all_methods
+        # targets of scope ffn are shares of the FFN's weights; what is measured counts all block weights
+        ffn = [("cats+ffn", FFN_SHARE), ("scap+ffn", FFN_SHARE), ("adaptive+ffn", FFN_SHARE)] * self.args.all_methods
+        return grid + more + ffn + [("adaptive+compensation", s) for s in self.args.compensate]
+
+    def evaluation(self, probe: ProbeModel, name: str, text: str, form: str) -> Evaluation:
+        """Windows of a text, the reference always of f16."""
+        if name not in self.evaluations:
+            source = probe if form == "f16" else ProbeModel(read_model(self.folder("f16")))
+            self.evaluations[name] = Evaluation(source, text, self.folder("f16"), self.args.tokens)
+        return self.evaluations[name]
+
+    def profile(self, form: str, folder: Path, *, own: bool = False) -> CalibrationProfile:
+        """Calibrated once, timed."""
+        path = self.args.work / f"{form}{'-self' if own else ''}.safetensors"
+        if not path.exists():
+            data = (
+                self_dataset(folder, tokens=self.args.calibration_tokens)
+                if own
+                else self.data(folder, self.args.calibration_tokens, WINDOW)
+            )
+            started = time.monotonic()
+            profile = api.calibrate(folder, data)
+            seconds = time.monotonic() - started
+            profile.save(path)
+            self.keep(f"{form} {'self ' * own}calibration", {**profile.metadata, "seconds": seconds, "file_bytes": path.stat().st_size})
+        return CalibrationProfile.load(path)
+
+    def data(self, folder: Path, tokens: int, window: int) -> Any:
+        """Calibration text."""
+        return text_dataset(self.fitted, folder, read_model(folder), seq_len=window, max_tokens=tokens)
+
+    def folder(self, form: str) -> Path:
+        """The stock model in a weight form."""
+        stock = stock_model("genai", self.args.work / "u4", print)
+        folder: Path = self.args.work / form
+        return folder if folder.exists() else write_in_form(stock, form, folder)
+
+
+def main() -> None:
+    """Measure what is missing and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--text", help="text file; its halves are for calibration and for measuring")
+    parser.add_argument("--title", default="Python's documentation", help="what the text is, for the page")
+    parser.add_argument("--work", type=Path, default=Path("quality_models"))
+    parser.add_argument("--json", default="quality.json")
+    parser.add_argument("--output", type=Path, help="folder for quality.md and quality.png")
+    parser.add_argument("--forms", type=lambda t: t.split(","), default=list(FORMS))
+    parser.add_argument("--methods", type=lambda t: t.split(","), default=["adaptive", "scap", "teal"])
+    parser.add_argument("--sparsities", type=_shares, default=[0.5, 0.4, 0.25, 0.6])
+    parser.add_argument("--quantised-sparsities", type=_shares, default=[0.5, 0.4])
+    parser.add_argument("--compensate", type=_shares, default=[0.5, 0.4], help="sparsities at which compensation is learned too")
+    parser.add_argument("--steps", type=int, default=40, help="of learning compensation")
+    parser.add_argument("--tokens", type=int, default=4096, help="to measure on")
+    parser.add_argument("--calibration-tokens", type=int, default=16_384)
+    parser.add_argument(
+        "--all-methods", action=argparse.BooleanOptionalAction, default=True, help="wina, topk and the FFN-only comparison too"
+    )
+    parser.add_argument("--self", action=argparse.BooleanOptionalAction, default=True, help="calibrate on text that the model writes, too")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    run = Run(args)
+    for form in args.forms:
+        run.form(form)
+    run.other_text()
+    if args.output:
+        write_page(run.kept, args.output)
+
+
+def _shares(text: str) -> list[float]:
+    return [float(part) for part in text.split(",") if part]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""Write docs/quality.md and its plot from the measurements of quality.py. Nothing is typed in: what was not measured is not told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Kept = Mapping[str, Any]
+_NAMES = {"f16": "f16", "i8": "int8", "i4": "int4"}
+_BASE = "scap"
+_OURS = "adaptive"
+
+
+def write_page(kept: Kept, output: Path) -> None:
+    """Write quality.md and quality.png into a folder.
+
+    :param kept: the JSON of quality.py.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    parts = [_head(kept), _methods(kept), _equal(kept), _ffn(kept), _weights(kept), _hold(kept), _cost(kept), _NOTES]
+    (output / "quality.md").write_text("\n\n".join(part.strip() for part in parts if part) + "\n", encoding="utf-8")
+    plot(kept, output / "quality.png")
+
+
+def points(kept: Kept, form: str) -> dict[tuple[str, float], dict[str, Any]]:
+    """Measured points of a weight form, by (method, asked sparsity); the dense model is ("dense", 0)."""
+    found: dict[tuple[str, float], dict[str, Any]] = {}
+    for key, value in kept.items():
+        name, _, rest = key.partition(" ")
+        method, _, target = rest.partition(" ")
+        if name == form and isinstance(value, dict) and "kl" in value and method != "self" and " " not in target:
+            found[method, float(target or 0)] = value
+    return found
+
+
+def at_sparsity(curve: list[tuple[float, float]], sparsity: float) -> float | None:
+    """KL of a method at another sparsity: the logarithm, linear between its measured points and beyond the nearest two.
+
+    :param curve: (measured sparsity, KL).
+    :return: None with fewer than two points, or further than three points of sparsity from any.
+    """
+    if len(curve) < 2 or min(abs(s - sparsity) for s, _ in curve) > 0.03:
+        return None
+    near = sorted(curve, key=lambda p: abs(p[0] - sparsity))[:2]
+    (s0, k0), (s1, k1) = sorted(near)
+    return float(np.exp(np.log(k0) + (np.log(k1) - np.log(k0)) * (sparsity - s0) / (s1 - s0)))
+
+
+def _head(kept: Kept) -> str:
+    about = kept["about"]
+    return f"""# Quality: what pruning costs
+
+Written by `benchmarks/quality.py` from measurements; its docstring says how to repeat them. SmolLM2-135M-Instruct, every block layer
+a site, every row but the first of a window pruned. Text: {about["text"]}; calibrated on at most {about["calibration_tokens"]} tokens of
+its first half, measured on {about["tokens"]} tokens of its second half. KL is the mean divergence of the next-token distribution from
+that of the dense f16 model, in nats. A model of 135M parameters is far more brittle than one of 1B and more: read the ratios.
+
+![KL over sparsity and over bytes](quality.png)"""
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    return "\n".join([_row(header), _row(["---"] * len(header)), *map(_row, rows)])
+
+
+def _methods(kept: Kept) -> str:
+    found = points(kept, "f16")
+    dense = found.get(("dense", 0.0))
+    if not dense:
+        return ""
+    rows = [["dense", "", "0", "0", f"{dense['perplexity']:.2f}", "100 %", f"{dense['bytes'] / 1e6:.0f}"]]
+    for (method, target), p in sorted(found.items(), key=lambda item: (item[0][1], item[1]["kl"])):
+        if method != "dense" and not method.endswith("ffn"):
+            rows.append([_label(method), f"{target:.0%}", f"{p['sparsity']:.1%}", f"{p['kl']:.3f}", f"{p['perplexity']:.1f}",
+                         f"{p['top1']:.1%}", f"{p['bytes'] / 1e6:.0f}"])  # fmt: skip
+    header = ["method", "asked", "measured", "KL", "perplexity", "same first token", "MB per token"]
+    return "## Methods, f16 weights\n\n" + _table(header, rows) + "\n\n" + _LEGEND
+
+
+def _label(method: str) -> str:
+    return {"adaptive+compensation": "adaptive, compensation learned", "adaptive": "adaptive (default)"}.get(method, method)
+
+
+def _equal(kept: Kept) -> str:
+    """Ours against the uniform presets at equal measured sparsity."""
+    rows = []
+    for form, name in _NAMES.items():
+        found = points(kept, form)
+        floor = found.get(("dense", 0.0), {}).get("kl", 0.0)  # of the weights alone: the increment is compared
+        base = [(p["sparsity"], p["kl"] - floor) for (m, _), p in found.items() if m == _BASE]
+        for (method, _), p in sorted(found.items()):
+            if not method.startswith(_OURS) or method.endswith("ffn"):
+                continue
+            other = at_sparsity(base, p["sparsity"])
+            if other:
+                own = p["kl"] - floor
+                rows.append([name, _label(method), f"{p['sparsity']:.1%}", f"{own:.3f}", f"{other:.3f}", f"**{own / other:.2f}**"])
+    if not rows:
+        return ""
+    header = ["weights", "method", "measured sparsity", "KL added", "uniform `scap` there", "ratio"]
+    return f"""## At equal measured sparsity
+
+`scap` here is the uniform threshold around zero (also TEAL's uniform preset), moved to the same measured sparsity along its own curve.
+For int8 and int4 the KL of the dense quantised model is taken off on both sides, and all plans are fitted on the quantised graph.
+
+{_table(header, rows)}"""
+
+
+def _ffn(kept: Kept) -> str:
+    found = {m: p for (m, _), p in points(kept, "f16").items() if m.endswith("+ffn")}
+    cats = found.get("cats+ffn")
+    if not cats:
+        return ""
+    rows = [[m.removesuffix("+ffn"), f"{p['sparsity']:.1%}", f"{p['kl']:.3f}", f"{p['kl'] / cats['kl']:.2f}"]
+            for m, p in sorted(found.items(), key=lambda item: item[1]["kl"])]  # fmt: skip
+    return f"""## FFN only, at CATS' bytes
+
+A third of the FFN's weights is not read; attention stays dense. CATS masks `up` and `down` by |act(gate)|, and reads the gate whole.
+
+{_table(["method", "measured (of all block weights)", "KL", "of CATS'"], rows)}"""
+
+
+def _weights(kept: Kept) -> str:
+    """Pruning against quantising harder."""
+    rows, everything = [], []
+    for form, name in _NAMES.items():
+        for (method, target), p in points(kept, form).items():
+            if method in ("dense", _OURS, "adaptive+compensation"):
+                everything.append((p["bytes"], p["kl"], f"{name} {'dense' if method == 'dense' else f'{_label(method)} {target:.0%}'}"))
+    for size, kl, label in sorted(everything):
+        beaten = [other for s, k, other in everything if s <= size and k < kl]
+        rows.append([label, f"{size / 1e6:.1f}", f"{kl:.3f}", "no: " + beaten[0] if beaten else "**yes**"])
+    if len(rows) < 3:
+        return ""
+    text = _additive(kept)
+    return f"""## Prune, or quantise harder?
+
+Expected bytes of weights that a decoded token reads, the output projection among them. The last column says whether nothing that was
+measured is better at no more bytes.
+
+{_table(["model", "MB per token", "KL", "worth it?"], rows)}
+
+{text}"""
+
+
+def _additive(kept: Kept) -> str:
+    lines = []
+    floats = [(p["sparsity"], p["kl"]) for (m, _), p in points(kept, "f16").items() if m == _OURS]
+    for form in ("i8", "i4"):
+        found = points(kept, form)
+        dense = found.get(("dense", 0.0))
+        for (method, _), p in sorted(found.items()):
+            alone = at_sparsity(floats, p["sparsity"]) if method == _OURS else None
+            if dense and alone:
+                share = p["kl"] / (dense["kl"] + alone)
+                parts = f"quantisation alone ({dense['kl']:.3f}) and pruning alone ({alone:.3f})"
+                lines.append(f"{_NAMES[form]} at {p['sparsity']:.1%}: KL {p['kl']:.3f}, {share:.2f} times the sum of {parts}.")
+    return "Do the losses add up? " + " ".join(lines) if lines else ""
+
+
+def _hold(kept: Kept) -> str:
+    rows = []
+    for key, p in kept.items():
+        form, _, rest = key.partition(" ")
+        if form not in _NAMES or not isinstance(p, dict) or "sparsity" not in p or "dense" in rest or "ffn" in rest:
+            continue
+        method, _, target = rest.partition(" ")
+        if method == "self":
+            rows.append([form, "adaptive, calibrated on text that the model wrote", target, f"{p['sparsity']:.1%}", f"{p['kl']:.3f}"])
+        elif target.endswith("other"):
+            rows.append([form, f"{_label(method)}, on Python's documentation", target.split()[0], f"{p['sparsity']:.1%}", f"{p['kl']:.3f}"])
+        elif method == _OURS:
+            rows.append([form, _label(method), target, f"{p['sparsity']:.1%}", f"{p['kl']:.3f}"])
+    return "## Do thresholds hold?\n\n" + _table(["weights", "plan", "asked", "measured", "KL"], rows) if rows else ""
+
+
+def _cost(kept: Kept) -> str:
+    rows = []
+    for key, value in kept.items():
+        if isinstance(value, dict) and "seconds" in value:
+            if "sensitivity_forwards" in value:
+                what = (f"{value['tokens']} tokens observed, sensitivity on {value['sensitivity_tokens']} tokens "
+                        f"({value['sensitivity_forwards']} passes over windows), profile {value['file_bytes'] / 1e6:.0f} MB")  # fmt: skip
+            else:
+                what = (f"{value['steps']} steps; KL on held-out samples {value['held_out_loss_before']:.3f} -> "
+                        f"{value['held_out_loss_after']:.3f}")  # fmt: skip
+            rows.append([key, f"{value['seconds']:.0f} s", what])
+    return f"## What it costs\n\nOn {kept['about']['machine']}, with other work on it.\n\n" + _table(["step", "time", "for"], rows)
+
+
+def plot(kept: Kept, path: Path) -> None:
+    """KL over measured sparsity, f16; and KL over bytes, every weight form."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6))
+    _lines(left, points(kept, "f16"), "sparsity", 1.0, "")
+    left.set(xlabel="measured sparsity of the block weights", ylabel="KL to dense f16, nats", yscale="log", title="f16 weights")
+    for form, name in _NAMES.items():
+        found = {key: p for key, p in points(kept, form).items() if key[0] in (_OURS, _BASE)}
+        _lines(right, found, "bytes", 1e-6, f"{name} ")
+        dense = points(kept, form).get(("dense", 0.0))
+        if dense and dense["kl"] > 1e-4:
+            right.plot(dense["bytes"] / 1e6, dense["kl"], "k*", markersize=11)
+            right.annotate(f"dense {name}", (dense["bytes"] / 1e6, dense["kl"]), textcoords="offset points", xytext=(6, 4))
+    right.set(xlabel="MB of weights per token", yscale="log", title="over bytes")
+    for axis in (left, right):
+        axis.legend(fontsize=7)
+        axis.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def _lines(axis: Any, found: Mapping[tuple[str, float], dict[str, Any]], x: str, factor: float, prefix: str) -> None:
+    for method in dict.fromkeys(m for m, _ in found if m != "dense" and not m.endswith("ffn")):
+        curve = sorted((p[x] * factor, p["kl"]) for (m, _), p in found.items() if m == method)
+        axis.plot(*zip(*curve, strict=True), "o-", label=prefix + method, markersize=4)
+
+
+_LEGEND = """`adaptive`: a centre for each channel, thresholds and sparsities by the sensitivity of the output. `scap`: uniform, centre
+zero. `teal`: greedy within each block. `wina`: magnitude times the norm of the weight column. `topk` is the uniform threshold that keeps
+k on average. Thresholds of every method but `cats` are scaled by the drift that calibration measured, so that the sparsity that is asked
+for is the one that is measured."""
+
+_NOTES = """## Reading it
+
+- Most of the gain over uniform thresholds is *where* weights are dropped. Sensitivities come from one backward pass that is built from
+  OpenVINO operations and runs in the plugin, quantised weights and all (ADR 0006); models whose operations have no gradient rule are
+  pruned site by site instead, one forward pass each.
+- Thresholds fitted on dense activations drop too much behind pruned layers. `scap-ov calibrate` measures by how much (three short
+  passes), and `fit` needs nothing but the profile.
+- Learned compensation adds a constant to pruned rows. It is checked on samples that it was not fitted on, and dropped where it does not
+  help there.
+- On other text sparsity drifts: measure yours with `scap-ov eval`."""
