@@ -22,7 +22,13 @@ def main() -> None:
     parser.add_argument("--samples", type=int, help="most paragraphs to calibrate on and sentences to evaluate on")
     parser.add_argument("--write", type=Path, metavar="PAGE")
     args = parser.parse_args()
-    rows = measure(encoder(model_folder()), [float(target) for target in args.targets.split(",")], samples=args.samples)
+    notes: list[str] = []
+
+    def say(text: str) -> None:
+        print(text)
+        notes.append(text)
+
+    rows = measure(encoder(model_folder()), [float(target) for target in args.targets.split(",")], samples=args.samples, say=say)
     header = ("target", "planned", "cosine with dense: mean", "least", "between runtimes: mean", "least", "share above 0.9999")
     lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
     lines += [f"| {r.target:.0%} | {r.measured:.1%} | {r.cosine:.4f} | {r.least_cosine:.4f} | {r.runtimes:.6f} | {r.least_runtimes:.6f} "
@@ -31,7 +37,7 @@ def main() -> None:
     print(table)
     if args.write:
         before, rest = args.write.read_text(encoding="utf-8").split(BEGIN)
-        args.write.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+        args.write.write_text(f"{before}{BEGIN}\n{notes[0].capitalize()}.\n\n{table}\n{END}{rest.split(END)[1]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ import onnx_ir as ir
 from scap_ov.errors import BadModelError
 from scap_ov.passes.onnx.graph_view import GraphView, NodeView, OutputView
 from scap_ov.passes.onnx.variants import DOMAIN
-from scap_ov.passes.onnx.weights import LeaveStock, NoLayer, WeightMatrix, read_weight
+from scap_ov.passes.onnx.weights import read_weight
 from scap_ov.passes.openvino.find_sites import FoundSites, SiteMatch, _Candidate, _objection, _sites, hash_layers
 from scap_ov.passes.openvino.match_pattern import match_pattern
 from scap_ov.passes.openvino.structure import Structure
+from scap_ov.passes.openvino.weights import LeaveStock, NoLayer, WeightMatrix
 
 FINGERPRINT = "onnx:"  # begins the fingerprint of an ONNX model
 _INTEGER_LAYERS = {"MatMulInteger", "QLinearMatMul", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QGemm"}
@@ -92,8 +93,8 @@ def _layers(view: GraphView) -> tuple[list[tuple[NodeView, WeightMatrix | str]],
         elif node.onnx.op_type in _INTEGER_LAYERS:
             beyond.append((node.get_friendly_name(), "its activations are quantised to integers"))
         else:
-            reason = f"it is inside the {node.onnx.op_type} {node.get_friendly_name()}"
-            beyond += [(inner.name or inner.op_type, reason) for inner in _inner_layers(node.onnx)]
+            where = f"it is inside the {node.onnx.op_type} {node.get_friendly_name()}"
+            beyond += [(inner.name or inner.op_type, where) for inner in _inner_layers(node.onnx)]
     return layers, beyond
 
 

@@ -6,6 +6,7 @@ back whole; a larger one keeps pointing to the files that it came from, and `sav
 
 from __future__ import annotations
 
+import importlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +16,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
 from onnx_ir import external_data
 
 from scap_ov.errors import BadModelError, OutputError
@@ -24,6 +24,7 @@ from scap_ov.passes.onnx.infer_shapes import SMALL, infer_shapes, untranspose_ge
 
 OLDEST_OPSET = 17
 PROTOBUF_LIMIT = 2**31 - 2**26  # bytes of tensors in one file: protobuf ends at 2 GB, the graph itself takes some of them
+_DecodeError: Any = importlib.import_module("google.protobuf.message").DecodeError  # comes with onnx, without types
 _FOLDER_KEY = "scap_ov.external_data_folder"  # in ModelProto, where external data that was not embedded lies
 
 
@@ -176,7 +177,7 @@ def _load(path: Path) -> ir.Model:
     except OSError as e:
         msg = f"{path} cannot be read ({e.strerror or e}); give a file that can"
         raise BadModelError(msg) from e
-    except (DecodeError, ValueError, TypeError, KeyError, AttributeError) as e:
+    except (_DecodeError, ValueError, TypeError, KeyError, AttributeError) as e:
         msg = (
             f"{path} is not an ONNX file, or is damaged ({str(e).splitlines()[0] if str(e) else type(e).__name__}); export the model again"
         )

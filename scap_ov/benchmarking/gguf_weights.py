@@ -53,7 +53,8 @@ def llama_of(path: Path) -> tuple[Shape, Rotary, dict[str, np.ndarray]]:
         weights[f"{prefix}{_NAMES[part]}.weight"] = _unpermuted(values, heads[part]) if part in heads else values
     sizes = [int(known[f"llama.{key}"]) for key in ("block_count", "embedding_length", "feed_forward_length")]
     vocabulary = len(weights["model.embed_tokens.weight"])
-    shape = Shape(str(known.get("general.name", path.stem)), *sizes, heads["attn_q"], heads["attn_k"], vocabulary)
+    name, (blocks, hidden, ffn) = str(known.get("general.name", path.stem)), sizes
+    shape = Shape(name, blocks, hidden, ffn, heads["attn_q"], heads["attn_k"], vocabulary)
     rotary = Rotary(float(known.get("llama.rope.freq_base", 10000.0)), float(known["llama.attention.layer_norm_rms_epsilon"]))
     return shape, rotary, weights
 

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from scap_ov.passes.onnx.emitter import Emitter
 
 OPSET = 18
-_TYPES = {np.float32: ir.DataType.FLOAT, np.int64: ir.DataType.INT64}
+_TYPES: dict[type, ir.DataType] = {np.float32: ir.DataType.FLOAT, np.int64: ir.DataType.INT64}
 
 
 class Drawing:

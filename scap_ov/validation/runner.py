@@ -55,7 +55,7 @@ class Runner(ABC):
         :param ids: int64 [1, T].
         :return: all outputs by name.
         """
-        values = model_inputs(self, ids)  # type: ignore[arg-type] - only `inputs` is looked at
+        values = model_inputs(self, ids)  # type: ignore[arg-type]  # only `inputs` is looked at
         if self._done:
             total = self._done + ids.shape[1]
             shift = {"attention_mask": np.ones((len(ids), total), np.int64), "position_ids": np.arange(self._done, total)[None]}
