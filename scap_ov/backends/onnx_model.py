@@ -10,6 +10,7 @@ import importlib
 import os
 import tempfile
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class OnnxModel:
     def __init__(self, graph_model: ir.Model) -> None:
         self.graph_model = graph_model
 
-    @property
+    @cached_property
     def inputs(self) -> list[OutputView]:
         """Inputs without default values, as `ov.Model.inputs`."""
         graph = self.graph_model.graph
@@ -45,7 +46,7 @@ class OnnxModel:
         view = GraphView(self.graph_model)
         return [view.of(value) for value in graph.inputs if value.name not in names]
 
-    @property
+    @cached_property
     def outputs(self) -> list[OutputView]:
         """Outputs, as `ov.Model.outputs`."""
         view = GraphView(self.graph_model)

@@ -1,0 +1,86 @@
+"""Weight forms that are left stock, each with its reason; the forms that are read are in test_tour_of_forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx_graphs import BLOCK, INTEGERS, Drawing, K, N
+
+from scap_ov.backends.onnx_model import open_onnx
+from scap_ov.passes.onnx.find_sites import find_sites
+
+
+def reason(d: Drawing, y) -> str:
+    ((name, text),) = find_sites(open_onnx(d.proto({"y": y})).graph_model).skipped
+    assert name == d.nodes[-1].name
+    return text
+
+
+def drawn() -> tuple[Drawing, object]:
+    d = Drawing()
+    return d, d.input("x", ["b", "t", K])
+
+
+def dequantized(d, shape=(K, N), scale=(N,), kind="int8", **attributes):
+    dtype, numpy_type, low, high = INTEGERS[kind]
+    raw = d.constant("q", d.rng.integers(low, high, shape).astype(np.int32).astype(numpy_type), dtype)
+    return d.op("DequantizeLinear", raw, d.constant("s", np.full(scale, 0.1, np.float32)), **attributes)
+
+
+def test_a_scale_for_each_input_channel():
+    d, x = drawn()
+    text = reason(d, d.op("MatMul", x, dequantized(d, scale=(K,), axis=0)))
+    assert text == "it has a scale for each input channel; one for each output channel is understood"
+
+
+def test_blocks_of_output_channels():
+    d, x = drawn()
+    text = reason(d, d.op("MatMul", x, dequantized(d, scale=(K, N // BLOCK), axis=1, block_size=BLOCK)))
+    assert text == f"its scales are of blocks of {BLOCK} along axis 1; blocks of input channels that divide {K} are understood"
+
+
+def test_a_weight_that_is_computed():
+    d, x = drawn()
+    text = reason(d, d.op("MatMul", x, d.op("Mul", d.weight("a", K, N), d.weight("b", K, N))))
+    assert text == "its weight goes through Multiply, which is not understood as a decompression"
+
+
+def test_a_weight_that_is_quantised_in_the_graph():
+    d, x = drawn()
+    scale = d.constant("s", np.array(0.1, np.float32))
+    q = d.op("QuantizeLinear", d.weight("w", K, N), scale)
+    text = reason(d, d.op("MatMul", x, d.op("DequantizeLinear", q, scale)))
+    assert text == "its weight is dequantised from QuantizeLinear, not from stored integers"
+
+
+def test_a_double():
+    d = Drawing()
+    x = d.input("x", ["b", "t", K])
+    text = reason(d, d.op("MatMul", x, d.op("Cast", d.constant("w", np.ones((K, N))), to=1)))
+    assert text == "its weight is f64, for which there is no kernel"
+
+
+def test_the_left_operand():
+    d, x = drawn()
+    assert reason(d, d.op("MatMul", d.weight("w", N, K), d.op("Transpose", x, perm=[0, 2, 1]))) == "its weight is the left operand"
+
+
+@pytest.mark.parametrize(
+    ("k", "extra", "says"),
+    [
+        (72, {}, f"its 72 input channels are no multiple of the block of {BLOCK}"),
+        (K, {"g_idx": True}, "its input channels are reordered (g_idx)"),
+        (K, {"bits": 2}, "its weight has 2 bits; 4 and 8 are understood"),
+        (K, {"float_zero": True}, "its zero points are f32; packed integers are understood"),
+    ],
+)
+def test_matmulnbits(k, extra, says):
+    d = Drawing()
+    x = d.input("x", ["b", "t", k])
+    groups, bits = -(-k // BLOCK), extra.get("bits", 4)
+    inputs = [d.constant("q", np.zeros((N, groups, BLOCK * bits // 8), np.uint8)), d.constant("s", np.ones((N, groups), np.float32))]
+    if "g_idx" in extra:
+        inputs += [None, d.constant("g", (np.arange(k) // BLOCK).astype(np.int32))]
+    if "float_zero" in extra:
+        inputs += [d.constant("z", np.zeros((N, groups), np.float32))]
+    assert reason(d, d.op("MatMulNBits", x, *inputs, domain="com.microsoft", K=k, N=N, bits=bits, block_size=BLOCK)) == says
