@@ -127,8 +127,12 @@ def _quantisation_error(values: np.ndarray, weight: np.ndarray, size: int) -> np
 
 
 def activation_group_size(o: Operands) -> int:
-    """Input channels that share a scale of quantised activations: 128, or the weight's group where that does not fit."""
+    """Input channels that share a scale of quantised activations: at most 128, and within a group of the weight where that fits."""
     k, size = o.x.shape[1], o.group_size
-    if size <= _ACTIVATION_GROUP:
-        return size
-    return min(k, _ACTIVATION_GROUP) if size >= k or size % _ACTIVATION_GROUP == 0 else size
+    if size < k:
+        return size if size <= _ACTIVATION_GROUP or size % _ACTIVATION_GROUP else _ACTIVATION_GROUP
+    if k <= _ACTIVATION_GROUP:
+        return k
+    groups = -(-k // _ACTIVATION_GROUP)
+    size = -(-k // (groups + groups % 2))
+    return -(-size // 16) * 16

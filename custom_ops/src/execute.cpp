@@ -19,9 +19,14 @@ constexpr size_t kActivationGroup = 128;  // int8 activations share a scale; als
 }  // namespace
 
 size_t activation_group_size(WeightFormat format, size_t k, size_t weight_group_size) {
-    if (!is_integer(format)) return std::min(k, kActivationGroup);
-    if (weight_group_size <= kActivationGroup) return weight_group_size;
-    return weight_group_size >= k || weight_group_size % kActivationGroup == 0 ? std::min(k, kActivationGroup) : weight_group_size;
+    if (is_integer(format) && weight_group_size < k) {
+        const bool whole = weight_group_size <= kActivationGroup || weight_group_size % kActivationGroup != 0;
+        return whole ? weight_group_size : kActivationGroup;
+    }
+    if (k <= kActivationGroup) return k;
+    // An even number of groups of about the same size, so that two threads have the same to do: 576 = 6 x 96.
+    const size_t groups = round_up(ceil_div(k, kActivationGroup), 2);
+    return round_up(ceil_div(k, groups), 16);
 }
 
 void sparse_matmul(const SparseMatMulArgs& a, const Implementation& implementation) {

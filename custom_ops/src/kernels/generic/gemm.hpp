@@ -16,7 +16,7 @@ namespace SCAP_OV_ISA {
 namespace {
 
 constexpr size_t kTileK = 512;       // input channels of a qd8 tile, in whole activation groups: 128 KB of bytes in L2
-constexpr size_t kFloatTileK = 128;  // input channels of a float tile: the same bytes
+constexpr size_t kFloatTileK = 192;  // input channels of a float tile: 192 KB; 128 was 10 % slower, 256 no faster
 constexpr size_t kRowParts = 4;      // register blocks of rows whose x is copied together: rows of x are often a power of two apart,
                                      // and would share few sets of L1
 
