@@ -34,7 +34,8 @@ def attention(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> list[ov.Outp
 def repeat_heads(model: ov.Model) -> None:
     """Write anew how keys and values are repeated for the query heads where the graph infers that they are empty. In place.
 
-    openvino-genai's GGUF reader broadcasts to a shape with 0 for "as it is". Attention fuses that away; nothing else may read it.
+    openvino-genai's GGUF reader broadcasts to the length of the state that a sequence starts from, 0. The plugin fuses that away together
+    with the state; without the state, or read by anything else, it fails.
     """
     for node in model.get_ops():
         if node.get_type_name() != "ScaledDotProductAttention":

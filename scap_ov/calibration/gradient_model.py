@@ -12,7 +12,6 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from scap_ov.calibration.attention_gradient import repeat_heads
 from scap_ov.calibration.gradient import gradients
 from scap_ov.calibration.probe_model import ProbeModel
 from scap_ov.errors import BadModelError
@@ -35,7 +34,6 @@ class GradientModel(ProbeModel):
         if not self.language:
             msg = "the model has no output 'logits', so there is no divergence to differentiate; calibrate without gradients"
             raise BadModelError(msg)
-        repeat_heads(model)
         wanted: dict[Any, ov.Output] = {}
         if self._inputs_wanted:
             wanted |= {("input", name): node.output(0) for name, node in self._pruned(model).items()}

@@ -13,6 +13,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
+from scap_ov.calibration.attention_gradient import repeat_heads
 from scap_ov.calibration.run_openvino import EXACT, site_taps
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import BadModelError, UsageError
@@ -77,6 +78,7 @@ class ProbeModel:
             msg = "the model has no fully connected layer that could be pruned; give a Transformer exported by optimum-cli export openvino"
             raise BadModelError(msg)
         self.sites = tuple(match.site for match in found.matches)
+        repeat_heads(clone)
         taps: dict[Any, ov.Output] = dict(site_taps(found)) if observe else {}
         insert = InsertSparsity(SparsityPlan(SparsityConfig(), fingerprint(clone), self.sites, {}), runtime_inputs=True)
         insert(clone)

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--methods", default="adaptive,scap,teal", metavar="A,B", help=f"of {', '.join(METHODS)} (default adaptive,scap,teal)"
     )
     parser.add_argument("--sparsities", default="0.25,0.4,0.5", metavar="S,T", help="target sparsities (default 0.25,0.4,0.5)")
+    parser.add_argument("--scope", default="all", metavar="all|ffn", help="targets of block layers, or of the ffn only (cats needs it)")
     parser.add_argument("--eval-data", required=True, metavar="FILE", help="text to evaluate on, another one than --data")
     parser.add_argument("--eval-tokens", type=positive, default=8192, metavar="N", help="most tokens to evaluate on (default 8192)")
     parser.add_argument("--profile", metavar="FILE", help="a profile, instead of --data")
@@ -37,7 +38,9 @@ def run(args: argparse.Namespace, out: Output) -> None:
     from scap_ov.calibration.dataset import load_tokenizer
     from scap_ov.storage.model_folder import model_file
 
-    configs = [SparsityConfig(target_sparsity=s, method=m) for m in args.methods.split(",") for s in _shares(args.sparsities)]
+    configs = [
+        SparsityConfig(target_sparsity=s, method=m, scope=args.scope) for m in args.methods.split(",") for s in _shares(args.sparsities)
+    ]
     text = data_path(args.eval_data)
     reference = args.reference or args.model
     for folder in (reference, *args.dense):
@@ -47,11 +50,12 @@ def run(args: argparse.Namespace, out: Output) -> None:
     model = backend.open_model(args.model)
     backend.check_stock(model)
     profile = _profile(args, model, out)
+    plans = [api.fit(profile, config) for config in configs]  # what a method cannot do is refused before the long work
     points: list[dict[str, Any]] = []
     with out.progress("comparing") as bar:
-        for done, config in enumerate(configs):
+        for done, (config, plan) in enumerate(zip(configs, plans, strict=True)):
             bar(done, len(configs) + len(args.dense), f"{config.method} {config.target_sparsity}")
-            sparse = api.apply(model, profile, config, form="portable")
+            sparse = api.apply(model, plan, form="portable")
             result = api.evaluate(sparse, reference, text, tokenizer=encode, max_tokens=args.eval_tokens)
             points.append({"method": config.method, "target_sparsity": config.target_sparsity, **plain(result)})
         for done, folder in enumerate(args.dense):
