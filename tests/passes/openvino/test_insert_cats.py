@@ -34,7 +34,7 @@ def run(model, extra=()):
     outputs = [clone.outputs[0].get_node().input_value(0), *(by(clone) for by in extra)]
     made = ov.Model(outputs, clone.get_sinks(), clone.get_parameters())
     request = ov.Core().compile_model(made, "CPU", EXACT).create_infer_request()
-    request.infer({k: v for k, v in model_inputs(made, IDS).items()})
+    request.infer(model_inputs(made, IDS))
     return [np.array(request.get_output_tensor(i).data) for i in range(len(outputs))]
 
 

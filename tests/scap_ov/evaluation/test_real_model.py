@@ -1,0 +1,55 @@
+"""What the methods are for, on a real model: less loss than uniform thresholds, and the sparsity that was asked for."""
+
+import numpy as np
+import pytest
+
+import scap_ov
+from scap_ov.calibration.dataset import text_dataset
+from scap_ov.calibration.probe_model import ProbeModel
+from scap_ov.calibration.samples import pick_pieces
+from scap_ov.demo.reading import documentation
+from scap_ov.demo.source import stock_model
+from scap_ov.storage.model_folder import read_model
+
+pytestmark = pytest.mark.slow
+EVERYTHING = 1 << 30
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return stock_model("genai", tmp_path_factory.mktemp("real") / "stock", print)
+
+
+@pytest.fixture(scope="module")
+def halves(folder):
+    """The text, its windows in turn for calibration and for measuring."""
+    text = documentation(16_000)
+    middle = text.index("\n", len(text) // 2)
+    model = read_model(folder)
+    return [text_dataset(part, folder, model, seq_len=256, max_tokens=2048) for part in (text[:middle], text[middle:])]
+
+
+@pytest.fixture(scope="module")
+def profile(folder, halves):
+    return scap_ov.calibrate(folder, halves[0])
+
+
+def test_adaptive_loses_less_than_uniform_thresholds_at_no_less_sparsity(folder, halves, profile):
+    probe = ProbeModel(read_model(folder), measure=True)
+    weight = np.array([s.weight_count * (s.kind.value != "lm_head") for s in probe.sites], np.float64)
+    pieces = pick_pieces(probe, halves[1], EVERYTHING)
+    references = [probe.reference_of(p.inputs) for p in pieces]
+
+    def measured(method):
+        settings = probe.settings(scap_ov.fit(profile, scap_ov.SparsityConfig(method=method)).entries.values())
+        losses, shares = [], []
+        for piece, reference in zip(pieces, references, strict=True):
+            losses.append(probe.loss(piece.inputs, settings, piece.pruned, reference))
+            shares.append(probe.shares(piece.pruned).mean(1))
+        return np.mean(losses), weight @ np.mean(shares, axis=0) / weight.sum()
+
+    (ours, ours_sparsity), (uniform, uniform_sparsity) = measured("adaptive"), measured("scap")
+    # a point of sparsity is worth 8 % of the loss; so much may the uniform plan gain by dropping less
+    assert ours < 0.8 * uniform * np.exp(8 * (ours_sparsity - uniform_sparsity))
+    assert ours_sparsity == pytest.approx(0.5, abs=0.02)
+    assert all(len(profile.sensitivity[s.name]["level"]) > 1 for s in profile.sites if s.kind.value != "lm_head"), "by gradients"
