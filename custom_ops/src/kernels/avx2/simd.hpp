@@ -153,10 +153,13 @@ struct Simd {
             return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
         }
     }
-    static Int subtract_bytes(Int v, int value) { return _mm256_sub_epi8(v, _mm256_set1_epi8(static_cast<char>(value))); }
-    template <int Row>
-    static Int signed_byte(Int v) {
-        return _mm256_srai_epi32(_mm256_slli_epi32(v, 24 - 8 * Row), 24);
+    // Of a byte in every lane.
+    static Int low_nibble(Int v) { return _mm256_and_si256(v, _mm256_set1_epi32(15)); }
+    static Int high_nibble(Int v) { return _mm256_srli_epi32(v, 4); }
+    // Register `part` of channels 16j … 16j + 15 of a block in position order.
+    static Float load_channels(const float* block, size_t j, size_t part) {
+        const float* from = block + 32 * part + 4 * j;
+        return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(from)), _mm_loadu_ps(from + 16), 1);
     }
 };
 

@@ -97,10 +97,14 @@ struct Simd {
     static Int dot8(Int sum, Int w0, Int x0, Int w1, Int x1) {
         return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(sum, w0, x0), w1, x1);
     }
-    static Int subtract_bytes(Int v, int value) { return _mm512_sub_epi8(v, _mm512_set1_epi8(static_cast<char>(value))); }
-    template <int Row>
-    static Int signed_byte(Int v) {
-        return _mm512_srai_epi32(_mm512_slli_epi32(v, 24 - 8 * Row), 24);
+    // Of a byte in every lane.
+    static Int low_nibble(Int v) { return _mm512_and_si512(v, _mm512_set1_epi32(15)); }
+    static Int high_nibble(Int v) { return _mm512_srli_epi32(v, 4); }
+    // Channels 16j … 16j + 15 of a block in position order.
+    static Float load_channels(const float* block, size_t j, size_t) {
+        const float* from = block + 4 * j;
+        const Float low = _mm512_insertf32x4(_mm512_castps128_ps512(_mm_loadu_ps(from)), _mm_loadu_ps(from + 16), 1);
+        return _mm512_insertf32x4(_mm512_insertf32x4(low, _mm_loadu_ps(from + 32), 2), _mm_loadu_ps(from + 48), 3);
     }
 };
 
