@@ -19,8 +19,8 @@ from scap_ov.errors import ScapError
 if TYPE_CHECKING:
     from scap_ov.cli.output import Output
 
-CALIBRATION_TOKENS = 6144  # about a minute of the model's own writing on two cores
-EVALUATION_TOKENS = 3072
+CALIBRATION_TOKENS, WINDOW = 4096, 256  # sixteen texts at once: half a minute on two cores
+EVALUATION_TOKENS = 2048
 STEP = 0.05
 
 
@@ -67,7 +67,7 @@ def calibrate(stock: Path, home: Path, out: Output) -> Path:
     if profile.is_file():
         out.say(f"  reused {profile}")
     else:
-        command(out, "calibrate", stock, "--data", "self", "--tokens", CALIBRATION_TOKENS, "--output", profile)
+        command(out, "calibrate", stock, "--data", "self", "--tokens", CALIBRATION_TOKENS, "--window", WINDOW, "--output", profile)
     return profile
 
 
