@@ -4,7 +4,7 @@
 #   make test | lint | bench | notebook | test-slow | format | clean
 .POSIX:
 .SUFFIXES:
-.PHONY: demo test test-slow lint format bench notebook wheel clean
+.PHONY: demo test test-slow lint format bench coverage notebook wheel clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -15,6 +15,9 @@ BENCH_OUTPUT ?= bench_output
 # The pin keeps pip from taking a newer build with CUDA, of gigabytes, where a CPU build of this release is at hand. Any pair serves (docs/adr/0004).
 TORCH ?= torch==2.13.0
 TORCHVISION ?= torchvision==0.28.0
+
+# optimum-intel exports Gemma 2, Gemma 3 and Mamba with this release of transformers only; tests/architectures finds it there.
+TRANSFORMERS_PINNED ?= transformers==5.0.*
 
 # The extra `export` of pyproject.toml, without building our own package a second time.
 EXPORT_REQUIREMENTS = $$($(BIN)/python .ci/extra.py export)
@@ -37,6 +40,7 @@ $(STAMP_EXPORT): $(STAMP)
 	$(PIP) --no-deps '$(TORCHVISION)'
 	$(PIP) '$(TORCH)' $(EXPORT_REQUIREMENTS)
 	$(BIN)/python -m pip uninstall --quiet --yes torchvision
+	$(PIP) --no-deps --upgrade --target $(VENV)/transformers-5.0 '$(TRANSFORMERS_PINNED)'
 	touch $@
 
 demo: $(if $(filter optimum,$(EXPORT)),$(STAMP_EXPORT),$(STAMP))
@@ -71,6 +75,10 @@ bench: $(STAMP)
 	$(BIN)/python -I benchmarks/decode.py --work $(BENCH_OUTPUT)/models --json $(BENCH_OUTPUT)/decode.json
 	$(BIN)/python -I benchmarks/decode.py --work $(BENCH_OUTPUT)/models --models llama-3.2-1b --weights i4 --sparsity 0.5 --prompts 32 --lm-head --json $(BENCH_OUTPUT)/decode-lm_head.json
 	$(BIN)/python -I benchmarks/write_docs.py $(BENCH_OUTPUT) docs/benchmarks.md
+
+coverage: $(STAMP_EXPORT)
+	$(BIN)/python -Im pytest -m 'slow or not slow' --junitxml=build/coverage.xml tests/architectures
+	$(BIN)/python -I tests/architectures/write_coverage.py build/coverage.xml docs/coverage.md
 
 notebook: $(STAMP)
 	$(BIN)/python -Im pytest -m slow tests/e2e/test_notebook.py

@@ -23,6 +23,7 @@ class Row:
     :param weights: what NNCF makes of the float export: f32, f16, int8 or int4 (groups of 32, zero points).
     :param sites: file -> site -> layers.
     :param stock: file -> part of a layer's name -> part of the reason why it stays stock.
+    :param refused: what the exporter says to it, where it refuses; the row is then a "no, because" with `note`.
     :param transformers: release that the export needs where the newest is refused, as pip wants it.
     :param note: a remark for the table.
     """
@@ -36,6 +37,7 @@ class Row:
     sites: dict[str, dict[str, list[str]]]
     weights: str = "int4"
     stock: dict[str, dict[str, str]] = field(default_factory=dict)
+    refused: str = ""
     transformers: str = ""
     note: str = ""
 
@@ -74,8 +76,8 @@ ATTENTION = {kind: GATED[kind] for kind in ("qkv", "o")}
 LAYERS = "model.layers.{b}."
 EXPERTS = {"mlp.experts": "its weight is batched, [4, ", "mlp.gate/": "it routes tokens to experts"}
 WHY_EXPERTS = (
-    "attention and shared experts only. Routed experts: no, because their weights are one [E, N, K] operand of which the CPU plugin multiplies "
-    "the chosen experts alone (GatherMatmul); the op takes one matrix, and put in that place it would compute every expert"
+    "attention and shared experts only. Routed experts: no, because their weights are one [E, N, K] operand of which the CPU plugin "
+    "multiplies the chosen experts alone (GatherMatmul); the op takes one matrix, and put in that place it would compute every expert"
 )
 
 
@@ -143,12 +145,20 @@ MIXTURES = [
     moe("qwen3_moe", "Qwen3-MoE", "Qwen3MoeConfig",
         GROUPED | {"head_dim": 16, "moe_intermediate_size": 64, "num_experts": 4, "num_experts_per_tok": 2},
         blocks(LAYERS, "lm_head", **ATTENTION)),
+    decoder("olmoe", "OLMoE", "OlmoeConfig", GROUPED | {"num_experts": 4, "num_experts_per_tok": 2}, {},
+            refused="Trying to export a olmoe model, that is a custom or unsupported architecture",
+            note="optimum-intel has no export for it, and ov.convert_model none for its grouped matrix products"),
 ]  # fmt: skip
 
 STATE_SPACE = [
     decoder("mamba", "Mamba", "MambaConfig", {"hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 256, "state_size": 8},
             blocks("backbone.layers.{b}.mixer.", "aten::to/Convert_1", up="in_proj", up_2="dt_proj", down="x_proj", down_2="out_proj"),
             transformers="transformers==5.0.*", weights="int8"),
+    decoder("mamba2", "Mamba 2", "Mamba2Config", {"hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 256, "state_size": 16,
+                                                  "num_heads": 8, "head_dim": 16, "n_groups": 2, "chunk_size": 8}, {},
+            refused="Trying to export a mamba2 model, that is a custom or unsupported architecture",
+            note="optimum-intel has no export for it; ov.convert_model bakes the traced length into its chunked scan (in_proj and "
+                 "out_proj are found there, but at other lengths the stock model fails)"),
 ]  # fmt: skip
 
 ENCODERS = [

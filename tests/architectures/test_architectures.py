@@ -19,7 +19,7 @@ from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
 
 pytestmark = pytest.mark.slow
 FILES = [pytest.param(row, file, id=f"{row.name}-{file.removeprefix('openvino_').removesuffix('_model.xml').removesuffix('.xml')}")
-         for row in ROWS.values() for file in row.files]  # fmt: skip
+         for row in ROWS.values() if not row.refused for file in row.files]  # fmt: skip
 # Roundings of float32 through two layers and a norm each, relative to the largest output; a wrong layer shows as 1e-1.
 ROUNDING = 2e-5
 
@@ -100,7 +100,7 @@ def kinds(compiled):
     return collections.Counter(str(node.get_rt_info()["layerType"].astype(str)) for node in compiled.get_runtime_model().get_ops())
 
 
-@pytest.mark.parametrize(("row", "file"), [pytest.param(row, row.files[0], id=row.name) for row in MIXTURES])
+@pytest.mark.parametrize(("row", "file"), [pytest.param(row, row.files[0], id=row.name) for row in MIXTURES if row.files[0] in row.stock])
 def test_experts_that_a_token_does_not_use_are_not_computed(row, file, pruned):
     stock, _, lowered = (kinds(compile_exactly(model)) for model in pruned(row, file))
     assert stock["GatherMatmul"] == lowered["GatherMatmul"] == 3 * len(BLOCKS)
@@ -120,3 +120,10 @@ def test_relu_is_sparse_by_itself(row, file, load):
     profile = scap_ov.calibrate(path, nncf.Dataset([inputs_for(stock, random_ids(1, 24, seed)) for seed in range(4)]))
     for name in zeros:
         assert 0.2 < np.mean(profile.statistics[name].rows == 0) < 0.8
+
+
+@pytest.mark.covers_row("sites")
+@pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in ROWS.values() if row.refused])
+def test_the_exporter_refuses(row, exports):
+    """When this fails, the upstream reason is gone and the row can be filled in."""
+    assert row.refused in (exports / f"{row.name}.error").read_text()

@@ -12,10 +12,15 @@ from xml.etree import ElementTree as ET
 
 INTRODUCTION = """# Coverage
 
-Written by `tests/architectures/write_coverage.py` from a test run (`make coverage`); do not edit it. Random weights unless a table says otherwise: 2 blocks,
-exported by optimum-intel, compressed by NNCF as `optimum-cli` does. *sites*: the sites found are those listed in `tests/architectures/rows.py`. *exact at 0 %*:
-lowered logits equal the stock model's within float32 rounding, int8 activation quantisation off on both sides. *portable = lowered at 50 %*: `apply` at 50 %, both
-forms, prompt and decode steps, one and two sequences. *generates*: both forms continue a prompt with the same tokens.
+`make coverage` writes this page from a test run (`tests/architectures`); do not edit it. Models of two blocks with random weights,
+exported by optimum-intel and compressed by NNCF as `optimum-cli` does it. What the columns say:
+
+- *sites*: the sites found are exactly those that `tests/architectures/rows.py` lists, and other layers are stock for the reason listed.
+- *exact at 0 %*: the lowered model's logits equal the stock model's within float32 rounding, int8 activations off on both sides.
+- *portable = lowered at 50 %*: after `apply` at 50 % both forms agree, prompt and decode steps, one and two sequences.
+- *generates*: both forms continue a prompt greedily with the same tokens.
+
+Quality and speed with real weights: [quality.md](quality.md) and [benchmarks.md](benchmarks.md).
 """
 YES, FAILED, SKIPPED = "yes", "**fails**", "not run"
 
@@ -30,8 +35,8 @@ def read(report: Path) -> dict[str, dict[str, dict[str, object]]]:
             if entry.get("name") == "covers":
                 table, row, column, note = entry.get("value", "").split("|")
                 cells = tables.setdefault(table, {}).setdefault(row, {})
-                cells[column] = worst(cells.get(column, YES), "no" if outcome == YES and note and column == "works" else outcome)
-                cells["note"] = f"no, because {note}" if cells[column] == "no" else note
+                cells[column] = worst(cells.get(column, YES), "no" if outcome == YES and note.startswith("no, because") else outcome)
+                cells["note"] = note
             elif entry.get("name") == "figure":
                 table, row, column, value = entry.get("value", "").split("|")
                 tables.setdefault(table, {}).setdefault(row, {})[column] = value if outcome == YES else FAILED
