@@ -50,12 +50,11 @@ def measure_sensitivity(
     *,
     levels: Sequence[float] = POINTS,
     tokens: int | None = None,
-    lm_head: bool = False,
     gradients: bool = True,
     checkpoint: str | Path | None = None,
     progress: Progress | None = None,
 ) -> CalibrationProfile:
-    """The profile with a table for every block site: KL divergence from the dense model at each level, that site alone pruned.
+    """The profile with a table for every site: KL divergence from the dense model at each level, that site alone pruned.
 
     1. A site that the profile holds a table for is not measured again.
     2. With `checkpoint`, what is measured is kept in that file; an interrupted run goes on from it, a complete one removes it.
@@ -65,7 +64,6 @@ def measure_sensitivity(
     :param dataset: calibration data; windows spread over it are used.
     :param levels: sparsities at which single sites are pruned, when there are no gradients.
     :param tokens: how many tokens to measure on; None for TOKENS, or GRADIENT_TOKENS.
-    :param lm_head: measure the output projection too.
     :param gradients: use them where the model allows it.
     :param progress: called with (measurements done, measurements).
     :raises MismatchError: the profile is of another model.
@@ -74,7 +72,7 @@ def measure_sensitivity(
     if fingerprint_of(model) != profile.fingerprint:
         msg = "the profile was observed on another model; calibrate the model that is to be pruned"
         raise MismatchError(msg)
-    sites = [s for s in profile.sites if s.name not in profile.sensitivity and (lm_head or s.kind.value != "lm_head")]
+    sites = [s for s in profile.sites if s.name not in profile.sensitivity]
     if gradients and sites and isinstance(model, ov.Model):
         try:
             found, count, passes = fisher_tables(model, dataset, profile, sites, tokens or GRADIENT_TOKENS, progress=progress)

@@ -16,6 +16,8 @@ from scap_ov.errors import BadDatasetError, UsageError
 from scap_ov.evaluation.result import EvaluationResult
 from scap_ov.evaluation.windows import read_text
 
+DRIFT = 0.04  # of model-wide sparsity on other text; more is told
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `eval`."""
@@ -51,8 +53,9 @@ def run(args: argparse.Namespace, out: Output) -> None:
     figures: dict[str, Any] = {}
     if args.data:
         result = _text(args, out)
-        figures = plain(result)
-        _tell(result, out)
+        expected = _expected(args.model)
+        figures = {**plain(result), "expected_sparsity": expected}
+        _tell(result, expected, out)
     if args.tasks:
         figures["tasks"] = _tasks(args, out)
     if args.similarity:
@@ -71,7 +74,16 @@ def _text(args: argparse.Namespace, out: Output) -> EvaluationResult:
         return api.evaluate(args.model, args.reference, path, rows=args.rows, window=args.window, max_tokens=args.tokens, progress=bar)
 
 
-def _tell(result: EvaluationResult, out: Output) -> None:
+def _expected(model: str) -> float | None:
+    """The sparsity that calibration predicted, of a model that scap_ov wrote."""
+    from scap_ov.storage.model_folder import read_model
+    from scap_ov.storage.rt_info import read_record
+
+    record = read_record(read_model(model))
+    return None if record is None else float(record["summary"]["expected_sparsity"])
+
+
+def _tell(result: EvaluationResult, expected: float | None, out: Output) -> None:
     def error(value: float | None) -> str:
         return "" if value is None else f" ± {value:.2g}"
 
@@ -87,7 +99,12 @@ def _tell(result: EvaluationResult, out: Output) -> None:
             f"{result.reference_weight_bytes_per_token / 1e6:.1f} MB",
         ),
     ]
+    if expected is not None:
+        rows.insert(5, ("sparsity, expected from calibration", f"{expected:.1%}", ""))
     out.table(f"{result.tokens} tokens in {result.windows} windows, rows {result.rows}", ("", "model", "reference"), rows)
+    if expected is not None and abs(result.sparsity - expected) > DRIFT:
+        out.say(f"the thresholds do not hold on this text: {result.sparsity:.1%} are dropped where calibration predicted {expected:.1%}; "
+                "calibrate on text like this")  # fmt: skip
 
 
 def _tasks(args: argparse.Namespace, out: Output) -> dict[str, Any]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ROUNDS = 4  # from these starts two more change the output error by less than 0.3 % (from zero, 40 rounds would be needed)
 LEAST_DROPPED = 8  # a mean of fewer values is noise: the channel keeps the centre that it has
 FULL_ROWS = 512  # rows that settle the threshold of the early rounds
+CENTER_ROWS = 1024  # rows that centres are means over; the final threshold is a quantile of all, half of which no centre was fitted to
 
 
 class AdaptiveCriterion:
@@ -42,12 +43,12 @@ class AdaptiveCriterion:
         del site, statistics
         center = np.zeros(rows.shape[1], np.float32)
         if sparsity > 0:
-            part = rows[:FULL_ROWS]
+            part, most = rows[:FULL_ROWS], rows[:CENTER_ROWS]
             center = _start(part, quantile_threshold(np.abs(part), sparsity))
             for _ in range(ROUNDS):
-                mask = dropped(rows, center, quantile_threshold(np.abs(part - center), sparsity))
+                mask = dropped(most, center, quantile_threshold(np.abs(part - center), sparsity))
                 count = mask.sum(0)
-                total = np.einsum("rk,rk->k", rows, mask, dtype=np.float64)
+                total = np.einsum("rk,rk->k", most, mask, dtype=np.float64)
                 center = np.where(count >= LEAST_DROPPED, total / np.maximum(count, 1), center).astype(np.float32)
         return SiteFit(center, np.array([quantile_threshold(np.abs(rows - center), sparsity)]))
 
