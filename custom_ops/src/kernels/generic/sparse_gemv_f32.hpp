@@ -7,34 +7,36 @@ namespace scap_ov {
 namespace SCAP_OV_ISA {
 namespace {
 
-// The values of x that multiply the slots of a step, each in a whole register, so that they are operands in memory.
-template <int Slots>
+// The values of x that multiply the slots of a step, each in a whole register, so that they are operands in memory; of Rows rows,
+// or, for kMaxGemvRows, of as many as there are.
+template <int Slots, size_t Rows>
 struct ValuesOfX {
-    size_t m;
-    Simd::Float value[kMaxGemvRows][Slots];
-    ValuesOfX(const SparseGemvParams& p, size_t slot) : m(p.m) {
-        for (size_t row = 0; row < m; ++row)
+    size_t rows;
+    Simd::Float value[Rows][Slots];
+    ValuesOfX(const SparseGemvParams& p, size_t slot) : rows(p.m) {
+        for (size_t row = 0; row < count(); ++row)
             for (int i = 0; i < Slots; ++i) value[row][i] = Simd::broadcast(p.kept->value[row * p.kept->capacity + slot + i]);
     }
+    size_t count() const { return Rows < kMaxGemvRows ? Rows : rows; }
 };
 
 // sum[m] += Σ x[m] w over the rows of a step, for one register of columns.
-template <int Rows>
-inline void multiply_values(const Simd::Float* w, const ValuesOfX<Rows>& x, float* sum, size_t sum_stride) {
-    for (size_t row = 0; row < x.m; ++row, sum += sum_stride) {
+template <int Slots, size_t Rows>
+inline void multiply_values(const Simd::Float* w, const ValuesOfX<Slots, Rows>& x, float* sum, size_t sum_stride) {
+    for (size_t row = 0; row < x.count(); ++row, sum += sum_stride) {
         Simd::Float total = Simd::load(sum);
-        for (int i = 0; i < Rows; ++i) total = Simd::multiply_add(w[i], x.value[row][i], total);
+        for (int i = 0; i < Slots; ++i) total = Simd::multiply_add(w[i], x.value[row][i], total);
         Simd::store(sum, total);
     }
 }
 
 // Integer weights gather in scratch, in the order of positions: one byte of a row is one lane, without interleaving.
-template <class Format, int Quads>
+template <class Format, int Quads, size_t Rows>
 void sweep_integers(const SparseGemvParams& p, size_t slot, float* sum) {
     constexpr int kRows = Quads * 4;
     constexpr bool kNibbles = Format::kFormat == WeightFormat::u4;
     const RowSet<Quads> rows(p, slot, p.kept->group_begin[p.kept->groups], Format::byte_offset(p.n_from));
-    const ValuesOfX<kRows> x(p, slot);
+    const ValuesOfX<kRows, Rows> x(p, slot);
     const size_t columns = p.n_to - p.n_from;
     for (size_t c = 0; c < columns; c += Format::kTileColumns) {
         const size_t at = Format::byte_offset(c);
@@ -47,10 +49,10 @@ void sweep_integers(const SparseGemvParams& p, size_t slot, float* sum) {
             Simd::Float value[kRows];
             for (int i = 0; i < kRows; ++i) w[i] = Simd::load_u8(rows.row[i] + at + byte);
             for (int i = 0; i < kRows; ++i) value[i] = Simd::to_float(kNibbles ? Simd::low_nibble(w[i]) : w[i]);
-            multiply_values<kRows>(value, x, sum + c + byte, columns);
+            multiply_values(value, x, sum + c + byte, columns);
             if (!kNibbles) continue;
             for (int i = 0; i < kRows; ++i) value[i] = Simd::to_float(Simd::high_nibble(w[i]));
-            multiply_values<kRows>(value, x, sum + c + high + byte, columns);
+            multiply_values(value, x, sum + c + high + byte, columns);
         }
     }
 }
@@ -78,11 +80,11 @@ inline void add_group_f32(const SparseGemvParams& p, size_t g, float* sum) {
 }
 
 // Float weights gather in y itself.
-template <class Format, int Quads>
+template <class Format, int Quads, size_t Rows>
 void sweep_floats(const SparseGemvParams& p, size_t slot) {
     constexpr int kRows = Quads * 4;
     const RowSet<Quads> rows(p, slot, p.kept->group_begin[p.kept->groups], Format::byte_offset(p.n_from));
-    const ValuesOfX<kRows> x(p, slot);
+    const ValuesOfX<kRows, Rows> x(p, slot);
     const size_t columns = p.n_to - p.n_from;
     for (size_t c = 0; c < columns; c += Format::kTileColumns) {
         rows.prefetch(Format::byte_offset(c));
@@ -90,17 +92,29 @@ void sweep_floats(const SparseGemvParams& p, size_t slot) {
             const size_t from = Format::byte_offset(c + lane);
             Simd::Float w[kRows];
             for (int i = 0; i < kRows; ++i) w[i] = Simd::load_weights<Format>(rows.row[i] + from);
-            multiply_values<kRows>(w, x, p.y + p.n_from + c + lane, p.y_stride);
+            multiply_values(w, x, p.y + p.n_from + c + lane, p.y_stride);
         }
     }
 }
 
+template <class Format, int Quads, size_t Rows>
+inline void sweep_rows_f32(const SparseGemvParams& p, size_t slot, float* sum) {
+    if constexpr (Format::kInteger)
+        sweep_integers<Format, Quads, Rows>(p, slot, sum);
+    else
+        sweep_floats<Format, Quads, Rows>(p, slot);
+}
+
 template <class Format, int Quads>
 inline void sweep_slots_f32(const SparseGemvParams& p, size_t slot, float* sum) {
-    if constexpr (Format::kInteger)
-        sweep_integers<Format, Quads>(p, slot, sum);
+    if (p.m == 1)
+        sweep_rows_f32<Format, Quads, 1>(p, slot, sum);
+    else if (p.m == 2)
+        sweep_rows_f32<Format, Quads, 2>(p, slot, sum);
+    else if (p.m == 4)
+        sweep_rows_f32<Format, Quads, 4>(p, slot, sum);
     else
-        sweep_floats<Format, Quads>(p, slot);
+        sweep_rows_f32<Format, Quads, kMaxGemvRows>(p, slot, sum);
 }
 
 template <class Format>

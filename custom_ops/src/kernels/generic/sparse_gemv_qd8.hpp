@@ -97,6 +97,10 @@ inline void sweep_slots(const SparseGemvParams& p, size_t slot, int32_t* dot) {
         sweep_quantized<Format, Quads, First, 1>(p, slot, dot);
     else if (p.m == 2)
         sweep_quantized<Format, Quads, First, 2>(p, slot, dot);
+    else if (p.m == 3)
+        sweep_quantized<Format, Quads, First, 3>(p, slot, dot);
+    else if (p.m == 4)
+        sweep_quantized<Format, Quads, First, 4>(p, slot, dot);
     else
         sweep_quantized<Format, Quads, First, kMaxGemvRows>(p, slot, dot);
 }
