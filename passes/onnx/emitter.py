@@ -19,15 +19,14 @@ class Emitter:
         self.nodes: list[ir.Node] = []
         self._prefix, self._graph, self._used = prefix, graph, set[str]()
 
-    def op(self, kind: str, *inputs: ir.Value, name: str = "", domain: str = "", outputs: int = 1, **attributes: Any) -> ir.Value:
-        """The first output of a new node.
+    def op(self, kind: str, *inputs: ir.Value, name: str = "", domain: str = "", **attributes: Any) -> ir.Value:
+        """The output of a new node.
 
         :param attributes: ints, floats, lists of ints.
         """
         made = [ir.convenience.convert_attribute(key, value) for key, value in attributes.items()]
-        node = ir.Node(domain, kind, inputs, made, num_outputs=outputs, name=self._name(name or kind))
-        for index, value in enumerate(node.outputs):
-            value.name = f"{node.name}:{index}" if index else node.name
+        node = ir.Node(domain, kind, inputs, made, name=self._name(name or kind))
+        node.outputs[0].name = node.name
         self.nodes.append(node)
         return node.outputs[0]
 

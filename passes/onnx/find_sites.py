@@ -14,9 +14,8 @@ from scap_ov.errors import BadModelError
 from scap_ov.passes.onnx.graph_view import GraphView, NodeView, OutputView
 from scap_ov.passes.onnx.variants import DOMAIN
 from scap_ov.passes.onnx.weights import read_weight
-from scap_ov.passes.openvino.find_sites import FoundSites, SiteMatch, _Candidate, _objection, _sites, hash_layers
+from scap_ov.passes.openvino.find_sites import FoundSites, SiteMatch, hash_layers, sort_out
 from scap_ov.passes.openvino.match_pattern import match_pattern
-from scap_ov.passes.openvino.structure import Structure
 from scap_ov.passes.openvino.weights import LeaveStock, NoLayer, WeightMatrix
 
 FINGERPRINT = "onnx:"  # begins the fingerprint of an ONNX model
@@ -45,19 +44,7 @@ def find_sites(model: ir.Model, *, lm_head: bool = False) -> FoundSites:
         msg = "the model is sparse already; give the stock model that it was made from"
         raise BadModelError(msg)
     layers, skipped = _layers(view)
-    structure = Structure(view.ordered, {node.get_instance_id() for node, _ in layers})
-    candidates = []
-    for layer, weight in layers:
-        role = structure.role(layer)
-        reason = weight if isinstance(weight, str) else _objection(layer, weight, role, lm_head=lm_head)
-        if isinstance(weight, str) or reason:
-            skipped.append((layer.get_friendly_name(), reason))
-        else:
-            candidates.append(_Candidate(layer, weight, role))
-    if not layers and not skipped:
-        msg = "the model has no fully connected layer; give a Transformer model, such as optimum-cli export onnx writes"
-        raise BadModelError(msg)
-    return FoundSites(_sites(candidates), skipped)
+    return sort_out(view.ordered, layers, skipped, lm_head=lm_head)  # type: ignore[arg-type]
 
 
 def fingerprint(model: ir.Model) -> str:

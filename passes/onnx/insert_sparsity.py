@@ -12,10 +12,10 @@ from scap_ov.errors import MismatchError
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.onnx.emitter import Emitter
 from scap_ov.passes.onnx.find_sites import SiteMatch, find_sites, fingerprint, site_values
-from scap_ov.passes.onnx.portable_pattern import Pruned, call_function, function, write_pattern
+from scap_ov.passes.onnx.portable_pattern import call_function, function, pruned_rows, write_pattern
 from scap_ov.passes.onnx.runtime_inputs import RuntimeInputs, SiteInputs
 from scap_ov.passes.onnx.variants import DOMAIN, DOMAIN_VERSION, PREFIX, Variant
-from scap_ov.passes.openvino.insert_sparsity import check_sizes, site_compensation
+from scap_ov.passes.openvino.insert_sparsity import planned, site_compensation
 from scap_ov.passes.openvino.portable_pattern import path_between
 from scap_ov.plan import SitePlan, SparsityPlan
 
@@ -55,12 +55,7 @@ class InsertSparsity(Pass[ir.Model]):
 
     def call(self, model: ir.Model) -> PassResult[ir.Model]:
         """Insert the pattern."""
-        matches = {match.site.name: match for match in find_sites(model, lm_head=True).matches}
-        for name, entry in self._plan.entries.items():
-            if name not in matches:
-                msg = f"the plan prunes the site {name}, which the model does not have; fit a plan to a profile of this model"
-                raise MismatchError(msg)
-            check_sizes(matches[name], entry)
+        matches = planned(find_sites(model, lm_head=True), self._plan)
         skipped: list[tuple[str, str]] = []
         if self._runtime:
             self.inputs = RuntimeInputs(model, [match.site for match in matches.values()])
@@ -100,7 +95,7 @@ class InsertSparsity(Pass[ir.Model]):
         pruned = call_function(emit, variant, inputs) if self._functions else write_pattern(emit, variant, inputs)
         parts = site_compensation(match.site, entry, self._plan)
         values = None if parts is None else [emit.constant(part, "compensation") for part in parts]
-        _connect(model.graph, match, emit, pruned, values)
+        _connect(model.graph, match, emit, pruned, values, None if parts is None else pruned_rows(emit, variant, inputs))
         return ""
 
     def _write_runtime(self, model: ir.Model, match: SiteMatch, given: RuntimeInputs) -> None:
@@ -109,8 +104,10 @@ class InsertSparsity(Pass[ir.Model]):
         own: SiteInputs = given.of(emit, match.site)
         variant = _variant(x, "all", centered=True)
         replacement = emit.op("Cast", own.center, to=_dtype(x).value) if variant.half else own.center
-        pruned = write_pattern(emit, variant, {"x": x, "threshold": own.threshold, "center": own.center, "replacement": replacement})
-        _connect(model.graph, match, emit, pruned, None if _reshaped(match) else own.compensation)
+        inputs = {"x": x, "threshold": own.threshold, "center": own.center, "replacement": replacement}
+        pruned = write_pattern(emit, variant, inputs)
+        compensation = None if _reshaped(match) else own.compensation
+        _connect(model.graph, match, emit, pruned, compensation, pruned_rows(emit, variant, inputs))
 
 
 def _variant(x: ir.Value, rows: str, *, centered: bool) -> Variant:
@@ -127,11 +124,13 @@ def _dtype(x: ir.Value) -> ir.DataType:
     return x.dtype if x.dtype is not None else ir.DataType.FLOAT
 
 
-def _connect(graph: ir.Graph, match: SiteMatch, emit: Emitter, pruned: Pruned, compensation: list[ir.Value] | None) -> None:
-    """Let the layers read the pruned tensor, and add the compensation behind them."""
+def _connect(
+    graph: ir.Graph, match: SiteMatch, emit: Emitter, pruned: ir.Value, compensation: list[ir.Value] | None, rows: ir.Value | None
+) -> None:
+    """Let the layers read the pruned tensor, and add the compensation behind them where `rows` is true."""
     source, layers = site_values(match)
-    emit.rename(pruned.value, PREFIX + match.site.name)
-    pruned.value.shape, pruned.value.type = source.shape, source.type
+    emit.rename(pruned, PREFIX + match.site.name)
+    pruned.shape, pruned.type = source.shape, source.type
     paths = [[node.onnx for node in path_between(layer, match.source)] for layer in match.matmuls]  # type: ignore[attr-defined]
     producer = source.producer()
     if producer is None:
@@ -139,7 +138,7 @@ def _connect(graph: ir.Graph, match: SiteMatch, emit: Emitter, pruned: Pruned, c
     else:
         graph.insert_after(producer, emit.nodes)
     for number, (layer, path) in enumerate(zip(layers, paths, strict=True)):
-        value = pruned.value
+        value = pruned
         for step, node in enumerate(path):
             copy = ir.Node(node.domain, node.op_type, [value, *node.inputs[1:]], node.attributes.values(),
                            name=f"{PREFIX}{match.site.name}/path_{number}_{step}")  # fmt: skip
@@ -147,15 +146,14 @@ def _connect(graph: ir.Graph, match: SiteMatch, emit: Emitter, pruned: Pruned, c
             graph.insert_before(layer, copy)
             value = copy.outputs[0]
         layer.replace_input_with(0, value)
-        if compensation is not None:
-            _compensate(graph, layer, compensation[number], pruned.rows, f"{PREFIX}{match.site.name}/{number}/")
+        if compensation is not None and rows is not None:
+            _compensate(graph, layer, compensation[number], rows, f"{PREFIX}{match.site.name}/{number}/")
 
 
-def _compensate(graph: ir.Graph, layer: ir.Node, value: ir.Value, rows: ir.Value | None, prefix: str) -> None:
+def _compensate(graph: ir.Graph, layer: ir.Node, value: ir.Value, rows: ir.Value, prefix: str) -> None:
     emit = Emitter(prefix, graph)
     old = layer.outputs[0]
     dtype = _dtype(old if old.dtype is not None else layer.inputs[0] or old)
-    rows = emit.constant(np.array(True), "every_row") if rows is None else rows
     extra = emit.op("Where", rows, value, emit.constant(np.zeros(1, np.float32), "nothing"))
     if dtype != ir.DataType.FLOAT:
         extra = emit.op("Cast", extra, to=dtype.value)

@@ -24,23 +24,17 @@ def _converter(variant: Variant) -> Callable[[Any], list[Any]]:
     def convert(node: Any) -> list[Any]:
         given = {slot: node.get_input(i) for i, slot in enumerate(variant.slots)}
         x, threshold = given["x"], given["threshold"]
-        few = exempt = None
         if variant.rows == "decode":
             lead = ops.slice(ops.shape_of(x), np.array([0]), np.array([-1]), np.array([1]))
             few = ops.less_equal(ops.reduce_prod(lead, np.array(0), keep_dims=False), given["max_sparse_rows"])
             threshold = ops.select(few, threshold, ops.constant(np.float32(-1)))
-        elif variant.rows == "all":
-            length = ops.gather(ops.shape_of(x), np.array(1), np.array(0))
-            first = ops.equal(ops.range(np.array(0), length, np.array(1), output_type="i64"), ops.constant(np.array(0)))
-            exempt = ops.unsqueeze(ops.logical_and(first, ops.greater(length, ops.constant(np.array(1)))), np.array([1]))
         compared = ops.convert(x, np.float32) if variant.half else x
         keep = ops.greater(ops.abs(ops.subtract(compared, given["center"]) if variant.centered else compared), threshold)
-        if exempt is not None:
-            keep = ops.logical_or(keep, exempt)
-        outputs = [ops.select(keep, x, given["replacement"]).output(0)]
-        rows = few if exempt is None else ops.logical_not(exempt)
-        if rows is not None:
-            outputs.append(rows.output(0))
-        return outputs
+        if variant.rows == "all":
+            length = ops.gather(ops.shape_of(x), np.array(1), np.array(0))
+            first = ops.equal(ops.range(np.array(0), length, np.array(1), output_type="i64"), ops.constant(np.array(0)))
+            several = ops.greater(length, ops.constant(np.array(1)))
+            keep = ops.logical_or(keep, ops.unsqueeze(ops.logical_and(first, several), np.array([1])))
+        return [ops.select(keep, x, given["replacement"]).output(0)]
 
     return convert

@@ -5,8 +5,6 @@ Sub(x, c) -> Abs -> Greater(., τ') -> [Or(., exempt)] -> Where(., x, c)        
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import onnx_ir as ir
 
@@ -14,56 +12,52 @@ from scap_ov.passes.onnx.emitter import Emitter
 from scap_ov.passes.onnx.variants import DOMAIN, Variant
 
 
-@dataclass(frozen=True)
-class Pruned:
-    """What the pattern gives.
-
-    :param value: x with its dropped entries replaced by c.
-    :param rows: boolean, broadcastable to the rows: which are pruned at all; None for every row.
-    """
-
-    value: ir.Value
-    rows: ir.Value | None
-
-
-def write_pattern(emit: Emitter, variant: Variant, inputs: dict[str, ir.Value]) -> Pruned:
+def write_pattern(emit: Emitter, variant: Variant, inputs: dict[str, ir.Value]) -> ir.Value:
     """The pattern in nodes.
 
     :param inputs: by slot: `x` [..., K]; `threshold` and `center` f32 [1] or [K]; `replacement`, the centre in x's type;
         `max_sparse_rows` int64 scalar.
+    :return: x with its dropped entries replaced by c.
     """
     x, threshold = inputs["x"], inputs["threshold"]
-    few = exempt = None
     if variant.rows == "decode":
-        rows = emit.op("ReduceProd", emit.op("Shape", x, start=0, end=-1), keepdims=0)
-        few = emit.op("LessOrEqual", rows, inputs["max_sparse_rows"], name="few_rows")
-        threshold = emit.op("Where", few, threshold, emit.constant(np.full(1, -1, np.float32), "never"), name="row_threshold")
-    elif variant.rows == "all":
-        exempt = _first_position(emit, x)
+        never = emit.constant(np.full(1, -1, np.float32), "never")
+        threshold = emit.op("Where", _few_rows(emit, inputs), threshold, never, name="row_threshold")
     compared = emit.op("Cast", x, to=ir.DataType.FLOAT.value) if variant.half else x
     distance = emit.op("Abs", emit.op("Sub", compared, inputs["center"]) if variant.centered else compared)
     keep = emit.op("Greater", distance, threshold)
-    if exempt is not None:
-        keep = emit.op("Or", keep, exempt)
-    pruned = emit.op("Where", keep, x, inputs["replacement"], name="pruned")
-    return Pruned(pruned, few if exempt is None else emit.op("Not", exempt, name="rows_pruned"))
+    if variant.rows == "all":
+        keep = emit.op("Or", keep, _first_position(emit, x))
+    return emit.op("Where", keep, x, inputs["replacement"], name="pruned")
+
+
+def pruned_rows(emit: Emitter, variant: Variant, inputs: dict[str, ir.Value]) -> ir.Value:
+    """Which rows are pruned at all: boolean, broadcastable to the rows of the layers' outputs."""
+    if variant.rows == "decode":
+        return _few_rows(emit, inputs)
+    if variant.rows == "all":
+        return emit.op("Not", _first_position(emit, inputs["x"]), name="rows_pruned")
+    return emit.constant(np.array(True), "every_row")
 
 
 def function(variant: Variant, opset: int) -> ir.Function:
-    """A variant as a model-local function; its second output, where there is one, is `Pruned.rows`."""
+    """A variant as a model-local function."""
     values = {slot: ir.Value(name=slot) for slot in variant.slots}
     emit = Emitter("")
-    pruned = write_pattern(emit, variant, values)
-    outputs = [value for value in (pruned.value, pruned.rows) if value is not None]
-    graph = ir.Graph(list(values.values()), outputs, nodes=emit.nodes, opset_imports={"": opset}, name=variant.function)
+    output = write_pattern(emit, variant, values)
+    graph = ir.Graph(list(values.values()), [output], nodes=emit.nodes, opset_imports={"": opset}, name=variant.function)
     return ir.Function(DOMAIN, variant.function, graph=graph, attributes=[])
 
 
-def call_function(emit: Emitter, variant: Variant, inputs: dict[str, ir.Value]) -> Pruned:
+def call_function(emit: Emitter, variant: Variant, inputs: dict[str, ir.Value]) -> ir.Value:
     """The pattern as one node that calls the function of its variant."""
-    count = 1 if variant.rows == "every" else 2
-    value = emit.op(variant.function, *(inputs[slot] for slot in variant.slots), name="pruned", domain=DOMAIN, outputs=count)
-    return Pruned(value, emit.nodes[-1].outputs[1] if count == 2 else None)
+    return emit.op(variant.function, *(inputs[slot] for slot in variant.slots), name="pruned", domain=DOMAIN)
+
+
+def _few_rows(emit: Emitter, inputs: dict[str, ir.Value]) -> ir.Value:
+    """Whether x has at most max_sparse_rows rows, boolean scalar."""
+    rows = emit.op("ReduceProd", emit.op("Shape", inputs["x"], start=0, end=-1), keepdims=0)
+    return emit.op("LessOrEqual", rows, inputs["max_sparse_rows"], name="few_rows")
 
 
 def _first_position(emit: Emitter, x: ir.Value) -> ir.Value:

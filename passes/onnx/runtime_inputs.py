@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from scap_ov.passes.onnx.emitter import Emitter
-from scap_ov.passes.openvino.runtime_inputs import CENTERS, COMPENSATION, THRESHOLDS, ranges
+from scap_ov.passes.openvino.runtime_inputs import CENTERS, COMPENSATION, THRESHOLDS, Places
 from scap_ov.sites import Site
 
 
@@ -22,7 +22,7 @@ class SiteInputs:
     compensation: list[ir.Value]
 
 
-class RuntimeInputs:
+class RuntimeInputs(Places):
     """Three f32 vectors that become inputs of a model: thresholds [S], centres [ΣK] and compensation [ΣN], in the order of the sites.
 
     :param model: gets the inputs.
@@ -30,10 +30,7 @@ class RuntimeInputs:
     """
 
     def __init__(self, model: ir.Model, sites: Sequence[Site]) -> None:
-        self.sites = tuple(sites)
-        self.threshold_index = {site.name: i for i, site in enumerate(sites)}
-        self.center_range = ranges({site.name: site.in_features for site in sites})
-        self.compensation_range = ranges({site.name: site.out_features for site in sites})
+        super().__init__(sites)
         self._thresholds = _input(model, THRESHOLDS, len(sites))
         self._centers = _input(model, CENTERS, sum(site.in_features for site in sites))
         self._compensation = _input(model, COMPENSATION, sum(site.out_features for site in sites))

@@ -67,6 +67,19 @@ def find_sites(model: ov.Model, *, lm_head: bool = False) -> FoundSites:
     ordered = model.get_ordered_ops()
     _refuse_sparse(ordered)
     layers, skipped = _layers(ordered)
+    return sort_out(ordered, layers, skipped, lm_head=lm_head)
+
+
+def sort_out(
+    ordered: list[ov.Node], layers: list[tuple[ov.Node, WeightMatrix | str]], skipped: list[tuple[str, str]], *, lm_head: bool
+) -> FoundSites:
+    """Group layers into sites by the rules of `find_sites`; also for layers of an ONNX graph, as its view shows them.
+
+    :param ordered: all nodes in topological order.
+    :param layers: with their weight, or why it cannot be used.
+    :param skipped: other layers that can be no site, with the reason.
+    :raises BadModelError: there is no layer of any kind.
+    """
     structure = Structure(ordered, {node.get_instance_id() for node, _ in layers})
     candidates = []
     for matmul, weight in layers:
@@ -166,7 +179,7 @@ def _other_reader(matmul: ov.Node, constant: ov.Node) -> str:
             for target in output.get_target_inputs():
                 reader = target.get_node()
                 kind = reader.get_type_name()
-                if kind in ("Convert", "Subtract", "Multiply", "Reshape", "Transpose", "Squeeze", "Unsqueeze"):
+                if kind in ("Convert", "Subtract", "Multiply", "Reshape", "Slice", "Transpose", "Squeeze", "Unsqueeze"):
                     pending.append(reader)
                 elif kind != "ShapeOf" and reader.get_instance_id() != own:
                     return str(reader.get_friendly_name())

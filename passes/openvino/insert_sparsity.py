@@ -10,7 +10,7 @@ from openvino import opset13 as ops
 
 from scap_ov.errors import MismatchError
 from scap_ov.passes.base import Pass, PassResult
-from scap_ov.passes.openvino.find_sites import SiteMatch, find_sites, fingerprint
+from scap_ov.passes.openvino.find_sites import FoundSites, SiteMatch, find_sites, fingerprint
 from scap_ov.passes.openvino.portable_pattern import PatternWriter
 from scap_ov.passes.openvino.runtime_inputs import RuntimeInputs
 from scap_ov.plan import SitePlan, SparsityPlan
@@ -48,12 +48,7 @@ class InsertSparsity(Pass[ov.Model]):
 
     def call(self, model: ov.Model) -> PassResult[ov.Model]:
         """Insert the pattern."""
-        matches = {match.site.name: match for match in find_sites(model, lm_head=True).matches}
-        for name, entry in self._plan.entries.items():
-            if name not in matches:
-                msg = f"the plan prunes the site {name}, which the model does not have; fit a plan to a profile of this model"
-                raise MismatchError(msg)
-            check_sizes(matches[name], entry)
+        matches = planned(find_sites(model, lm_head=True), self._plan)
         rows = "all" if self._runtime else self._plan.config.rows
         if self._runtime:
             self.inputs = RuntimeInputs(model, [match.site for match in matches.values()])
@@ -79,6 +74,20 @@ def _constants(match: SiteMatch, entry: SitePlan, plan: SparsityPlan) -> tuple[o
     return threshold, center, None if parts is None else [ops.constant(part).output(0) for part in parts]
 
 
+def planned(found: FoundSites, plan: SparsityPlan) -> dict[str, SiteMatch]:
+    """All sites by name, after checking that those of the plan are there.
+
+    :raises MismatchError: one is missing, or has another size.
+    """
+    matches = {match.site.name: match for match in found.matches}
+    for name, entry in plan.entries.items():
+        if name not in matches:
+            msg = f"the plan prunes the site {name}, which the model does not have; fit a plan to a profile of this model"
+            raise MismatchError(msg)
+        _check_sizes(matches[name], entry)
+    return matches
+
+
 def site_compensation(own: Site, entry: SitePlan, plan: SparsityPlan) -> list[np.ndarray] | None:
     """The compensation of each layer of a site, float32 [N]; the plan's layers may be in another order than the graph's, `own`."""
     if entry.compensation is None:
@@ -89,11 +98,7 @@ def site_compensation(own: Site, entry: SitePlan, plan: SparsityPlan) -> list[np
     return [parts[layer.name] for layer in own.layers]
 
 
-def check_sizes(match: SiteMatch, entry: SitePlan) -> None:
-    """Refuse numbers that do not fit a site.
-
-    :raises MismatchError: a shape differs.
-    """
+def _check_sizes(match: SiteMatch, entry: SitePlan) -> None:
     k, n = match.site.in_features, match.site.out_features
     for what, value, sizes in (
         ("threshold", entry.threshold, (1, k)),

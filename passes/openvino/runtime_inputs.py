@@ -13,7 +13,20 @@ from scap_ov.sites import Site
 THRESHOLDS, CENTERS, COMPENSATION = "scap_ov.thresholds", "scap_ov.centers", "scap_ov.compensation"
 
 
-class RuntimeInputs:
+class Places:
+    """Where the numbers of each site lie in three vectors: thresholds [S], centres [ΣK], compensation [ΣN].
+
+    :param sites: in the order of the vectors.
+    """
+
+    def __init__(self, sites: Sequence[Site]) -> None:
+        self.sites = tuple(sites)
+        self.threshold_index = {site.name: i for i, site in enumerate(sites)}
+        self.center_range = _ranges({site.name: site.in_features for site in sites})
+        self.compensation_range = _ranges({site.name: site.out_features for site in sites})
+
+
+class RuntimeInputs(Places):
     """Three f32 vectors that become parameters of a model: thresholds [S], centres [ΣK] and compensation [ΣN], in the order of the sites.
 
     :param model: gets the parameters.
@@ -21,10 +34,7 @@ class RuntimeInputs:
     """
 
     def __init__(self, model: ov.Model, sites: Sequence[Site]) -> None:
-        self.sites = tuple(sites)
-        self.threshold_index = {site.name: i for i, site in enumerate(sites)}
-        self.center_range = ranges({site.name: site.in_features for site in sites})
-        self.compensation_range = ranges({site.name: site.out_features for site in sites})
+        super().__init__(sites)
         self._thresholds = _parameter(model, THRESHOLDS, len(sites))
         self._centers = _parameter(model, CENTERS, sum(site.in_features for site in sites))
         self._compensation = _parameter(model, COMPENSATION, sum(site.out_features for site in sites))
@@ -42,8 +52,7 @@ class RuntimeInputs:
         return threshold.output(0), center.output(0), parts
 
 
-def ranges(sizes: dict[str, int]) -> dict[str, tuple[int, int]]:
-    """Where each part lies in a vector that holds them all, by name."""
+def _ranges(sizes: dict[str, int]) -> dict[str, tuple[int, int]]:
     found, start = {}, 0
     for name, size in sizes.items():
         found[name] = (start, start + size)

@@ -22,7 +22,7 @@ def backend_of(model: Any) -> Any:
     kind = f"{type(model).__module__}.{type(model).__name__}"
     if kind.startswith(("openvino", "_pyopenvino")) and hasattr(model, "get_ordered_ops"):
         return _load("openvino")
-    if type(model).__name__ == "ModelProto":
+    if type(model).__name__ == "ModelProto" or hasattr(model, "graph_model"):  # the latter is what backends.onnx opens
         return _load("onnx")
     msg = f"a model of type {kind} is not supported; give an openvino.Model, an onnx.ModelProto, or the path of a folder, .xml or .onnx"
     raise UsageError(msg)
