@@ -22,7 +22,8 @@ class Form:
     :param scale: f16, f32 or bf16; the type that the chain computes in.
     :param closing: whether a Convert to the type of the activations ends the chain, when the chain is not in that type.
     :param by_input: stored [K, N] or [G, g, N], transpose_b=False.
-    :param flat: integer weights of groups without Reshape before the MatMul are impossible; per-channel ones may have [N, 1, K].
+    :param single_group: per channel, but written as [N, 1, K].
+    :param cut: channels that a Slice takes off the last group.
     """
 
     dtype: str
@@ -31,6 +32,7 @@ class Form:
     scale: str = "f16"
     by_input: bool = False
     single_group: bool = False
+    cut: int = 0
 
     def spec(self, k: int) -> WeightSpec:
         """What find should say about it."""
@@ -67,6 +69,8 @@ FORMS = {
     "i4-g32-bf16": Form("i4", 32, scale="bf16"),
     "i4-g32-by-input": Form("i4", 32, by_input=True),
     "u4-g64-zp-by-input": Form("u4", 64, zero=True, by_input=True),
+    "u4-g96-short": Form("u4", 96, zero=True, scale="f32", cut=32),  # 256 = 96 + 96 + 64
+    "i8-g96-short": Form("i8", 96, cut=32),
 }
 # Sizes that are multiples of nothing go with forms that need no groups.
 PER_CHANNEL = [name for name, form in FORMS.items() if not form.group]
@@ -99,7 +103,7 @@ def store(n: int, k: int, form: Form | str, rng: np.random.Generator, *, activat
     form = FORMS[form] if isinstance(form, str) else form
     if form.dtype in ("f32", "f16", "bf16"):
         return _floats(n, k, form, rng, activations)
-    group = form.group or k
+    group, wanted, k = form.group or k, k, k + form.cut
     assert k % group == 0, "groups are whole in a graph"
     groups, (low, high) = k // group, INTEGERS[form.dtype]
     raw = rng.integers(low, high + 1, (n, k)).astype(np.int16)
@@ -108,7 +112,7 @@ def store(n: int, k: int, form: Form | str, rng: np.random.Generator, *, activat
     zero = rng.integers(max(low, middle - 3), min(high, middle + 3) + 1, (n, groups)).astype(np.int16) if form.zero else None
     shifted = raw.astype(np.float64) - (0 if zero is None else np.repeat(zero, group, 1))
     dense = shifted * np.repeat(scale.astype(np.float64), group, 1)
-    return Stored(_chain(raw, scale, zero, form, groups, activations), form, raw, scale, zero, dense)
+    return Stored(_chain(raw, scale, zero, form, groups, activations), form, raw[:, :wanted], scale, zero, dense[:, :wanted])
 
 
 def matmul(x: ov.Output | ov.Node, stored: Stored, name: str) -> ov.Node:
@@ -141,6 +145,8 @@ def _chain(raw: np.ndarray, scale: np.ndarray, zero: np.ndarray | None, form: Fo
     value = ops.multiply(value, typed_constant(*shaped(scale, 1), form.scale))
     if three:
         value = ops.reshape(value, ops.constant(np.array([k, n] if form.by_input else [n, k], np.int64)), special_zero=False)
+    if form.cut:
+        value = ops.slice(value, np.array([0]), np.array([k - form.cut]), np.array([1]), np.array([1]))
     return value.output(0) if form.scale == activations else ops.convert(value, activations).output(0)
 
 

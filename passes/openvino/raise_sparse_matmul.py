@@ -65,19 +65,25 @@ def _raise_site(nodes: list[ov.Node]) -> None:
 def _chain(packed: PackedSite, weight: LayerWeight, dtype: ov.Type) -> ov.Output:
     """Constant -> Convert -> Subtract -> Multiply -> Reshape -> Convert, [N, K] of the given type. Rule 2."""
     n, k = weight.raw.shape
+    raw = weight.raw
     if packed.weight_type in FLOATS:
         stored = typed_constant(weight.raw, [n, k], packed.weight_type).output(0)
         return stored if stored.get_element_type() == dtype else as_type(stored, dtype)
     grouped = packed.group_size < k
-    shape = [n, k // packed.group_size, packed.group_size] if grouped else [n, k]
+    short = -k % packed.group_size if grouped else 0  # of the last group
+    if short:
+        raw = np.pad(raw, ((0, 0), (0, short)))
+    shape = [n, (k + short) // packed.group_size, packed.group_size] if grouped else [n, k]
     beside = [*shape[:-1], 1]
     between = getattr(ov.Type, packed.scale_type)
-    value = as_type(typed_constant(weight.raw, shape, packed.weight_type).output(0), between)
+    value = as_type(typed_constant(raw, shape, packed.weight_type).output(0), between)
     if weight.zero_point is not None:
         zero = typed_constant(weight.zero_point, beside, packed.weight_type)
         value = ops.subtract(value, as_type(zero.output(0), between)).output(0)
     assert weight.scale is not None  # noqa: S101 - integer weights have scales, see PackedSite
     value = ops.multiply(value, typed_constant(weight.scale, beside, packed.scale_type)).output(0)
     if grouped:
-        value = ops.reshape(value, ops.constant(np.array([n, k], np.int64)), special_zero=False).output(0)
+        value = ops.reshape(value, ops.constant(np.array([n, k + short], np.int64)), special_zero=False).output(0)
+    if short:
+        value = ops.slice(value, np.array([0]), np.array([k]), np.array([1]), np.array([1])).output(0)
     return value if value.get_element_type() == dtype else as_type(value, dtype)

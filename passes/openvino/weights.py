@@ -2,12 +2,13 @@
 
     Constant [N, K] or [N, G, g] -> Convert -> Subtract(zero point) -> Multiply(scale) -> Reshape [N, K] -> Convert -> MatMul
 
-Every link but the constant may be missing; with transpose_b=False the axes run [K, N] or [G, g, N].
+Every link but the constant may be missing; with transpose_b=False the axes run [K, N] or [G, g, N]. Where the last group is
+short, which ONNX knows, a Slice [N, G · g] -> [N, K] follows the Reshape.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import openvino as ov
@@ -35,6 +36,7 @@ class WeightMatrix:
     :param by_input: stored as [K, N] (or [G, g, N]) rather than [N, K] (or [N, G, g]).
     :param scale: as in the model, float32, bfloat16 widened exactly, [N, G], or None for float weights.
     :param zero_point: int16 [N, G] or None.
+    :param padding: input channels that are stored after the K that count, to fill the last group; not with by_input.
     """
 
     spec: WeightSpec
@@ -44,6 +46,7 @@ class WeightMatrix:
     by_input: bool
     scale: np.ndarray | None
     zero_point: np.ndarray | None
+    padding: int = 0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -65,15 +68,16 @@ class WeightMatrix:
     def raw(self, rows: slice = slice(None)) -> np.ndarray:
         """Stored values of some output channels: uint8 or int8, or float16, float32, and bf16 bits as uint16, [n, K]."""
         start, stop, step = rows.indices(self.n)
+        stored = self.k + self.padding
         if self.spec.dtype in FLOATS:
             values = float_values(self.constant)
         elif self.spec.bits == 4:
             if not self.by_input and step == 1:
-                return unpack_integers(self.constant, start * self.k, stop * self.k).reshape(stop - start, self.k)
-            values = unpack_integers(self.constant, 0, self.n * self.k)
+                return unpack_integers(self.constant, start * stored, stop * stored).reshape(stop - start, stored)[:, : self.k]
+            values = unpack_integers(self.constant, 0, self.n * stored)
         else:
             values = self.constant.data
-        matrix = values.reshape(self.k, self.n).T if self.by_input else values.reshape(self.n, self.k)
+        matrix = values.reshape(self.k, self.n).T if self.by_input else values.reshape(self.n, stored)[:, : self.k]
         return matrix[rows]
 
     def sample(self, count: int) -> np.ndarray:
@@ -127,7 +131,24 @@ def read_weight(matmul: ov.Node) -> WeightMatrix:
     value, turned = _peel(matmul.input_value(1))
     by_input = (not attributes["transpose_b"]) != turned
     n, k = (shape[-2], shape[-1]) if attributes["transpose_b"] else (shape[-1], shape[-2])
+    padded = 0 if by_input or turned else _before_cut(value.get_node(), k)
+    if padded:
+        weight = _read(_peel(value.get_node().input_value(0))[0], n, padded, by_input)
+        return replace(weight, k=k, padding=padded - k)
     return _read(value, n, k, by_input)
+
+
+def _before_cut(node: ov.Node, k: int) -> int:
+    """The length that a Slice takes the first k of, in the last axis; 0 where the node is none such."""
+    if node.get_type_name() != "Slice" or node.get_input_size() != 5:
+        return 0
+    shape = _static(node.input_value(0), "weight")
+    try:
+        start, stop, step, axis = (constant_values(node.input_value(port))[0].reshape(-1).tolist() for port in (1, 2, 3, 4))
+    except ValueError:
+        return 0
+    last = axis in ([len(shape) - 1], [-1])
+    return shape[-1] if last and (start, stop, step) == ([0], [k], [1]) and shape[-1] > k else 0
 
 
 def weight_is_right(matmul: ov.Node) -> bool:

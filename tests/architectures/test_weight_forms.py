@@ -6,6 +6,7 @@ import functools
 import json
 
 import nncf
+import numpy as np
 import openvino as ov
 import pytest
 from architectures.feeds import answers, compile_exactly, distance, inputs_for, random_ids
@@ -100,13 +101,35 @@ def test_left_stock(name):
     assert [match.site.name for match in found.matches] == ["lm_head"]
 
 
-@pytest.mark.covers(
-    "Weight forms", "a last group that is short", no="no, because NNCF refuses a group size that does not divide K, or takes another"
-)
-def test_a_last_group_that_is_short():
-    model = build(Shape("short", layers=1, hidden=80, ffn=128, heads=4, kv_heads=2, vocabulary=256), "f16", 1)
+@pytest.mark.covers("Weight forms", "int4 with a short last group, as ONNX has it (NNCF refuses to make one)")
+def test_a_last_group_that_is_short(tmp_path):
+    small = build(Shape("short", layers=1, hidden=80, ffn=128, heads=4, kv_heads=2, vocabulary=256), "f16", 1)
     with pytest.raises(nncf.errors.InvalidGroupSizeError):
-        nncf.compress_weights(model, mode=CompressWeightsMode.INT4_SYM, group_size=32, ratio=1.0, all_layers=True)
+        nncf.compress_weights(small, mode=CompressWeightsMode.INT4_SYM, group_size=32, ratio=1.0, all_layers=True)
+    stock = ov.Core().read_model(blocked_onnx(tmp_path / "m.onnx", n=24, k=80, group=32))
+    x = np.random.default_rng(0).standard_normal((1, 3, 80)).astype(np.float32)
+    assert forms(stock) == {"u4 g32 zp"}
+    for threshold, dense in ((-1, True), (0.5, False)):
+        portable = InsertSparsity(plan_of(stock, threshold, center=0.05))(stock.clone()).model
+        lowered = LowerSparseMatMul(dynamic_quantization=False)(portable.clone())
+        assert lowered.skipped == []
+        expected, one, two = (np.array(compile_exactly(model)(x)[0]) for model in (stock, portable, lowered.model))
+        assert distance(two, one) < ROUNDING
+        assert (distance(two, expected) < ROUNDING) == dense
+
+
+def blocked_onnx(path, n, k, group):
+    """A file with one MatMulNBits, the layer of onnxruntime's int4 models; the last block is filled up."""
+    onnx = pytest.importorskip("onnx")
+    groups, rng = -(-k // group), np.random.default_rng(1)
+    stored = [onnx.numpy_helper.from_array(rng.integers(0, 256, (n, groups, group // 2), np.uint8), "B"),
+              onnx.numpy_helper.from_array((rng.random(n * groups) / 40).astype(np.float32), "S")]  # fmt: skip
+    node = onnx.helper.make_node("MatMulNBits", ["x", "B", "S"], ["y"], domain="com.microsoft", K=k, N=n, bits=4, block_size=group)
+    ports = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["b", "t", size]) for name, size in (("x", k), ("y", n))]
+    graph = onnx.helper.make_graph([node], "g", ports[:1], ports[1:], stored)
+    opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
+    return path
 
 
 def test_inspect_gives_the_reason(tmp_path):

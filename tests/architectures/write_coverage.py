@@ -25,10 +25,11 @@ Quality and speed with real weights: [quality.md](quality.md) and [benchmarks.md
 YES, FAILED, SKIPPED = "yes", "**fails**", "not run"
 
 
-def read(report: Path) -> dict[str, dict[str, dict[str, object]]]:
+def read(reports: list[Path]) -> dict[str, dict[str, dict[str, object]]]:
     """table -> row -> column -> outcome; `note` is among the columns."""
     tables: dict[str, dict[str, dict[str, object]]] = {}
-    for case in ET.parse(report).getroot().iter("testcase"):
+    cases = {(case.get("classname"), case.get("name")): case for report in reports for case in ET.parse(report).getroot().iter("testcase")}
+    for case in cases.values():
         outcome = FAILED if case.find("failure") is not None or case.find("error") is not None else YES
         outcome = SKIPPED if case.find("skipped") is not None else outcome
         for entry in case.iter("property"):
@@ -36,7 +37,7 @@ def read(report: Path) -> dict[str, dict[str, dict[str, object]]]:
                 table, row, column, note = entry.get("value", "").split("|")
                 cells = tables.setdefault(table, {}).setdefault(row, {})
                 cells[column] = worst(cells.get(column, YES), "no" if outcome == YES and note.startswith("no, because") else outcome)
-                cells["note"] = note
+                cells["note"] = note or cells.get("note", "")
             elif entry.get("name") == "figure":
                 table, row, column, value = entry.get("value", "").split("|")
                 tables.setdefault(table, {}).setdefault(row, {})[column] = value if outcome == YES else FAILED
@@ -64,4 +65,4 @@ def markdown(tables: dict[str, dict[str, dict[str, object]]]) -> str:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[2]).write_text(markdown(read(Path(sys.argv[1]))), encoding="utf-8")
+    Path(sys.argv[-1]).write_text(markdown(read([Path(report) for report in sys.argv[1:-1]])), encoding="utf-8")

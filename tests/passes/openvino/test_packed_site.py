@@ -11,7 +11,7 @@ from weight_forms import FORMS, matmul, store
 from scap_ov.passes.openvino.packed_site import pack_site, packed_scale_type, unpack_site
 from scap_ov.passes.openvino.weights import read_weight
 
-K, SIZES = 128, (70, 1, 57)
+K, SIZES = 256, (70, 1, 57)
 
 
 def read_all(name):
