@@ -7,7 +7,6 @@
 #include "formats/formats.hpp"
 #include "gemm.hpp"
 #include "gemv.hpp"
-#include "half.hpp"
 #include "rows.hpp"
 #include "scratch.hpp"
 
@@ -36,7 +35,7 @@ void sparse_matmul(const SparseMatMulArgs& a, const Implementation& implementati
     const float* x = static_cast<const float*>(a.x);
     if (a.x_is_f16) {
         float* wide = widened.take<float>(a.m * a.k);
-        for (size_t i = 0; i < a.m * a.k; ++i) wide[i] = f16_to_f32(static_cast<const uint16_t*>(a.x)[i]);
+        implementation.widen(static_cast<const uint16_t*>(a.x), a.m * a.k, wide);
         x = wide;
     }
     const bool uniform = rows.all_pruned || !rows.any_pruned;

@@ -60,7 +60,7 @@ struct Gemm {
                 float* y = target ? target + m * stride : tile;
                 p.y = y - m * stride - from;
                 kernel(p);
-                if (!target || rows.any_pruned) finish(args, rows, y, stride, m, p.m_to, from, to);
+                if (!target || rows.any_pruned) finish(args, implementation, rows, y, stride, m, p.m_to, from, to);
             }
         });
     }

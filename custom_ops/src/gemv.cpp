@@ -109,7 +109,7 @@ struct Gemv {
                 add_into(sum + from, sum + width * part_size + from, to - from);
             }
         }
-        finish(args, rows, y + from, args.weight.n_padded, 0, args.m, from, to);
+        finish(args, implementation, rows, y + from, args.weight.n_padded, 0, args.m, from, to);
     }
 };
 

@@ -7,7 +7,9 @@ namespace scap_ov {
 struct Implementation {
     const char* name;  // "scalar", "avx2", "avx512_vnni": the value of SCAP_OV_ISA
     const char* description;
-    uint32_t required_features;  // bits of cpu_features.hpp
+    uint32_t required_features;                                              // bits of cpu_features.hpp
+    void (*widen)(const uint16_t* from, size_t count, float* to) noexcept;   // f16 -> f32
+    void (*narrow)(const float* from, size_t count, uint16_t* to) noexcept;  // f32 -> f16
     void (*compact)(const CompactParams&) noexcept;
     void (*quantize_rows)(const QuantizeRowsParams&) noexcept;
     void (*sparse_gemv_qd8[kFormatCount])(const SparseGemvParams&) noexcept;  // null for float formats

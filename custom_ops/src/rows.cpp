@@ -5,11 +5,12 @@
 #include <cmath>
 
 #include "formats/format.hpp"
-#include "half.hpp"
 #include "parallel.hpp"
 
 namespace scap_ov {
 namespace {
+
+constexpr size_t kSomeColumns = 256;  // that are rounded to f16 at a time
 
 // !(|z| <= threshold) keeps NaN. Branches on the shape of centre and threshold, not on values, so that the loop is vectorised.
 template <bool CenterPerChannel, bool ThresholdPerChannel>
@@ -40,8 +41,8 @@ void mask_rows(const SparseMatMulArgs& a, const Rows& rows, const float* x, floa
     });
 }
 
-void finish(const SparseMatMulArgs& a, const Rows& rows, const float* y, size_t y_stride, size_t m_from, size_t m_to, size_t n_from,
-            size_t n_to) {
+void finish(const SparseMatMulArgs& a, const Implementation& implementation, const Rows& rows, const float* y, size_t y_stride,
+            size_t m_from, size_t m_to, size_t n_from, size_t n_to) {
     size_t begin = 0;
     for (size_t o = 0; o < a.output_count; begin += a.output_sizes[o], ++o) {
         const size_t from = std::max(begin, n_from), to = std::min(begin + a.output_sizes[o], n_to);
@@ -52,8 +53,14 @@ void finish(const SparseMatMulArgs& a, const Rows& rows, const float* y, size_t 
             const size_t at = m * a.output_sizes[o] + (from - begin);
             if (a.x_is_f16) {
                 uint16_t* out = static_cast<uint16_t*>(a.outputs[o]) + at;
-                for (size_t n = 0; n < to - from; ++n)
-                    out[n] = f32_to_f16(source[n] + (base ? base[from + n] : 0.0f) + (compensation ? compensation[from + n] : 0.0f));
+                float some[kSomeColumns];
+                for (size_t n = from; n < to; n += kSomeColumns) {
+                    const size_t count = std::min(kSomeColumns, to - n);
+                    std::copy(source + (n - from), source + (n - from) + count, some);
+                    if (base) add_row(base + n, count, some);
+                    if (compensation) add_row(compensation + n, count, some);
+                    implementation.narrow(some, count, out + (n - from));
+                }
                 continue;
             }
             float* out = static_cast<float*>(a.outputs[o]) + at;

@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "half.hpp"
+
 using __mmask16 = simde__mmask16;
 using __mmask64 = simde__mmask64;
 
@@ -52,6 +54,12 @@ inline __m512i cvtepu8_epi32(__m128i v) {
 inline __m512 cvtph_ps(__m256i v) {
     return each<float, __m512, uint16_t>(v, [](uint16_t x) { return simde_float16_to_float32(simde_uint16_as_float16(x)); });
 }
+inline __m256i cvtps_ph(__m512 v, int) {  // nearest even, as the kernels ask for
+    const Lanes<float, __m512> in(v);
+    Lanes<uint16_t, __m256i> out{__m256i{}};
+    for (int i = 0; i < 16; ++i) out.at[i] = scap_ov::f32_to_f16(in.at[i]);
+    return out.vector();
+}
 inline __m512i srai_epi32(__m512i v, unsigned count) {
     return each<int32_t, __m512i, int32_t>(v, [count](int32_t x) { return x >> count; });
 }
@@ -82,11 +90,18 @@ inline float reduce_add_ps(__m512 v) {
 
 }  // namespace simde_missing
 
+#ifndef _MM_FROUND_NO_EXC
+#    define _MM_FROUND_NO_EXC SIMDE_MM_FROUND_NO_EXC
+#endif
+#ifndef _MM_FROUND_TO_NEAREST_INT
+#    define _MM_FROUND_TO_NEAREST_INT SIMDE_MM_FROUND_TO_NEAREST_INT
+#endif
 #define _mm512_cvtepi32_ps simde_missing::cvtepi32_ps
 #define _mm512_cvtps_epi32 simde_missing::cvtps_epi32
 #define _mm512_cvtepu16_epi32 simde_missing::cvtepu16_epi32
 #define _mm512_cvtepu8_epi32 simde_missing::cvtepu8_epi32
 #define _mm512_cvtph_ps simde_missing::cvtph_ps
+#define _mm512_cvtps_ph simde_missing::cvtps_ph
 #define _mm512_srai_epi32 simde_missing::srai_epi32
 #define _mm512_maskz_loadu_ps simde_missing::maskz_loadu_ps
 #define _mm512_reduce_add_epi32 simde_missing::reduce_add_epi32

@@ -20,6 +20,7 @@
 #define SCAP_OV_ISA avx2
 #include "kernels/avx2/simd.hpp"
 #include "kernels/generic/compact.hpp"
+#include "kernels/generic/convert.hpp"
 #include "kernels/generic/sparse_gemv.hpp"
 #include "kernels/generic/sparse_gemv_f32.hpp"
 #include "kernels/generic/sparse_gemv_qd8.hpp"
@@ -42,6 +43,8 @@ const Implementation& implementation() {
         "avx2",
         "AVX2 and FMA: dot products of pairs, 256 bits",
         kAvx2 | kFma | kF16c,
+        widen,
+        narrow,
         compact,
         quantize_rows,
         {sparse_gemv_qd8<U4>, sparse_gemv_qd8<U8>, nullptr, nullptr, nullptr},

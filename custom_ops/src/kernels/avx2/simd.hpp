@@ -83,6 +83,9 @@ struct Simd {
     static Int compress(uint32_t mask, Int v) { return _mm256_permutevar8x32_epi32(v, packing_order(mask)); }
 
     static Float load_half(const void* p) { return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
+    static void store_half(void* p, Float v) {
+        _mm_storeu_si128(static_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    }
     static Float load_scale(const PackedWeight& w, size_t i) {
         if (w.scale_is_f16) return load_half(static_cast<const uint16_t*>(w.scale) + i);
         return _mm256_loadu_ps(static_cast<const float*>(w.scale) + i);

@@ -19,6 +19,7 @@
 #define SCAP_OV_ISA avx512_vnni
 #include "kernels/avx512_vnni/simd.hpp"
 #include "kernels/generic/compact.hpp"
+#include "kernels/generic/convert.hpp"
 #include "kernels/generic/sparse_gemv.hpp"
 #include "kernels/generic/sparse_gemv_f32.hpp"
 #include "kernels/generic/sparse_gemv_qd8.hpp"
@@ -41,6 +42,8 @@ const Implementation& implementation() {
         "avx512_vnni",
         "AVX-512 with VNNI: dot products of bytes, 512 bits",
         kAvx2 | kFma | kF16c | kAvx512f | kAvx512bw | kAvx512vl | kAvx512dq | kAvx512vnni,
+        widen,
+        narrow,
         compact,
         quantize_rows,
         {sparse_gemv_qd8<U4>, sparse_gemv_qd8<U8>, nullptr, nullptr, nullptr},

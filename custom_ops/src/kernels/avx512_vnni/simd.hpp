@@ -48,9 +48,12 @@ struct Simd {
     static Float compress(uint32_t mask, Float v) { return _mm512_maskz_compress_ps(static_cast<__mmask16>(mask), v); }
     static Int compress(uint32_t mask, Int v) { return _mm512_maskz_compress_epi32(static_cast<__mmask16>(mask), v); }
 
+    static Float load_half(const void* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p))); }
+    static void store_half(void* p, Float v) {
+        _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    }
     static Float load_scale(const PackedWeight& w, size_t i) {
-        if (w.scale_is_f16)
-            return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(static_cast<const uint16_t*>(w.scale) + i)));
+        if (w.scale_is_f16) return load_half(static_cast<const uint16_t*>(w.scale) + i);
         return _mm512_loadu_ps(static_cast<const float*>(w.scale) + i);
     }
     static Int load_u8(const uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }

@@ -6,12 +6,25 @@
 #include "kernels/scalar/sparse_gemv.hpp"
 
 namespace scap_ov::scalar {
+namespace {
+
+void widen(const uint16_t* from, size_t count, float* to) noexcept {
+    for (size_t i = 0; i < count; ++i) to[i] = f16_to_f32(from[i]);
+}
+
+void narrow(const float* from, size_t count, uint16_t* to) noexcept {
+    for (size_t i = 0; i < count; ++i) to[i] = f32_to_f16(from[i]);
+}
+
+}  // namespace
 
 const Implementation& implementation() {
     static const Implementation table = {
         "scalar",
         "plain C++, any CPU",
         0,
+        widen,
+        narrow,
         compact,
         quantize_rows,
         {sparse_gemv_qd8<U4>, sparse_gemv_qd8<U8>, nullptr, nullptr, nullptr},
