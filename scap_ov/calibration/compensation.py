@@ -44,7 +44,7 @@ def fit_compensation(
     profile: CalibrationProfile,
     plan: SparsityPlan,
     *,
-    steps: int = STEPS,
+    steps: int | None = None,
     progress: Progress | None = None,
 ) -> SparsityPlan:
     """The plan with a compensation for every entry, or as it was where that does not help on held-out text.
@@ -53,9 +53,11 @@ def fit_compensation(
     2. `plan.notes["compensation"]` tells the loss on the held-out text before and after, and whether the constants were kept.
 
     :param profile: what the plan was fitted from; gives the size of the outputs.
+    :param steps: of the descent; None for STEPS.
     :raises BadModelError: the model has no logits, or an operation without a gradient rule.
     :raises BadDatasetError: the data has fewer than four samples that start a sequence.
     """
+    steps = STEPS if steps is None else steps
     probe = GradientModel(model, constants=True)
     pieces = pick_pieces(probe, dataset, _ALL)
     if len(pieces) < 4:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from small_llm import TEXT, letters, small_llm
 
+import scap_ov
+from scap_ov.api import apply_with_plan
 from scap_ov.calibration.compensation import fit_compensation
 from scap_ov.calibration.complete import complete
 from scap_ov.calibration.dataset import text_dataset
@@ -19,6 +21,7 @@ from scap_ov.calibration.split import Part
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import BadDatasetError, UsageError
 from scap_ov.fitting.fit import fit
+from scap_ov.passes.openvino.match_pattern import match_patterns
 from scap_ov.passes.openvino.runtime_inputs import COMPENSATION
 from scap_ov.profile import CalibrationProfile
 
@@ -153,3 +156,29 @@ def test_limits_are_read(text, measure, value):
 def test_limits_that_mean_nothing_are_refused(text):
     with pytest.raises(UsageError, match="give a share of perplexity such as 1%"):
         LossLimit.parse(text)
+
+
+def test_apply_searches_on_a_quarter_of_the_data(model, dataset):
+    sparse, plan = apply_with_plan(model, dataset, SparsityConfig(), form="portable", max_loss="kl=0.02")
+    told = plan.notes["max_loss"]
+    assert told["interval_95"][0] <= told["loss"] <= told["interval_95"][1] <= 0.02
+    assert told["windows"] == len(list(Part(dataset, held_out=True).get_inference_data()))
+    assert plan.notes["calibration"]["samples"] == len(list(Part(dataset, held_out=False).get_inference_data()))
+    assert plan.config.target_sparsity > LEAST
+    assert len(match_patterns(sparse)) == len(plan.entries)
+
+
+def test_apply_learns_compensation_where_it_is_asked_for(model, dataset, monkeypatch):
+    monkeypatch.setattr("scap_ov.calibration.compensation.STEPS", 8)
+    sparse, plan = apply_with_plan(model, dataset, SparsityConfig(target_sparsity=0.6, compensation=True), form="portable")
+    assert plan.notes["compensation"]["kept"]
+    assert all(layer.compensation is not None for pattern in match_patterns(sparse) for layer in pattern.layers)
+
+
+def test_what_a_profile_cannot_give_is_told(model, profile):
+    with pytest.raises(UsageError, match="compensation is learned on text, and a profile holds none"):
+        apply_with_plan(model, profile, SparsityConfig(compensation=True))
+    with pytest.raises(UsageError, match="max-loss is checked on text that is held out"):
+        apply_with_plan(model, profile, max_loss="1%")
+    with pytest.raises(UsageError, match="use apply with a dataset"):
+        scap_ov.fit(profile, SparsityConfig(compensation=True))
