@@ -83,7 +83,8 @@ def read(node: ov.Node) -> tuple[PackedSite, Pruning]:
     scale, zero_point, *floats = (rest[start : start + size].copy() for start, size in zip(starts, sizes, strict=False))
     packed = PackedSite(attributes["weight_type"], int(attributes["group_size"]), attributes["scale_type"],
                         tuple(int(n) for n in attributes["output_sizes"]), data[:k], scale, zero_point)  # fmt: skip
-    return packed, Pruning(*(values.view(np.float32) for values in floats), attributes["rows"], int(attributes["max_sparse_rows"]))
+    center, threshold, compensation, base = (values.view(np.float32) for values in floats)
+    return packed, Pruning(center, threshold, compensation, base, attributes["rows"], int(attributes["max_sparse_rows"]))
 
 
 def _behind(weight: np.ndarray, sections: Sequence[np.ndarray]) -> np.ndarray:

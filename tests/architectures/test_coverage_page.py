@@ -8,17 +8,19 @@ from architectures.rows import FAMILIES
 from architectures.test_weight_forms import PRUNED, STOCK
 from architectures.write_coverage import FAILED, SKIPPED, markdown, read
 
-PAGE = (Path(__file__).parents[2] / "docs" / "coverage.md").read_text(encoding="utf-8")
+PAGE = Path(__file__).parents[2] / "docs" / "coverage.md"
 
 
 def test_every_row_is_in_the_page():
     wanted = [row.title for rows in FAMILIES.values() for row in rows] + [*PRUNED, *STOCK]
-    assert [title for title in wanted if f"| {title} |" not in PAGE] == []
+    page = PAGE.read_text(encoding="utf-8")
+    assert [title for title in wanted if f"| {title} |" not in page] == []
 
 
 def test_nothing_in_the_page_fails_or_was_not_run():
-    assert FAILED not in PAGE
-    assert SKIPPED not in PAGE
+    page = PAGE.read_text(encoding="utf-8")
+    assert FAILED not in page
+    assert SKIPPED not in page
 
 
 REPORT = """<testsuites><testsuite>
