@@ -9,7 +9,7 @@ from scap_ov.cli.options import add_json_option, positive
 from scap_ov.cli.output import Output
 from scap_ov.errors import BadModelError, UsageError
 
-TOLERANCE = 1e-3  # f32 in two runtimes stays within a tenth of it; quantised activations and pruning do not
+TOLERANCE = 1e-2  # f32 in two runtimes, 30 blocks deep: 2e-3 in a logit; pruning a tenth of the channels: 0.2
 _TOKENIZERS = ("openvino_tokenizer.xml", "tokenizer.json", "tokenizer_config.json")
 
 
