@@ -112,7 +112,8 @@ def _last_level_cache() -> int:
 
 def _stock_model(site: Site, copies: int) -> ov.Model:
     rng = np.random.default_rng(0)
-    x = ops.parameter([1, 1, site.in_features], np.float32, name="x")
+    # rows are dynamic as in exported models: the CPU plugin infers the shapes of an extension op anew at every call then, which costs time
+    x = ops.parameter([-1, 1, site.in_features], np.float32, name="x")
     current: ov.Node = x
     for copy in range(copies):
         outputs = []
