@@ -136,9 +136,14 @@ def record(model: onnx.ModelProto | OnnxModel) -> dict[str, Any]:
 def save(model: onnx.ModelProto | OnnxModel, path: str | Path) -> None:
     """Write `path` (.onnx, or a folder that then gets model.onnx), with weights in a file beside it where 2 GB do not hold them.
 
-    :raises OutputError: the folder cannot be made or written.
+    :raises OutputError: the folder cannot be made or written, or `path` is an .xml.
     """
     path = Path(path)
+    if path.suffix.lower() == ".xml":
+        msg = (
+            f"{path} is the name of an OpenVINO model, and this is an ONNX model; give an .onnx, or convert it with openvino.convert_model"
+        )
+        raise OutputError(msg)
     file = path if path.suffix.lower() == ".onnx" else path / MODEL_FILE
     opened = open_onnx(model)
     save_onnx(opened, file)

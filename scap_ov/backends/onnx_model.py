@@ -202,6 +202,10 @@ def _check(model: ir.Model, what: str) -> None:
         if size is None:
             msg = f"{what} keeps its weights in {path}, which is not there; copy it to that place"
             raise BadModelError(msg)
+        home = Path(tensor.base_dir or ".").resolve()
+        if home not in path.resolve().parents or path.stat().st_nlink > 1:
+            msg = f"{path}, which holds weights of {what}, is a link out of its folder, which onnx refuses; copy the folder with cp -rL"
+            raise BadModelError(msg)
         if (tensor.offset or 0) + (tensor.length or tensor.nbytes) > size:
             msg = f"{path}, which holds weights of {what}, ends too early ({size} bytes); copy it again"
             raise BadModelError(msg)

@@ -178,6 +178,22 @@ def test_missing_and_cut_external_data(tmp_path):
         scap_ov.calibrate(source, token_data())
 
 
+def test_external_data_behind_a_link(tmp_path):
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "snapshot").mkdir()
+    source = tmp_path / "snapshot" / "m.onnx"
+    ir.save(ir.from_proto(small_decoder()), source, external_data="weights.bin", size_threshold_bytes=0)
+    source.with_name("weights.bin").rename(tmp_path / "blobs" / "0123")
+    source.with_name("weights.bin").symlink_to(tmp_path / "blobs" / "0123")
+    with pytest.raises(BadModelError, match="is a link out of its folder, which onnx refuses; copy the folder with cp -rL"):
+        scap_ov.calibrate(source, token_data())
+
+
+def test_an_onnx_model_is_not_saved_as_an_ir(tmp_path):
+    with pytest.raises(OutputError, match="is the name of an OpenVINO model"):
+        scap_ov.save_model(small_decoder(), tmp_path / "m.xml")
+
+
 @pytest.mark.parametrize(("opset", "text"), [(13, "is of opset 13"), (99, "is of opset 99")])
 def test_unsupported_opsets(opset, text):
     proto = onnx.ModelProto()
