@@ -1,0 +1,85 @@
+"""The op as OpenVINO sees it: shapes, and a sentence for every input that it cannot take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import pytest
+from openvino import opset13 as ops
+from openvino.utils.node_factory import NodeFactory
+
+from scap_ov.custom_ops import library_path
+from scap_ov.runtime import register
+
+K, SIZES = 32, [40, 24]
+ATTRIBUTES: dict[str, Any] = {
+    "weight_type": "i8", "group_size": K, "scale_type": "f16", "output_sizes": SIZES, "sections": [128, 0, 4, 4, 0, 0], "rows": "decode",
+    "max_sparse_rows": 4, "dynamic_quantization": True,
+}  # fmt: skip
+ROWS_BEHIND = (128 + 64 + 64) // 64
+
+
+@pytest.fixture(scope="module")
+def create() -> Callable[..., ov.Node]:
+    factory = NodeFactory()
+    factory.add_extension(str(library_path()))
+
+    def make(x: ov.Node, height: int = K + ROWS_BEHIND, **changed: object) -> ov.Node:
+        packed = ops.constant(np.zeros((height, 64), np.uint8))
+        return factory.create("SparseMatMul", [x.output(0), packed.output(0)], {**ATTRIBUTES, **changed})
+
+    return make
+
+
+def x_of(*shape: int, dtype: type = np.float32) -> ov.Node:
+    return ops.parameter(list(shape), dtype)
+
+
+def test_one_output_per_layer_with_the_type_and_shape_of_x(create: Callable[..., ov.Node]) -> None:
+    op = create(x_of(-1, 7, K, dtype=np.float16))
+    assert [str(output.get_partial_shape()) for output in op.outputs()] == ["[?,7,40]", "[?,7,24]"]
+    assert {output.get_element_type() for output in op.outputs()} == {ov.Type.f16}
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"weight_type": "i3"}, "weight_type is 'i3'; give one of u4, i4, u8, i8, f16, bf16, f32"),
+        ({"rows": "some"}, "rows is 'some'; give decode or all"),
+        ({"max_sparse_rows": 0}, "max_sparse_rows is 0"),
+        ({"output_sizes": []}, "output_sizes has 0 entries"),
+        ({"output_sizes": [40, -24]}, "output_sizes holds -24"),
+        ({"sections": [128, 0, 4]}, "sections has 3 entries"),
+        ({"sections": [120, 0, 4, 4, 0, 0]}, "section scale has 120 bytes; with K = 32 and N = 64 it must have 128"),
+        ({"sections": [128, 0, 4, 8, 0, 0]}, "section threshold has 8 bytes"),
+        ({"group_size": 0}, "group_size is 0"),
+        ({"scale_type": "f8"}, "scale_type is 'f8'; give f16 or f32"),
+        ({"weight_type": "f32"}, "take rows of 256 bytes"),
+        ({"height": 4}, "its sections alone take 4"),
+    ],
+)
+def test_wrong_attributes_are_refused_with_a_sentence(create: Callable[..., ov.Node], changed: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(RuntimeError) as refused:
+        create(x_of(1, K), **changed)
+    assert sentence in str(refused.value)
+
+
+def test_wrong_x_is_refused_with_a_sentence(create: Callable[..., ov.Node]) -> None:
+    with pytest.raises(RuntimeError, match="its last dimension must be K = 32"):
+        create(x_of(1, K + 1))
+    with pytest.raises(RuntimeError, match="convert it to f32 or f16"):
+        create(x_of(1, K, dtype=np.int32))
+
+
+def test_compiled_op_takes_any_number_of_rows(create: Callable[..., ov.Node]) -> None:
+    """Zero weights: only the shapes are looked at. No rows at all is a legal batch."""
+    x = x_of(-1, -1, K)
+    core = ov.Core()
+    register(core)
+    compiled = core.compile_model(ov.Model(create(x).outputs(), [x]), "CPU")
+    for shape in ((1, 1, K), (3, 5, K), (40, 1, K), (0, 1, K)):
+        results = compiled(np.ones(shape, np.float32))
+        assert [results[i].shape for i in range(2)] == [(*shape[:2], size) for size in SIZES]
