@@ -137,6 +137,8 @@ class NodeView:
                  sources: list[ir.Value | None] | None = None) -> None:  # fmt: skip
         self.onnx = onnx
         self.sources = sources or ([] if onnx is None else [*onnx.inputs, *_captured(onnx)])
+        if kind == "ScaledDotProductAttention" and onnx is not None:
+            self.sources[:3] = _query_key_value(onnx)
         self._graph, self._kind, self._name = graph, kind, name
         self._outputs = [OutputView(self, i, value) for i, value in enumerate(outputs)]
 
@@ -238,6 +240,15 @@ def partial_shape(value: ir.Value) -> ov.PartialShape:
     if shape is None:
         return ov.PartialShape.dynamic()
     return ov.PartialShape([dim if isinstance(dim, int) else -1 for dim in shape])
+
+
+def _query_key_value(attention: ir.Node) -> list[ir.Value | None]:
+    """The first three inputs of an attention, also where one tensor holds several of them."""
+    query, key, value = [*attention.inputs, None, None][:3]
+    if attention.domain == "com.microsoft" and attention.op_type == "Attention":  # its second input is a weight
+        return [query] * 3
+    key = query if key is None else key
+    return [query, key, key if value is None else value]
 
 
 def _captured(node: ir.Node) -> Iterator[ir.Value]:

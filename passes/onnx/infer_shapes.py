@@ -6,6 +6,7 @@ a copy, that has no weights, by standard operators of the same shape.
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -88,6 +89,8 @@ def _standard(graph: ir.Graph, node: ir.Node) -> None:
         graph.inputs.append(weight)
         made.append((ir.Node("", "MatMul", [x, weight]), 0))
     packed = node.op_type in ("MultiHeadAttention", "GroupQueryAttention") and node.inputs[1] is None  # q, k and v in one
+    if packed and node.op_type == "GroupQueryAttention":
+        made += _queries(graph, node, x)
     kept = () if packed else _KEEPS_SHAPE.get(node.op_type, ())
     made += [(ir.Node("", "Identity", [x]), index) for index in kept if index < len(node.outputs)]
     if not made:
@@ -99,3 +102,21 @@ def _standard(graph: ir.Graph, node: ir.Node) -> None:
         old.replace_all_uses_with(new.outputs[0], replace_graph_outputs=True)
     if not any(value.uses() or value.is_graph_output() for value in node.outputs):
         graph.remove(node, safe=True)
+
+
+def _queries(graph: ir.Graph, node: ir.Node, x: ir.Value) -> list[tuple[ir.Node, int]]:
+    """What takes the share of the query heads out of a tensor that holds q, k and v."""
+    producer = x.producer()
+    layer = producer is not None and producer.op_type == "MatMul" and x.shape is None
+    shape = producer.inputs[1].shape if layer else x.shape  # type: ignore[union-attr]
+    width = None if shape is None else shape[-1]
+    if not isinstance(width, int):
+        return []
+    queries, shared = (node.attributes[name].as_int() for name in ("num_heads", "kv_num_heads"))
+    bounds = []
+    for name, number in (("start", 0), ("stop", width * queries // (queries + 2 * shared)), ("axis", -1)):
+        tensor = ir.tensor(np.array([number], np.int64), name=f"{node.outputs[0].name}/{name}")
+        value = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+        graph.register_initializer(value)
+        bounds.append(value)
+    return [(ir.Node("", "Slice", [x, *bounds]), 0)]

@@ -134,3 +134,50 @@ def test_nodes_without_names_are_named_after_their_output():
     names = [layer.name for match in find_sites(first.graph_model).matches for layer in match.site.layers]
     assert "/model/layers/0/self_attn/q_proj/MatMul" in names
     assert fingerprint(first.graph_model) == fingerprint(open_onnx(proto).graph_model)
+
+
+def builder_block(d: Drawing, x, skip, block: int, *, packed: bool):
+    """A block as onnxruntime-genai's builder writes it: operators of com.microsoft, quantised layers, k and v in the cache."""
+
+    def layer(value, n, k, name):
+        blob = d.constant(f"{block}.{name}.q", d.rng.integers(0, 256, (n, k // 16, 8)).astype(np.uint8))
+        scale = d.constant(f"{block}.{name}.s", np.full((n, k // 16), 0.01, np.float32))
+        attributes = {"K": k, "N": n, "bits": 4, "block_size": 16}
+        return d.op("MatMulNBits", value, blob, scale, domain="com.microsoft", name=f"/model/layers.{block}/{name}", **attributes)
+
+    def norm(value, other, name):
+        gamma = d.constant(f"{block}.{name}", np.ones(K, np.float32))
+        out = d.op("SkipSimplifiedLayerNormalization", value, other, gamma, domain="com.microsoft", outputs=4)
+        return out[0], out[3]
+
+    normed, skip = norm(x, skip, "input_norm")
+    past = [d.input(f"past_key_values.{block}.{part}", ["b", 2, "past", 16]) for part in ("key", "value")]
+    if packed:
+        qkv = [layer(normed, 2 * K, K, "attn.qkv_proj"), None, None]
+    else:
+        qkv = [layer(normed, n, K, f"attn.{name}_proj") for name, n in (("q", K), ("k", 32), ("v", 32))]
+    attended = d.op("GroupQueryAttention", *qkv, *past, *d.lengths, domain="com.microsoft", outputs=3, num_heads=4, kv_num_heads=2)
+    hidden, skip = norm(layer(attended[0], K, K, "attn.o_proj"), skip, "post_norm")
+    gate, up = layer(hidden, 2 * K, K, "mlp.gate_proj"), layer(hidden, 2 * K, K, "mlp.up_proj")
+    product = d.op("Mul", d.op("Mul", gate, d.op("Sigmoid", gate)), up)
+    return layer(product, K, 2 * K, "mlp.down_proj"), skip, attended[1:]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_models_of_onnxruntime_genais_builder(packed):
+    d = Drawing()
+    x, skip = d.input("embedded", ["b", "t", K]), d.input("zero", ["b", "t", K])
+    d.lengths = [d.input("seqlens_k", ["b"], np.int64), d.input("total", [1], np.int64)]
+    caches = []
+    for block in (0, 1):
+        x, skip, present = builder_block(d, x, skip, block, packed=packed)
+        caches += present
+    final = d.op(
+        "SkipSimplifiedLayerNormalization", x, skip, d.constant("norm", np.ones(K, np.float32)), domain="com.microsoft", outputs=4
+    )[0]
+    logits = d.op("MatMul", final, d.weight("head", K, 200), name="/lm_head/MatMul")
+    result = found(d, lm_head=True, logits=logits, **{f"present.{i}": value for i, value in enumerate(caches)})
+    assert result.skipped == []
+    names = [f"block.{i}.{kind}" for i in (0, 1) for kind in ("qkv", "o", "up", "down")] + ["lm_head"]
+    assert [match.site.name for match in result.matches] == names
+    assert [len(match.matmuls) for match in result.matches] == ([1, 1, 2, 1] if packed else [3, 1, 2, 1]) * 2 + [1]
