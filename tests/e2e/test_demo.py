@@ -1,4 +1,4 @@
-"""`scap-ov demo` as a newcomer runs it, by optimum's road; CI runs `make demo`, the light one. The second run reuses what the first left."""
+"""`scap-ov demo` by optimum's road; CI runs `make demo`, the light one. The second run reuses what the first one left."""
 
 from __future__ import annotations
 
