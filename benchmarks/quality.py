@@ -4,8 +4,10 @@
     python benchmarks/quality.py --forms f16 --methods adaptive,scap --sparsities 0.5 --tokens 1024     # a short look
 
 Calibrates on the first half of the text and measures on the second; without --text, on Python's own documentation. Results are kept in
-the JSON file after every point, and a run that is repeated goes on from there. No torch: the weight forms are made from the GGUF file of
-the demo. Every row but the first of a window is pruned; KL is against the dense f16 model whatever the weight form.
+the JSON file after every point, and a run that is repeated goes on from there. Folders f16, i8 and i4 in the work folder are used as they
+are (what optimum-cli exported, say); else they are made, without torch, from what openvino-genai reads out of the demo's GGUF file. All
+three must be of one source: genai rounds the zero points of Q4_1, and dense models of the two sources differ by a KL of 0.3.
+Every row but the first of a window is pruned; KL is against the dense f16 model whatever the weight form.
 """
 
 from __future__ import annotations
@@ -86,7 +88,8 @@ class Run:
         middle = text.index("\n", len(text) // 2)
         self.fitted, self.unseen = text[:middle], text[middle:]
         self.evaluations: dict[str, Evaluation] = {}
-        self.keep("about", {"machine": machine(), "text": args.title, "tokens": args.tokens, "calibration_tokens": args.calibration_tokens})
+        self.keep("about", {"machine": machine(), "text": args.title, "tokens": args.tokens, "calibration_tokens": args.calibration_tokens,
+                            "source": args.source})  # fmt: skip
 
     def keep(self, key: str, value: Any) -> None:
         """Note a result."""
@@ -206,6 +209,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--text", help="text file; its halves are for calibration and for measuring")
     parser.add_argument("--title", default="Python's documentation", help="what the text is, for the page")
+    parser.add_argument(
+        "--source", default="made from the GGUF file as openvino-genai reads it", help="where the folders are from, for the page"
+    )
     parser.add_argument("--work", type=Path, default=Path("quality_models"))
     parser.add_argument("--json", default="quality.json")
     parser.add_argument("--output", type=Path, help="folder for quality.md and quality.png")

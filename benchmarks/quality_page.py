@@ -54,7 +54,7 @@ def _head(kept: Kept) -> str:
     return f"""# Quality: what pruning costs
 
 Written by `benchmarks/quality.py` from measurements; its docstring says how to repeat them. SmolLM2-135M-Instruct, every block layer
-a site, every row but the first of a window pruned. Text: {about["text"]}; calibrated on at most {about["calibration_tokens"]} tokens of
+a site, every row but the first of a window pruned. Models: {about["source"]}. Text: {about["text"]}; calibrated on at most {about["calibration_tokens"]} tokens of
 its first half, measured on {about["tokens"]} tokens of its second half. KL is the mean divergence of the next-token distribution from
 that of the dense f16 model, in nats. A model of 135M parameters is far more brittle than one of 1B and more: read the ratios.
 
@@ -135,7 +135,7 @@ def _weights(kept: Kept) -> str:
                 everything.append((p["bytes"], p["kl"], f"{name} {'dense' if method == 'dense' else f'{_label(method)} {target:.0%}'}"))
     for size, kl, label in sorted(everything):
         beaten = [other for s, k, other in everything if s <= size and k < kl]
-        rows.append([label, f"{size / 1e6:.1f}", f"{kl:.3f}", "no: " + beaten[0] if beaten else "**yes**"])
+        rows.append([label, f"{size / 1e6:.1f}", f"{max(kl, 0):.3f}", "no: " + beaten[0] if beaten else "**yes**"])
     if len(rows) < 3:
         return ""
     text = _additive(kept)
@@ -191,6 +191,8 @@ def _cost(kept: Kept) -> str:
                 what = (f"{value['steps']} steps; KL on held-out samples {value['held_out_loss_before']:.3f} -> "
                         f"{value['held_out_loss_after']:.3f}")  # fmt: skip
             rows.append([key, f"{value['seconds']:.0f} s", what])
+    if not rows:
+        return ""
     return f"## What it costs\n\nOn {kept['about']['machine']}, with other work on it.\n\n" + _table(["step", "time", "for"], rows)
 
 
