@@ -31,7 +31,7 @@ def noted(request, record_property):
     for mark in request.node.iter_markers("covers_row"):
         row = request.node.callspec.params["row"]
         table = next(family for family, rows in FAMILIES.items() if row in rows)
-        record_property("covers", "|".join((table, row.title, mark.args[0], f"no, because {row.note}" if row.refused else row.note)))
+        record_property("covers", "|".join((table, row.title, mark.args[0], row.remark)))
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,11 @@ class Row:
     note: str = ""
 
     @property
+    def remark(self) -> str:
+        """What the table says beside the results."""
+        return f"no, because {self.note}" if self.refused else self.note
+
+    @property
     def files(self) -> list[str]:
         """Models of the export."""
         return list(self.sites)
@@ -126,7 +131,8 @@ DECODERS = [
             blocks("gpt_neox.layers.{b}.", "embed_out", qkv="attention.query_key_value", o="attention.dense", up="mlp.dense_h_to_4h",
                    down="mlp.dense_4h_to_h")),
     decoder("opt", "OPT (ReLU)", "OPTConfig", SIZES | {"max_position_embeddings": 128, "ffn_dim": 128, "word_embed_proj_dim": 64},
-            blocks("model.decoder.layers.{b}.", "lm_head", **_FC)),
+            blocks("model.decoder.layers.{b}.", "lm_head", **_FC),
+            note="a threshold of 0 drops the exact zeros of ReLU and changes not a bit; a profile's rows tell how many there are"),
     decoder("falcon", "Falcon (GELU, attention and FFN share their input)", "FalconConfig", SIZES | {"max_position_embeddings": 128},
             blocks("transformer.h.{b}.", "lm_head", qkv="self_attention.query_key_value mlp.dense_h_to_4h", o="self_attention.dense",
                    down="mlp.dense_4h_to_h")),
