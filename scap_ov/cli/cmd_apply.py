@@ -63,6 +63,8 @@ def run(args: argparse.Namespace, out: Output) -> None:
     backend.check_stock(model)
     backend.find(model, config)
     beside = args.profile and (args.max_loss or config.compensation)
+    if beside and args.data == "self":
+        args.seed += 1  # other text than a profile from `self` was calibrated on
     data = calibration_dataset(args, model, out) if beside else None
     calibration = _calibration(args, model, out)
     from scap_ov import api
