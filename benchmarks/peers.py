@@ -11,7 +11,9 @@ model of more than 2 GB.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
+import logging
 import os
 import sys
 import time
@@ -61,8 +63,11 @@ def _measure(name: str, weights: str, args: argparse.Namespace) -> list[dict[str
     engines: dict[str, Run] = {
         f"scap_ov {args.sparsity:.0%}": _openvino(sparse),
         "OpenVINO": _openvino(stock),
-        f"llama.cpp {llama}": _llama(_gguf(name, llama, args.work), args.prompt + args.new_tokens + 8),
     }
+    if importlib.util.find_spec("llama_cpp"):
+        engines[f"llama.cpp {llama}"] = _llama(_gguf(name, llama, args.work), args.prompt + args.new_tokens + 8)
+    else:
+        print("llama.cpp is left out: llama-cpp-python is not installed, pip install 'scap_ov[peers]'", file=sys.stderr)
     if name == REAL:
         engines[f"onnxruntime {bits} bits"] = _onnxruntime(bits)
     vocabulary = np.random.default_rng(1)
@@ -147,6 +152,8 @@ def _onnxruntime(bits: int) -> Run:
     from scap_ov.benchmarking.onnx_decoder import decoder
 
     shape, rotary, weights = llama_of(find_gguf())
+    weights.setdefault("lm_head.weight", weights["model.embed_tokens.weight"])  # tied and transposed it would stay f32
+    logging.getLogger("onnxruntime.quantization").setLevel(logging.WARNING)
     quantiser = MatMulNBitsQuantizer(decoder(shape, weights, rotary), bits=bits, block_size=32, accuracy_level=4)
     quantiser.process()
     options = ort.SessionOptions()
