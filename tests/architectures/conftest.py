@@ -48,12 +48,7 @@ def exports(request, tmp_path_factory):
     running = []
     for pinned in (False, True):
         names = [name for name in missing if bool(ROWS[name].transformers) is pinned]
-        if names and pinned and not pinned_transformers().is_dir():
-            for name in names:
-                (folder / f"{name}.error").write_text(
-                    f"optimum-intel exports it with {ROWS[name].transformers} only, which is not installed"
-                )
-        elif names:
+        if names and (not pinned or pinned_transformers().is_dir()):
             running.append(start(folder, names, pinned=pinned))
     for process in running:
         _, errors = process.communicate()
@@ -88,6 +83,8 @@ def load(exports):
 
     def path(row: Row, file: str) -> Path:
         error = exports / f"{row.name}.error"
+        if row.transformers and not pinned_transformers().is_dir():
+            pytest.skip(f"{row.name} is exported with {row.transformers} only, which `make test-slow` installs beside the newest")
         if error.is_file():
             pytest.fail(f"{row.name} was not exported: {error.read_text()}", pytrace=False)
         compressed = exports / row.name / row.weights / file
