@@ -54,9 +54,11 @@ def _head(kept: Kept) -> str:
     return f"""# Quality: what pruning costs
 
 Written by `benchmarks/quality.py` from measurements; its docstring says how to repeat them. SmolLM2-135M-Instruct, every block layer
-a site, every row but the first of a window pruned. Models: {about["source"]}. Text: {about["text"]}; calibrated on at most {about["calibration_tokens"]} tokens of
-its first half, measured on {about["tokens"]} tokens of its second half. KL is the mean divergence of the next-token distribution from
-that of the dense f16 model, in nats. A model of 135M parameters is far more brittle than one of 1B and more: read the ratios.
+a site, every row but the first of a window pruned. Models: {about["source"]}.
+Text: {about["text"]}; calibrated on at most {about["calibration_tokens"]} tokens of its first half,
+measured on {about["tokens"]} tokens of its second half, {about["tokens"] // 512} windows: a few percent of a KL mean nothing.
+KL is the mean divergence of the next-token distribution from that of the dense f16 model, in nats. A model of 135M parameters is far
+more brittle than one of 1B and more: read the ratios.
 
 ![KL over sparsity and over bytes](quality.png)"""
 
@@ -128,17 +130,22 @@ A third of the FFN's weights is not read; attention stays dense. CATS masks `up`
 
 def _weights(kept: Kept) -> str:
     """Pruning against quantising harder."""
-    rows, everything = [], []
+    rows, everything, wins, losses = [], [], [], []
     for form, name in _NAMES.items():
         for (method, target), p in points(kept, form).items():
             if method in ("dense", _OURS, "adaptive+compensation"):
                 everything.append((p["bytes"], p["kl"], f"{name} {'dense' if method == 'dense' else f'{_label(method)} {target:.0%}'}"))
     for size, kl, label in sorted(everything):
         beaten = [other for s, k, other in everything if s <= size and k < kl]
+        if "dense" not in label:
+            (losses if beaten else wins).append(label)
         rows.append([label, f"{size / 1e6:.1f}", f"{max(kl, 0):.3f}", "no: " + beaten[0] if beaten else "**yes**"])
     if len(rows) < 3:
         return ""
-    text = _additive(kept)
+    text = (
+        f"Pruning wins: {', '.join(wins) or 'nowhere'}. Quantising harder instead is better than: {', '.join(losses) or 'none of these'}."
+    )
+    text += "\n\n" + _additive(kept)
     return f"""## Prune, or quantise harder?
 
 Expected bytes of weights that a decoded token reads, the output projection among them. The last column says whether nothing that was
