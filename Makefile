@@ -77,7 +77,7 @@ bench: $(STAMP)
 	$(BIN)/python -I benchmarks/write_docs.py $(BENCH_OUTPUT) docs/benchmarks.md
 
 coverage: $(STAMP_EXPORT)
-	$(BIN)/python -Im pytest -m 'slow or not slow' --junitxml=build/coverage.xml tests/architectures
+	$(BIN)/python -Im pytest -m 'slow or not slow' -o junit_family=xunit1 --junitxml=build/coverage.xml tests/architectures
 	$(BIN)/python -I tests/architectures/write_coverage.py build/coverage.xml docs/coverage.md
 
 notebook: $(STAMP)
