@@ -16,10 +16,10 @@ _NAMES = {"smollm2-135m": "SmolLM2-135M (real weights)", "llama-3.2-1b": "Llama-
 
 
 def main(argv: Sequence[str]) -> None:
-    """argv: folder of results, file to write."""
-    if len(argv) != 2:
+    """argv: folder of results, file to write, and a remark on the circumstances if there is one."""
+    if len(argv) not in (2, 3):
         raise SystemExit((__doc__ or "").strip())
-    folder, target = map(Path, argv)
+    folder, target = map(Path, argv[:2])
     kernels, models, peers = (
         [json.loads(p.read_text()) for p in sorted(folder.glob(f"{kind}*.json"))] for kind in ("kernel", "decode", "peers")
     )
@@ -28,6 +28,7 @@ def main(argv: Sequence[str]) -> None:
         raise SystemExit(msg)
     lines = ["# Benchmarks", "", "Written by `make bench` (benchmarks/write_docs.py) from measurements; nothing here is typed in.", ""]
     lines += _about([*kernels, *models, *peers])
+    lines += [f"{remark}\n" for remark in argv[2:]]
     lines += _models(models) + _kernels(kernels) + _peers(peers)
     target.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     print(f"wrote {target}", file=sys.stderr)
