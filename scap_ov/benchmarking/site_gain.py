@@ -1,15 +1,15 @@
 """Decide by measurement which sites the custom op makes faster on this machine. Used by: api.apply for replace="where_faster".
 
 Two small models stand side by side: copies of one site as stock layers, and the same copies behind SparseMatMul, enough of
-them to come from memory and not from a cache, one row of input at the planned sparsity. Sites of one shape, weight form and
-sparsity (to 5 %) are measured once.
+them to come from memory and not from a cache, one row of input at the planned sparsity. For each shape and weight
+form the sparsity (to 5 %) from which on the op wins is found by bisection.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,21 +43,46 @@ def sites_that_lose(
     groups: dict[Shape, list[Site]] = {}
     for site in plan.sites:
         if site.name in plan.entries:
-            groups.setdefault(_shape(site, plan.entries[site.name].expected_sparsity), []).append(site)
+            groups.setdefault(_shape(site), []).append(site)
     reasons: dict[str, str] = {}
-    for done, (shape, sites) in enumerate(groups.items()):
+    for done, sites in enumerate(groups.values()):
         if progress:
             progress(done, len(groups), "measuring the gain per shape")
-        sparsity = float(shape[-1])  # type: ignore[arg-type]
-        factor = gain(sites[0], sparsity, plan.config)
-        if factor < _LEAST_GAIN:
-            first = sites[0]
-            reason = (
-                f"the op would be slower here: {factor:.2f}x at {sparsity:.0%} for {first.in_features} -> "
-                f"{'+'.join(str(layer.out_features) for layer in first.layers)} {first.layers[0].weight.dtype}"
-            )
-            reasons.update({site.name: reason for site in sites})
+        levels = {site.name: _level(plan.entries[site.name].expected_sparsity) for site in sites}
+        losing = _losing(sorted(set(levels.values())), _gain_of(gain, sites[0], plan.config))
+        if losing is None:
+            continue
+        level, factor = losing
+        first = sites[0]
+        reason = (
+            f"the op would be slower here: {factor:.2f}x at {level:.0%} for {first.in_features} -> "
+            f"{'+'.join(str(layer.out_features) for layer in first.layers)} {first.layers[0].weight.dtype}"
+        )
+        reasons.update({site.name: reason for site in sites if levels[site.name] <= level})
     return reasons
+
+
+def _gain_of(gain: Callable[[Site, float, SparsityConfig], float], site: Site, config: SparsityConfig) -> Callable[[float], float]:
+    return lambda level: gain(site, level, config)
+
+
+def _losing(levels: Sequence[float], gain: Callable[[float], float]) -> tuple[float, float] | None:
+    """The largest level at which the op is slower, and how fast it is there; None where it is slower at none.
+
+    The gain rises with the sparsity, so the level is found by bisection: one measurement where the op always wins.
+
+    :param levels: ascending.
+    """
+    below, above, found = -1, len(levels), None  # levels[..below] lose, levels[above..] win
+    probe = 0
+    while above - below > 1:
+        factor = gain(levels[probe])
+        if factor < _LEAST_GAIN:
+            below, found = probe, (levels[probe], factor)
+        else:
+            above = probe
+        probe = (below + above) // 2
+    return found
 
 
 def measure_gain(site: Site, sparsity: float, config: SparsityConfig) -> float:
@@ -88,9 +113,12 @@ def measure_gain(site: Site, sparsity: float, config: SparsityConfig) -> float:
     return median_ratio(*times)
 
 
-def _shape(site: Site, sparsity: float) -> Shape:
-    layers = tuple((layer.out_features, layer.weight) for layer in site.layers)
-    return (site.in_features, layers, min(round(round(sparsity / _STEP) * _STEP, 2), 0.95))
+def _shape(site: Site) -> Shape:
+    return (site.in_features, tuple((layer.out_features, layer.weight) for layer in site.layers))
+
+
+def _level(sparsity: float) -> float:
+    return min(round(round(sparsity / _STEP) * _STEP, 2), 0.95)
 
 
 def _copies(site: Site) -> int:

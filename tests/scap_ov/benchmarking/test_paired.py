@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from scap_ov.benchmarking.paired import Spread, alternate, median_ratio
-from scap_ov.benchmarking.site_gain import sites_that_lose
+from scap_ov.benchmarking.site_gain import _losing, sites_that_lose
 from scap_ov.config import SparsityConfig
 from scap_ov.plan import SitePlan, SparsityPlan
 from scap_ov.sites import Layer, Site, SiteKind, WeightSpec
@@ -58,3 +59,18 @@ def test_sites_that_lose_stay_stock_with_the_figures_and_each_shape_is_measured_
     reasons = sites_that_lose(plan(), gain=gain)
     assert measured == [("a", 0.5), ("c", 0.5)]
     assert reasons == dict.fromkeys("ab", "the op would be slower here: 0.90x at 50% for 64 -> 64 i4")
+
+
+@pytest.mark.parametrize(("wins_from", "measurements"), [(0.0, 1), (0.5, 4), (1.0, 4)])
+def test_where_the_op_begins_to_win_is_found_by_bisection(wins_from: float, measurements: int) -> None:
+    levels = [0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    asked = []
+
+    def gain(level: float) -> float:
+        asked.append(level)
+        return 1.5 if level >= wins_from else level
+
+    losing = _losing(levels, gain)
+    below = [level for level in levels if level < wins_from]
+    assert losing == ((below[-1], below[-1]) if below else None)
+    assert len(asked) <= measurements
