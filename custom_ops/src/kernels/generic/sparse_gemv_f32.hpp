@@ -38,6 +38,7 @@ void sweep_integers(const SparseGemvParams& p, size_t slot, float* sum) {
     const RowSet<Quads> rows(p, slot, p.kept->group_begin[p.kept->groups], Format::byte_offset(p.n_from));
     const ValuesOfX<kRows, Rows> x(p, slot);
     const size_t columns = p.n_to - p.n_from;
+    const Simd::Float middle = Simd::broadcast(static_cast<float>(Format::kMidpoint));
     for (size_t c = 0; c < columns; c += Format::kTileColumns) {
         const size_t at = Format::byte_offset(c);
         // of a last single block of nibbles the low ones are positions 0…31, the high ones 32…63
@@ -48,16 +49,16 @@ void sweep_integers(const SparseGemvParams& p, size_t slot, float* sum) {
             Simd::Int w[kRows];
             Simd::Float value[kRows];
             for (int i = 0; i < kRows; ++i) w[i] = Simd::load_u8(rows.row[i] + at + byte);
-            for (int i = 0; i < kRows; ++i) value[i] = Simd::to_float(kNibbles ? Simd::low_nibble(w[i]) : w[i]);
+            for (int i = 0; i < kRows; ++i) value[i] = Simd::subtract(Simd::to_float(kNibbles ? Simd::low_nibble(w[i]) : w[i]), middle);
             multiply_values(value, x, sum + c + byte, columns);
             if (!kNibbles) continue;
-            for (int i = 0; i < kRows; ++i) value[i] = Simd::to_float(Simd::high_nibble(w[i]));
+            for (int i = 0; i < kRows; ++i) value[i] = Simd::subtract(Simd::to_float(Simd::high_nibble(w[i])), middle);
             multiply_values(value, x, sum + c + high + byte, columns);
         }
     }
 }
 
-// y += (sum - zero point * Σx) * scale, and sum = 0 again.
+// y += (sum - (zero point - midpoint) * Σx) * scale, and sum = 0 again.
 template <class Format>
 inline void add_group_f32(const SparseGemvParams& p, size_t g, float* sum) {
     const PackedWeight& w = *p.weight;
@@ -66,12 +67,13 @@ inline void add_group_f32(const SparseGemvParams& p, size_t g, float* sum) {
     for (size_t row = 0; row < p.m; ++row, sum += columns) {
         float* y = p.y + row * p.y_stride + p.n_from;
         const Simd::Float x_sum = Simd::broadcast(-kept.value_sum[row * kept.groups + g]);
-        const Simd::Int implicit = Simd::broadcast(w.implicit_zero_point);
+        const Simd::Int implicit = Simd::broadcast(w.implicit_zero_point), middle = Simd::broadcast(int32_t{Format::kMidpoint});
         for (size_t block = 0; block < columns; block += kColumnBlock) {
             for (size_t i = 0; i < kColumnBlock / Simd::kLanes; ++i) {
                 const size_t j = i / Simd::kParts, part = i % Simd::kParts, c = block + 16 * j + 8 * part;
                 const Simd::Int zero_point = w.zero_point ? Simd::load_u8(w.zero_point + from + c) : implicit;
-                const Simd::Float value = Simd::multiply_add(Simd::to_float(zero_point), x_sum, Simd::load_channels(sum + block, j, part));
+                const Simd::Float shift = Simd::to_float(Simd::subtract(zero_point, middle));
+                const Simd::Float value = Simd::multiply_add(shift, x_sum, Simd::load_channels(sum + block, j, part));
                 Simd::store(y + c, Simd::multiply_add(value, Simd::load_scale(w, from + c), Simd::load(y + c)));
             }
         }
