@@ -15,7 +15,6 @@ import argparse
 import ctypes
 import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import openvino as ov
 
+from scap_ov.benchmarking.machine import machine
 from scap_ov.benchmarking.paired import Spread, median_ratio
 from scap_ov.benchmarking.site_gain import _copies, _sparse_model, _stock_model
 from scap_ov.config import SparsityConfig
@@ -60,7 +60,7 @@ def main() -> None:
     if args.isa:
         os.environ["SCAP_OV_ISA"] = args.isa
     name, bandwidth = implementation(), _read_bandwidth()
-    print(f"{_machine()}; kernels {name}; read bandwidth {bandwidth:.1f} GB/s", file=sys.stderr)
+    print(f"{machine()}; kernels {name}; read bandwidth {bandwidth:.1f} GB/s", file=sys.stderr)
     results = []
     for case in _cases(args):
         for entry in _measure(case, args.sparsity, args.seconds, dynamic_quantization=not args.no_dynamic_quantization):
@@ -71,7 +71,7 @@ def main() -> None:
                 file=sys.stderr,
                 flush=True,
             )
-    text = json.dumps({"machine": _machine(), "read_bandwidth_gb_s": bandwidth, "results": results}, indent=2) + "\n"
+    text = json.dumps({"machine": machine(), "read_bandwidth_gb_s": bandwidth, "results": results}, indent=2) + "\n"
     if args.json == "-":
         sys.stdout.write(text)
     elif args.json:
@@ -197,13 +197,6 @@ def _read_bandwidth() -> float:
     data = np.ones(256 << 20, np.uint8)
     threads = len(os.sched_getaffinity(0))
     return data.size / float(read(ctypes.c_void_p(data.ctypes.data), ctypes.c_size_t(data.size), threads, 5)) / 1e9
-
-
-def _machine() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {len(names)} cores"
 
 
 if __name__ == "__main__":
