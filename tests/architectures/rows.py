@@ -132,7 +132,7 @@ DECODERS = [
                    down="mlp.dense_4h_to_h")),
     decoder("opt", "OPT (ReLU)", "OPTConfig", SIZES | {"max_position_embeddings": 128, "ffn_dim": 128, "word_embed_proj_dim": 64},
             blocks("model.decoder.layers.{b}.", "lm_head", **_FC),
-            note="a threshold of 0 drops the exact zeros of ReLU and changes not a bit; a profile's rows tell how many there are"),
+            note="a threshold of 0 drops the exact zeros of ReLU and loses nothing; a profile's rows tell how many there are"),
     decoder("falcon", "Falcon (GELU, attention and FFN share their input)", "FalconConfig", SIZES | {"max_position_embeddings": 128},
             blocks("transformer.h.{b}.", "lm_head", qkv="self_attention.query_key_value mlp.dense_h_to_4h", o="self_attention.dense",
                    down="mlp.dense_4h_to_h")),

@@ -110,7 +110,7 @@ def test_experts_that_a_token_does_not_use_are_not_computed(row, file, pruned):
 
 @pytest.mark.parametrize(("row", "file"), [pytest.param(ROWS["opt"], ROWS["opt"].files[0], id="opt")])
 def test_relu_is_sparse_by_itself(row, file, load):
-    """A threshold of 0 drops the zeros of ReLU: not a bit changes, and `calibrate` reports how many there are."""
+    """A threshold of 0 drops the zeros of ReLU: the sums stay, in another order, and `calibrate` reports how many there are."""
     path = load(row, file)
     stock = open_model(path)
     plan = plan_of(stock, -1)
@@ -118,7 +118,7 @@ def test_relu_is_sparse_by_itself(row, file, load):
     at_zero = scap_ov.SparsityPlan(plan.config, plan.fingerprint, plan.sites, plan.entries | zeros)
     one, two = (LowerSparseMatMul(dynamic_quantization=False)(InsertSparsity(p)(stock.clone()).model).model for p in (plan, at_zero))
     ids = random_ids(1, 9, 1)
-    np.testing.assert_array_equal(*(answers(compile_exactly(model), ids) for model in (one, two)))
+    assert distance(*(answers(compile_exactly(model), ids) for model in (two, one))) < ROUNDING
     profile = observe(stock, nncf.Dataset([inputs_for(stock, random_ids(1, 24, seed)) for seed in range(4)]))
     for name in zeros:
         assert 0.2 < np.mean(profile.statistics[name].rows == 0) < 0.8
