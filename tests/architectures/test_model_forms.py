@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 
+import nncf
 import numpy as np
 import openvino as ov
 import pytest
 from architectures.feeds import answers, compile_exactly, distance, first_output, greedy, inputs_for, random_ids
+from openvino import opset13 as ops
 from pruned_layers import plan_of
 
 import scap_ov
 from scap_ov.benchmarking.random_llm import Shape, build
+from scap_ov.passes.openvino.find_sites import find_sites
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
 
@@ -207,6 +210,36 @@ def exact():
     from decode_steps import EXACT
 
     return EXACT
+
+
+@pytest.mark.covers("Model forms", "LoRA adapter, merged before the export")
+def test_merged_adapter():
+    """W + B·A is a weight like any other; a profile or plan of the model before the merge is refused."""
+    base = build(SHAPE, "f16", SHAPE.layers)
+    plain, merged = (compress_weights(model) for model in (base, with_adapter(base.clone())))
+    plan = plan_of(merged, 0.5, center=0.05, dynamic_quantization=False)
+    portable, lowered = (scap_ov.apply(merged, plan, form=form) for form in ("portable", "lowered"))
+    ids = random_ids(1, 9, 10)
+    assert distance(check(portable, lowered, ids), answers(compile_exactly(merged), ids)) > 1e-2
+    with pytest.raises(scap_ov.errors.MismatchError):
+        scap_ov.apply(plain, plan)
+
+
+def with_adapter(model, rank=4):
+    """A product of two thin matrices added to every weight of the blocks, in place."""
+    rng = np.random.default_rng(0)
+    for match in find_sites(model).matches:
+        for weight in match.weights:
+            update = rng.standard_normal((weight.n, rank)) @ rng.standard_normal((rank, weight.k)) / (4 * rank * weight.k**0.5)
+            merged = ops.constant((weight.dequantized() + update).astype(np.float16))
+            for reader in weight.constant.output(0).get_target_inputs():
+                reader.replace_source_output(merged.output(0))
+    model.validate_nodes_and_infer_types()
+    return model
+
+
+def compress_weights(model):
+    return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT4_SYM, group_size=32, ratio=1.0, all_layers=True)
 
 
 @pytest.mark.covers("Model forms", "paged attention")

@@ -11,7 +11,8 @@ import openvino as ov
 import pytest
 from architectures.feeds import answers, compile_exactly, distance, inputs_for, random_ids
 from nncf import BackupMode, CompressWeightsMode
-from pruned_layers import plan_of
+from pruned_layers import one_site, plan_of
+from weight_forms import FORMS, PER_CHANNEL
 
 from scap_ov.benchmarking.random_llm import Shape, build
 from scap_ov.cli.main import main
@@ -46,8 +47,17 @@ STOCK = {
     "mxfp8": ({"mode": CompressWeightsMode.MXFP8_E4M3, "group_size": 32}, "its weight is f8e4m3, for which there is no kernel"),
     "f8": ({"mode": CompressWeightsMode.FP8_E4M3, "group_size": 32}, "its weight is f8e4m3, for which there is no kernel"),
     "f4": ({"mode": CompressWeightsMode.FP4, "group_size": 32}, "its weight is f4e2m1, for which there is no kernel"),
-    "codebook": ({"mode": CompressWeightsMode.CB4, "group_size": 32}, "its weight"),
+    "codebook": (
+        {"mode": CompressWeightsMode.CB4, "group_size": 32},
+        "its weight is looked up in a codebook, for which there is no kernel",
+    ),
 }
+ODD = "sizes that are multiples of nothing (K = 577, N = 1001)"
+LAYERS = [  # row of the table, form of tests/weight_forms.py, K, N
+    *((name, form, 256, 48) for name in ("f32", "f16", "bf16") for form in FORMS if form.split("-")[0] == name),
+    *(("int8 in groups", form, 256, 48) for form in ("i8-g32", "u8-g64-zp")),
+    *((ODD, form, 577, 1001) for form in PER_CHANNEL),
+]
 DATA_AWARE = {"awq", "scale_estimation", "gptq"}
 
 
@@ -68,6 +78,28 @@ def compressed(name):
 
 def forms(model):
     return {weight_form(layer.weight) for match in find_sites(model).matches for layer in match.site.layers}
+
+
+@pytest.mark.parametrize(
+    ("form", "k", "n"),
+    [pytest.param(*case, id=f"{case[0]}-{case[1]}", marks=pytest.mark.covers("Weight forms", row)) for row, *case in LAYERS],
+)
+def test_pruned_layer(form, k, n):
+    """Forms that NNCF does not make but other exporters do, and sizes that no model of ours has."""
+    stock = one_site([form], [n], k).model
+    x = np.random.default_rng(2).standard_normal((1, 3, k)).astype(np.float32)
+    portable_equals_lowered(stock, x)
+
+
+def portable_equals_lowered(stock, x):
+    """In a model of one layer; and where nothing is dropped both equal the stock one."""
+    for threshold, dense in ((-1, True), (0.5, False)):
+        portable = InsertSparsity(plan_of(stock, threshold, center=0.05))(stock.clone()).model
+        lowered = LowerSparseMatMul(dynamic_quantization=False)(portable.clone())
+        assert lowered.skipped == []
+        expected, one, two = (np.array(compile_exactly(model)(x)[0]) for model in (stock, portable, lowered.model))
+        assert distance(two, one) < ROUNDING
+        assert (distance(two, expected) < ROUNDING) == dense
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.covers("Weight forms", name)) for name in PRUNED])
@@ -107,15 +139,8 @@ def test_a_last_group_that_is_short(tmp_path):
     with pytest.raises(nncf.errors.InvalidGroupSizeError):
         nncf.compress_weights(small, mode=CompressWeightsMode.INT4_SYM, group_size=32, ratio=1.0, all_layers=True)
     stock = ov.Core().read_model(blocked_onnx(tmp_path / "m.onnx", n=24, k=80, group=32))
-    x = np.random.default_rng(0).standard_normal((1, 3, 80)).astype(np.float32)
     assert forms(stock) == {"u4 g32 zp"}
-    for threshold, dense in ((-1, True), (0.5, False)):
-        portable = InsertSparsity(plan_of(stock, threshold, center=0.05))(stock.clone()).model
-        lowered = LowerSparseMatMul(dynamic_quantization=False)(portable.clone())
-        assert lowered.skipped == []
-        expected, one, two = (np.array(compile_exactly(model)(x)[0]) for model in (stock, portable, lowered.model))
-        assert distance(two, one) < ROUNDING
-        assert (distance(two, expected) < ROUNDING) == dense
+    portable_equals_lowered(stock, np.random.default_rng(0).standard_normal((1, 3, 80)).astype(np.float32))
 
 
 def blocked_onnx(path, n, k, group):
@@ -132,9 +157,12 @@ def blocked_onnx(path, n, k, group):
     return path
 
 
-def test_inspect_gives_the_reason(tmp_path):
-    ov.save_model(compressed("nf4"), tmp_path / "openvino_model.xml")
+@pytest.mark.parametrize("name", STOCK)
+def test_inspect_gives_the_reason(name, tmp_path, capsys):
+    ov.save_model(compressed(name), tmp_path / "openvino_model.xml")
     assert main(["inspect", str(tmp_path), "--json", str(tmp_path / "figures.json")]) == 0
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert len(figures["skipped"]) == 7 * SHAPE.layers
-    assert {reason for _, reason in figures["skipped"]} == {"its weight is nf4, for which there is no kernel"}
+    assert {reason for _, reason in figures["skipped"]} == {STOCK[name][1]}
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("skipped ")]
+    assert printed == [f"skipped {layer}: {reason}" for layer, reason in figures["skipped"]]
