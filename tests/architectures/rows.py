@@ -82,7 +82,8 @@ LAYERS = "model.layers.{b}."
 EXPERTS = {"mlp.experts": "its weight is batched, [4, ", "mlp.gate/": "it routes tokens to experts"}
 WHY_EXPERTS = (
     "attention and shared experts only. Routed experts: no, because their weights are one [E, N, K] operand of which the CPU plugin "
-    "multiplies the chosen experts alone (GatherMatmul); the op takes one matrix, and put in that place it would compute every expert"
+    "multiplies the chosen experts alone (GatherMatmul); the op takes one matrix, and put in that place it would compute every expert "
+    "([ADR 0010](adr/0010-routed-experts-stay-stock.md) tells what was tried)"
 )
 
 
@@ -116,6 +117,8 @@ _WHISPER = {"d_model": 64, "encoder_layers": 2, "decoder_layers": 2, "encoder_at
 
 DECODERS = [
     decoder("llama", "Llama (SwiGLU, grouped attention)", "LlamaConfig", GROUPED, blocks(LAYERS, "lm_head", **GATED)),
+    Row("llama_without_past", "Llama without past (--task text-generation)", "LlamaConfig", GROUPED, "AutoModelForCausalLM",
+        "text-generation", {MODEL: blocks(LAYERS, "lm_head", **GATED)}),
     decoder("mistral", "Mistral", "MistralConfig", GROUPED | {"sliding_window": None}, blocks(LAYERS, "lm_head", **GATED)),
     decoder("qwen2", "Qwen2, Qwen2.5 (biases in q, k, v)", "Qwen2Config", GROUPED, blocks(LAYERS, "lm_head", **GATED)),
     decoder("qwen3", "Qwen3 (norms of q and k)", "Qwen3Config", GROUPED | {"head_dim": 16}, blocks(LAYERS, "lm_head", **GATED)),
