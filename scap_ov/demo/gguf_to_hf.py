@@ -1,7 +1,7 @@
-"""Turn a GGUF file with a GPT-2-type tokenizer into a Hugging Face folder for `optimum-cli export openvino`. Used by: source.
+"""Turn a GGUF file into a Hugging Face folder for `optimum-cli export openvino`. Used by: source. Uses: sentencepiece_bpe.
 
-transformers reads the weights. The tokenizer is built here from the file's own tokens and merges, because the one that transformers
-converts has a SentencePiece normalizer and decoder, which show as `Ġ` in OpenVINO's output.
+transformers reads the weights. The tokenizer is built here from the file's own tokens and merges or scores, because the one that
+transformers converts has a SentencePiece normalizer and decoder, which show as `Ġ` in OpenVINO's output.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scap_ov.demo.sentencepiece_bpe import sentencepiece_bpe
 from scap_ov.errors import BadModelError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _CONTROL = 3  # GGUF's token type of tokens that never come out of plain text
-_NEEDED = ("tokenizer.ggml.tokens", "tokenizer.ggml.merges", "tokenizer.ggml.token_type", "tokenizer.ggml.eos_token_id")
+_NEEDED = ("tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.eos_token_id")
+# What each type of tokenizer needs besides: `gpt2` is byte-level BPE, `llama` is SentencePiece's BPE.
+_KINDS = {"gpt2": ("tokenizer.ggml.merges",), "llama": ("tokenizer.ggml.scores", "tokenizer.ggml.unknown_token_id")}
 
 
 def gguf_to_hf(gguf: Path, folder: Path) -> None:
@@ -26,7 +29,7 @@ def gguf_to_hf(gguf: Path, folder: Path) -> None:
 
     :param gguf: a GGUF file of an architecture that transformers can read.
     :param folder: where to write; created when absent.
-    :raises BadModelError: the file's tokenizer is not a byte-level BPE with merges.
+    :raises BadModelError: the file's tokenizer is neither a byte-level BPE with merges nor SentencePiece's BPE with scores.
     :raises MissingDependencyError: transformers, torch, gguf or accelerate is not installed.
     """
     try:
@@ -74,18 +77,26 @@ def byte_level_bpe(tokens: list[str], merges: list[str], types: list[int]) -> To
 
 
 def _check(gguf: Path, metadata: Mapping[str, Any]) -> None:
-    missing = [key for key in _NEEDED if key not in metadata]
-    kind = metadata.get("tokenizer.ggml.model")
-    if kind != "gpt2" or missing:
+    kind = str(metadata.get("tokenizer.ggml.model"))
+    missing = [key for key in (*_NEEDED, *_KINDS.get(kind, ())) if key not in metadata]
+    if kind not in _KINDS or missing:
         lacks = f" and lacks {', '.join(missing)}" if missing else ""
-        msg = f"{gguf.name}: its tokenizer is of type {kind!r}{lacks}; only byte-level BPE ('gpt2') is converted; use openvino_genai on it"
+        msg = f"{gguf.name}: its tokenizer is of type {kind!r}{lacks}; {' and '.join(_KINDS)} are converted; use openvino_genai on it"
         raise BadModelError(msg)
+
+
+def _build(metadata: Mapping[str, Any]) -> Tokenizer:
+    tokens, types = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.token_type"]
+    if metadata["tokenizer.ggml.model"] == "gpt2":
+        return byte_level_bpe(tokens, metadata["tokenizer.ggml.merges"], types)
+    bos = metadata.get("tokenizer.ggml.bos_token_id") if metadata.get("tokenizer.ggml.add_bos_token", True) else None
+    unknown, blank = metadata["tokenizer.ggml.unknown_token_id"], metadata.get("tokenizer.ggml.add_space_prefix", True)
+    return sentencepiece_bpe(tokens, metadata["tokenizer.ggml.scores"], types, bos=bos, unknown=unknown, prefix_space=blank)
 
 
 def _save_tokenizer(metadata: Mapping[str, Any], folder: Path, max_length: int) -> None:
     tokens, types = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.token_type"]
-    tokenizer = byte_level_bpe(tokens, metadata["tokenizer.ggml.merges"], types)
-    tokenizer.save(str(folder / "tokenizer.json"))
+    _build(metadata).save(str(folder / "tokenizer.json"))
     names = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
     ids = {f"{name}_token": metadata.get(f"tokenizer.ggml.{key}_token_id") for name, key in names.items()}
     special = {name: tokens[index] for name, index in ids.items() if index is not None}
