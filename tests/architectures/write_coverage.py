@@ -24,7 +24,11 @@ exported by optimum-intel and compressed by NNCF as `optimum-cli` does it. What 
 - *generates*: both forms continue a prompt greedily with the same tokens.
 - –: does not apply, or was not in the run that this page was written from.
 
-Quality and speed with real weights: [quality.md](quality.md) and [benchmarks.md](benchmarks.md).
+The rows of *Real weights* are exported by `optimum-cli export openvino --weight-format int8` and pruned by the default method, every
+row but the first of a window, calibrated on one half of a text (Python's documentation, in the standard library) and measured on the
+other. Behind a perplexity stands the sparsity that was measured with it.
+
+More on quality and on speed with real weights: [quality.md](quality.md) and [benchmarks.md](benchmarks.md).
 """
 YES, FAILED, SKIPPED = "yes", "**fails**", "not run"
 CHECKS = ("sites", "exact at 0 %", "portable = lowered at 50 %", "generates")
