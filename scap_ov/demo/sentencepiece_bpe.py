@@ -3,7 +3,8 @@
 1. SentencePiece joins the two neighbours whose joint token has the best score; `tokenizers` joins by rank. So every way to cut a token in
    two tokens becomes a merge, ranked by the score of what it makes.
 2. Runs of one character that the file calls user-defined (blanks, line ends, tabs) are made by merges that rank before all others.
-   SentencePiece takes the longest run first, and so do these, in OpenVINO too, where added tokens are tried in the order of a pattern.
+   A run that is a token becomes that token, as in SentencePiece, in OpenVINO too, where added tokens are tried in the order of a
+   pattern; runs longer than any token (31 for Gemma) may be cut elsewhere than SentencePiece does.
 3. Other user-defined tokens (markup) are added tokens, kept whole; control tokens are special.
 4. A character without a token becomes its bytes.
 """

@@ -33,7 +33,7 @@ def encode():
         ("bc abc", ["bc", "▁", "abc"]),  # ▁+a is worse than a+b, and ▁ab worse than abc
         (" a", ["▁a"]),
         ("a  b", ["a", "▁▁", "b"]),  # a run before anything else
-        ("     c", ["▁▁▁", "▁▁", "c"]),
+        ("   c", ["▁▁▁", "c"]),
         ("<b>a", ["<b>", "a"]),  # user-defined: whole
         ("aé", ["a", "<0xC3>", "<0xA9>"]),
     ],
