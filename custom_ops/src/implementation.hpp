@@ -10,6 +10,7 @@ struct Implementation {
     uint32_t required_features;                                              // bits of cpu_features.hpp
     void (*widen)(const uint16_t* from, size_t count, float* to) noexcept;   // f16 -> f32
     void (*narrow)(const float* from, size_t count, uint16_t* to) noexcept;  // f32 -> f16
+    void (*add)(const float* other, size_t count, float* y) noexcept;        // y += other; count a multiple of kColumnBlock
     void (*compact)(const CompactParams&) noexcept;
     void (*quantize_rows)(const QuantizeRowsParams&) noexcept;
     void (*sparse_gemv_qd8[kFormatCount])(const SparseGemvParams&) noexcept;  // null for float formats

@@ -45,6 +45,7 @@ const Implementation& implementation() {
         kAvx2 | kFma | kF16c,
         widen,
         narrow,
+        add,
         compact,
         quantize_rows,
         {sparse_gemv_qd8<U4>, sparse_gemv_qd8<U8>, nullptr, nullptr, nullptr},

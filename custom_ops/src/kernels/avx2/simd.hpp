@@ -121,35 +121,44 @@ struct Simd {
     struct Quad {
         Int bytes;
     };
-    // Bytes of eight bits would saturate in maddubs: 255 * 127 * 2 > 32767. So even and odd rows apart, as 16 bits.
-    struct EvenOdd {
-        Int even, odd;
+    // Products of an unsigned byte of weight would saturate in maddubs: 255 * 127 * 2 > 32767. So |x| is the unsigned operand, and the
+    // weight w becomes the signed w - 128, or its complement -(w - 128) - 1 where x is negative: 127 * 128 * 2 fits. left_out() is what is
+    // missing then.
+    struct Folded {
+        Int magnitude, flip;
     };
     template <class Format>
-    using Multiplier = std::conditional_t<Format::kFormat == WeightFormat::u8, EvenOdd, Quad>;
+    using Multiplier = std::conditional_t<Format::kFormat == WeightFormat::u8, Folded, Quad>;
     template <class Format>
     static Multiplier<Format> multiplier(const int8_t* p) {
         const Int quad = broadcast_quad(p);
         if constexpr (Format::kFormat == WeightFormat::u8)
-            return {_mm256_srai_epi16(_mm256_slli_epi16(quad, 8), 8), _mm256_srai_epi16(quad, 8)};
+            return {_mm256_abs_epi8(quad), _mm256_xor_si256(_mm256_cmpgt_epi8(zero(), quad), _mm256_set1_epi8(-128))};
         else
             return {quad};
     }
-    static Int dot_wide(Int w, const EvenOdd& x) {
-        const Int even = _mm256_and_si256(w, _mm256_set1_epi16(255)), odd = _mm256_srli_epi16(w, 8);
-        return _mm256_add_epi32(_mm256_madd_epi16(even, x.even), _mm256_madd_epi16(odd, x.odd));
+    static Int dot_folded(Int w, const Folded& x) {
+        return _mm256_madd_epi16(_mm256_maddubs_epi16(x.magnitude, _mm256_xor_si256(w, x.flip)), _mm256_set1_epi16(1));
+    }
+    // Σ x w of `count` values of x (whole quads), less what dot4 and dot8 gave for them; `sum` is Σ x.
+    template <class Format>
+    static int32_t left_out(const int8_t* x, size_t count, int32_t sum) {
+        if constexpr (Format::kFormat != WeightFormat::u8) return 0;
+        int32_t negative = 0;
+        for (size_t i = 0; i < count; ++i) negative -= x[i] < 0 ? x[i] : 0;
+        return 128 * sum + negative;
     }
     template <class Format>
     static Int dot4(Int sum, Int w, const Multiplier<Format>& x) {
         if constexpr (Format::kFormat == WeightFormat::u8)
-            return _mm256_add_epi32(sum, dot_wide(w, x));
+            return _mm256_add_epi32(sum, dot_folded(w, x));
         else
             return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x.bytes), _mm256_set1_epi16(1)));
     }
     template <class Format>
     static Int dot8(Int sum, Int w0, const Multiplier<Format>& x0, Int w1, const Multiplier<Format>& x1) {
         if constexpr (Format::kFormat == WeightFormat::u8) {
-            return _mm256_add_epi32(sum, _mm256_add_epi32(dot_wide(w0, x0), dot_wide(w1, x1)));
+            return _mm256_add_epi32(sum, _mm256_add_epi32(dot_folded(w0, x0), dot_folded(w1, x1)));
         } else {
             const Int pairs =
                 _mm256_add_epi16(_mm256_maddubs_epi16(w0, x0.bytes), _mm256_maddubs_epi16(w1, x1.bytes));  // at most 4 * 15 * 127

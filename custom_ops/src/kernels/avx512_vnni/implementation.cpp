@@ -44,6 +44,7 @@ const Implementation& implementation() {
         kAvx2 | kFma | kF16c | kAvx512f | kAvx512bw | kAvx512vl | kAvx512dq | kAvx512vnni,
         widen,
         narrow,
+        add,
         compact,
         quantize_rows,
         {sparse_gemv_qd8<U4>, sparse_gemv_qd8<U8>, nullptr, nullptr, nullptr},

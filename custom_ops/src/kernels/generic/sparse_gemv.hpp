@@ -33,6 +33,11 @@ inline void clear_y(const SparseGemvParams& p) {
         for (size_t n = p.n_from; n < p.n_to; n += Simd::kLanes) Simd::store(p.y + row * p.y_stride + n, Simd::zero_float());
 }
 
+// y += other; the sums of two tasks.
+inline void add(const float* other, size_t count, float* y) noexcept {
+    for (size_t i = 0; i < count; i += Simd::kLanes) Simd::store(y + i, Simd::add(Simd::load(y + i), Simd::load(other + i)));
+}
+
 inline size_t gemv_scratch_bytes(size_t m, size_t columns) noexcept {
     return m * columns * sizeof(int32_t);
 }

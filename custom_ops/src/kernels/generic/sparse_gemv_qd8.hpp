@@ -72,22 +72,36 @@ void sweep_quantized(const SparseGemvParams& p, size_t slot, int32_t* dot) {
     }
 }
 
-// y += (dot - zero point * sum) * scale, for one activation group.
-inline void add_group(const SparseGemvParams& p, size_t g, const int32_t* dot, size_t columns) {
+// y += (dot - zero point * sum) * scale, for one activation group; the first group of a task overwrites y. Where the weight has one
+// scale per channel over all of K, it is left to scale_columns.
+template <class Format>
+inline void add_group(const SparseGemvParams& p, size_t g, const int32_t* dot, size_t columns, bool first) {
     const PackedWeight& w = *p.weight;
     const KeptChannels& kept = *p.kept;
-    const size_t from = g * kept.group_size / w.group_size * w.n_padded + p.n_from;
+    const size_t from = g * kept.group_size / w.group_size * w.n_padded + p.n_from, begin = kept.group_begin[g];
+    const bool scaled = w.group_size < w.k;
     for (size_t row = 0; row < p.m; ++row, dot += columns) {
         float* y = p.y + row * p.y_stride + p.n_from;
         const int32_t sum = kept.sum[row * kept.groups + g];
-        const Simd::Int x_sum = Simd::broadcast(sum), shift = Simd::broadcast(sum * w.implicit_zero_point);
+        const int32_t left_out = Simd::left_out<Format>(kept.quantized + row * kept.capacity + begin, kept.group_begin[g + 1] - begin, sum);
+        const Simd::Int x_sum = Simd::broadcast(sum), rest = Simd::broadcast(left_out);
+        const Simd::Int shift = Simd::broadcast(sum * w.implicit_zero_point - left_out);
         const Simd::Float x_scale = Simd::broadcast(kept.scale[row * kept.groups + g]);
         for (size_t c = 0; c < columns; c += Simd::kLanes) {
-            const Simd::Int correction = w.zero_point ? Simd::multiply(Simd::load_u8(w.zero_point + from + c), x_sum) : shift;
+            const Simd::Int correction =
+                w.zero_point ? Simd::subtract(Simd::multiply(Simd::load_u8(w.zero_point + from + c), x_sum), rest) : shift;
             const Simd::Float value = Simd::to_float(Simd::subtract(Simd::load(dot + c), correction));
-            const Simd::Float scale = Simd::multiply(Simd::load_scale(w, from + c), x_scale);
-            Simd::store(y + c, Simd::multiply_add(value, scale, Simd::load(y + c)));
+            const Simd::Float scale = scaled ? Simd::multiply(Simd::load_scale(w, from + c), x_scale) : x_scale;
+            Simd::store(y + c, first ? Simd::multiply(value, scale) : Simd::multiply_add(value, scale, Simd::load(y + c)));
         }
+    }
+}
+
+inline void scale_columns(const SparseGemvParams& p) {
+    for (size_t row = 0; row < p.m; ++row) {
+        float* y = p.y + row * p.y_stride;
+        for (size_t n = p.n_from; n < p.n_to; n += Simd::kLanes)
+            Simd::store(y + n, Simd::multiply(Simd::load(y + n), Simd::load_scale(*p.weight, n)));
     }
 }
 
@@ -110,9 +124,10 @@ void sparse_gemv_qd8(const SparseGemvParams& p) noexcept {
     const KeptChannels& kept = *p.kept;
     const size_t columns = p.n_to - p.n_from;
     int32_t* dot = static_cast<int32_t*>(p.scratch);
-    clear_y(p);
+    bool first = true;
     for (size_t g = p.group_from; g < p.group_to; ++g) {
         const size_t begin = kept.group_begin[g], end = kept.group_begin[g + 1];
+        if (begin == end) continue;
         for (size_t i = begin; i < end;) {
             if (i + 8 <= end) {
                 i == begin ? sweep_slots<Format, 2, true>(p, i, dot) : sweep_slots<Format, 2, false>(p, i, dot);
@@ -122,8 +137,13 @@ void sparse_gemv_qd8(const SparseGemvParams& p) noexcept {
                 i += 4;
             }
         }
-        if (begin < end) add_group(p, g, dot, columns);
+        add_group<Format>(p, g, dot, columns, first);
+        first = false;
     }
+    if (first)
+        clear_y(p);
+    else if (p.weight->group_size >= p.weight->k)
+        scale_columns(p);
 }
 
 }  // namespace

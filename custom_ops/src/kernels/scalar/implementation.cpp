@@ -16,6 +16,10 @@ void narrow(const float* from, size_t count, uint16_t* to) noexcept {
     for (size_t i = 0; i < count; ++i) to[i] = f32_to_f16(from[i]);
 }
 
+void add(const float* other, size_t count, float* y) noexcept {
+    for (size_t i = 0; i < count; ++i) y[i] += other[i];
+}
+
 }  // namespace
 
 const Implementation& implementation() {
@@ -25,6 +29,7 @@ const Implementation& implementation() {
         0,
         widen,
         narrow,
+        add,
         compact,
         quantize_rows,
         {sparse_gemv_qd8<U4>, sparse_gemv_qd8<U8>, nullptr, nullptr, nullptr},
