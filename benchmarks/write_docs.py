@@ -29,7 +29,8 @@ def main(argv: Sequence[str]) -> None:
     lines = ["# Benchmarks", "", "Written by `make bench` (benchmarks/write_docs.py) from measurements; nothing here is typed in.", ""]
     lines += _about([*kernels, *models, *peers])
     lines += [f"{remark}\n" for remark in argv[2:]]
-    lines += _models(models) + _kernels(kernels) + _peers(peers)
+    bandwidth = max((file["read_bandwidth_gb_s"] for file in kernels), default=0.0)
+    lines += _targets(models, kernels) + _models(models) + _kernels(kernels, bandwidth) + _peers(peers)
     target.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     print(f"wrote {target}", file=sys.stderr)
 
@@ -44,6 +45,63 @@ def _about(files: Sequence[dict[str, Any]]) -> list[str]:
         facts.insert(1, f"Read bandwidth of all cores {max(bandwidths):.1f} GB/s. Kernels: {kernels}.")
     claim = "Every speed-up is the median of ratios of runs that stood side by side, stock OpenVINO with its default settings against ours."
     return [" ".join(facts), "", claim, ""]
+
+
+_BYTES = {"i4": 0.5, "u4": 0.5, "i8": 1.0, "u8": 1.0, "f16": 2.0}
+_LARGE = 4e6  # bytes of a site's weights from which the targets hold
+
+
+def _targets(models: Sequence[dict[str, Any]], kernels: Sequence[dict[str, Any]]) -> list[str]:
+    """What we want at least, beside the worst case that was measured."""
+    sites = [r for file in kernels for r in file["results"]]
+    wholes = [r for file in models for r in file["results"]]
+    rows = []
+
+    def add(what: str, least: float, found: Iterable[float], *, at_most: bool = False) -> None:
+        values = list(found)
+        if not values:
+            return
+        worst = max(values) if at_most else min(values)
+        met = worst <= least if at_most else worst >= least
+        sign = "≤" if at_most else "≥"
+        rows.append((what, f"{sign} {least:.2f}×", f"{worst:.2f}×", str(len(values)), "yes" if met else "**no**"))
+
+    def site(weights: str, sparsity: float, rows_of_x: int = 1, most_n: float = float("inf")) -> list[float]:
+        return [
+            r["speedup"]
+            for r in sites
+            if r["weights"] == weights and r["sparsity"] == sparsity and r["rows"] == rows_of_x and r["n"] <= most_n
+            if r["k"] * r["n"] * _BYTES[weights] > _LARGE
+        ]
+
+    def whole(name: str, weights: str, sparsity: float, key: str, *, lm_head: bool = False, prompt: int | None = None) -> list[float]:
+        found = [r for r in wholes if (r["name"], r["weights"], r["sparsity"], r["lm_head"]) == (name, weights, sparsity, lm_head)]
+        return [float(r.get("extrapolated", r).get(key, r[key])) for r in found if prompt in (None, r["prompt_tokens"])]
+
+    for weights in ("i4", "i8", "f16"):
+        for sparsity, least in ((0.0, 1.0), (0.5, 1.8), (0.7, 2.6)):
+            add(f"site over 4 MB, {weights}, one row, {sparsity:.0%}", least, site(weights, sparsity))
+    for weights in ("i4", "i8"):
+        add(f"site over 4 MB with N ≤ 4096 (o, down), {weights}, one row, 50%", 1.7, site(weights, 0.5, most_n=4096))
+        for count, least in ((2, 1.25), (4, 1.0)):
+            add(f"site over 4 MB, {weights}, {count} rows, 50%", least, site(weights, 0.5, count))
+    add("Llama-3.2-1B shape, i4, 50%, decode", 1.42, whole("llama-3.2-1b", "i4", 0.5, "decode_speedup"))
+    add("the same, lm_head in the op", 1.55, whole("llama-3.2-1b", "i4", 0.5, "decode_speedup", lm_head=True))
+    add("Llama-3.1-8B shape, i4, 50%, decode", 1.7, whole("llama-3.1-8b", "i4", 0.5, "decode_speedup"))
+    add("SmolLM2-135M, i8, 50%, decode", 1.25, whole("smollm2-135m", "i8", 0.5, "decode_speedup"))
+    prompts = [r["prefill_speedup"] for r in wholes if r["prompt_tokens"] == 512]
+    add("prompt of 512 tokens, every model", 0.9, prompts)
+    ratios = [r for r in wholes if r["name"] == "llama-3.2-1b" and r["weights"] == "i4" and not r["lm_head"]]
+    for key, what in (("peak_rss_bytes", "peak memory"), ("load_s", "load time")):
+        add(
+            f"Llama-3.2-1B shape, i4, {what}",
+            0.75,
+            (r["model"][key]["median"] / r["reference"][key]["median"] for r in ratios),
+            at_most=True,
+        )
+    header = ("what", "wanted", "worst measured", "cases", "met")
+    more = "What limits the cases that are missed, and what was tried: [ADR 0011](adr/0011-what-limits-the-gemv.md)."
+    return ["## Targets", "", *_table(header, rows), "", more, ""]
 
 
 def _models(files: Sequence[dict[str, Any]]) -> list[str]:
@@ -84,7 +142,8 @@ def _ratio(model: dict[str, Any], stock: dict[str, Any], key: str) -> str:
     return f"{model[key]['median'] / stock[key]['median']:.2f}×"
 
 
-def _kernels(files: Sequence[dict[str, Any]]) -> list[str]:
+def _kernels(files: Sequence[dict[str, Any]], bandwidth: float) -> list[str]:
+    """`limit at 50 %`: stock's time over that of reading what is kept, scales and all, at the machine's read bandwidth."""
     results = [r for file in files for r in file["results"]]
     lines: list[str] = []
     for isa, weights, rows in dict.fromkeys((r["implementation"], r["weights"], r["rows"]) for r in results):
@@ -101,11 +160,12 @@ def _kernels(files: Sequence[dict[str, Any]]) -> list[str]:
                     str(shape[2] or "-"),
                     f"{first['stock_us']:.0f}",
                     *cells,
+                    f"{first['stock_us'] * bandwidth / (at[0.5]['gb_s'] * at[0.5]['ours_us']):.2f}×" if 0.5 in at else "",
                     f"{max(r['gb_s'] for r in at.values()):.1f}",
                 )
             )
         title = f"## One site, {weights}, {isa}, {rows} row{'s' if rows > 1 else ''}"
-        header = ("K → N", "group", "stock, µs", *(f"{s:.0%}" for s in levels), "best GB/s")
+        header = ("K → N", "group", "stock, µs", *(f"{s:.0%}" for s in levels), "limit at 50%", "best GB/s")
         lines += [title, "", *_table(header, table), ""]
     return lines
 
