@@ -26,7 +26,7 @@ import openvino as ov
 
 from scap_ov.benchmarking.machine import machine
 from scap_ov.benchmarking.paired import Spread, median_ratio
-from scap_ov.benchmarking.site_gain import _copies, _sparse_model, _stock_model
+from scap_ov.benchmarking.site_models import MOST_COPIES, copies_of, sparse_model, stock_model
 from scap_ov.config import SparsityConfig
 from scap_ov.custom_ops.formats import padded_columns
 from scap_ov.evaluation.bytes_read import layer_bytes
@@ -41,7 +41,6 @@ MODELS = {
 }
 # Starting a request and waking its threads takes up to half a millisecond when two models take turns; spread over this much it is small.
 _MODEL_BYTES = 256 << 20
-_MOST_COPIES = 96
 
 
 class Case(NamedTuple):
@@ -112,9 +111,9 @@ def _measure(case: Case, sparsities: list[float], seconds: float, *, dynamic_qua
     spec = WeightSpec(case.weights, case.group_size, "f16" if case.group_size else "", has_zero_point)
     layers = tuple(Layer(f"layer{i}", case.k, size, spec) for i, size in enumerate(case.sizes))
     site = Site("site", SiteKind.OTHER, -1, layers)
-    copies = max(_copies(site), min(_MOST_COPIES, _MODEL_BYTES // int(_bytes_read(site, 0.0))))
-    stock = _stock_model(site, copies)
-    sparse = _sparse_model(stock, 0.5, SparsityConfig(dynamic_quantization=dynamic_quantization))
+    copies = max(copies_of(site), min(MOST_COPIES, _MODEL_BYTES // int(_bytes_read(site, 0.0))))
+    stock = stock_model(site, copies)
+    sparse = sparse_model(stock, 0.5, SparsityConfig(dynamic_quantization=dynamic_quantization))
     x = np.random.default_rng(0).standard_normal((case.rows, 1, case.k), np.float32)
     core = ov.Core()
     register(core)

@@ -1,0 +1,73 @@
+"""Models of copies of one site, stock and lowered, to measure the op beside stock layers. Used by: site_gain, benchmarks/kernel.py.
+
+Each copy waits for the one before, as blocks of a model do. The number of rows is dynamic as in exported models: the CPU plugin infers
+the shapes of an extension op anew at every call then, which costs time.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as ops
+
+from scap_ov.benchmarking.synthetic import random_weight
+from scap_ov.config import SparsityConfig
+from scap_ov.evaluation.bytes_read import layer_bytes
+from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
+from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
+from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
+from scap_ov.plan import SitePlan, SparsityPlan
+from scap_ov.sites import Site
+
+MOST_COPIES = 96
+
+
+def copies_of(site: Site) -> int:
+    """How many copies are twice the last-level cache, within bounds that keep building them below a second."""
+    size = sum(sum(layer_bytes(layer)) for layer in site.layers)
+    return max(2, min(MOST_COPIES, math.ceil(2 * _last_level_cache() / size)))
+
+
+def _last_level_cache() -> int:
+    """Bytes; 32 MB where the system does not tell."""
+    for index in (3, 2):
+        path = Path(f"/sys/devices/system/cpu/cpu0/cache/index{index}/size")
+        if path.is_file():
+            text = path.read_text().strip()
+            unit = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(text[-1], 1)
+            return min(int(text.rstrip("KMG")) * unit, 64 << 20)
+    return 32 << 20
+
+
+def stock_model(site: Site, copies: int) -> ov.Model:
+    """Copies of the site's layers one behind the other, random weights; x and output f32 [rows, 1, K], rows dynamic."""
+    rng = np.random.default_rng(0)
+    x = ops.parameter([-1, 1, site.in_features], np.float32, name="x")
+    current: ov.Node = x
+    for copy in range(copies):
+        outputs = []
+        for number, layer in enumerate(site.layers):
+            weight = random_weight(layer.out_features, layer.in_features, layer.weight, rng)
+            y = ops.matmul(current, weight, False, True)
+            y.set_friendly_name(f"gain.copy{copy}.layer{number}")
+            outputs.append(ops.reduce_mean(y, ops.constant(np.array([-1])), keep_dims=True))
+        # the next copy waits for this one, as blocks do; the sum of means is tiny and changes nothing that is measured
+        total = outputs[0]
+        for one in outputs[1:]:
+            total = ops.add(total, one)
+        current = ops.add(x, ops.multiply(total, ops.constant(np.float32(1e-6))))
+    return ov.Model([current], [x], "gain")
+
+
+def sparse_model(stock: ov.Model, sparsity: float, config: SparsityConfig) -> ov.Model:
+    """The same, lowered, with the threshold that drops this share of a normal x; at 0 nothing is dropped."""
+    sites = tuple(match.site for match in find_sites(stock, lm_head=True).matches)
+    values = np.abs(np.random.default_rng(0).standard_normal(sites[0].in_features).astype(np.float32))
+    threshold = np.array([np.quantile(values, sparsity) if sparsity else -1.0], np.float32)
+    zero = np.zeros(1, np.float32)
+    entries = {site.name: SitePlan(site.name, threshold, zero, sparsity) for site in sites}
+    plan = SparsityPlan(config, fingerprint(stock), sites, entries)
+    return LowerSparseMatMul(dynamic_quantization=config.dynamic_quantization)(InsertSparsity(plan)(stock.clone()).model).model
