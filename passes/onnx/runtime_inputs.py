@@ -15,7 +15,7 @@ from scap_ov.sites import Site
 
 @dataclass(frozen=True)
 class SiteInputs:
-    """Of one site: threshold f32 [1], centre f32 [K], compensation f32 [N] of each layer."""
+    """Of one site: threshold and centre f32 [K], compensation f32 [N] of each layer."""
 
     threshold: ir.Value
     center: ir.Value
@@ -23,7 +23,7 @@ class SiteInputs:
 
 
 class RuntimeInputs(Places):
-    """Three f32 vectors that become inputs of a model: thresholds [S], centres [ΣK] and compensation [ΣN], in the order of the sites.
+    """Three f32 vectors that become inputs of a model: thresholds [ΣK], centres [ΣK] and compensation [ΣN], in the order of the sites.
 
     :param model: gets the inputs.
     :param sites: in the order of the vectors.
@@ -31,18 +31,18 @@ class RuntimeInputs(Places):
 
     def __init__(self, model: ir.Model, sites: Sequence[Site]) -> None:
         super().__init__(sites)
-        self._thresholds = _input(model, THRESHOLDS, len(sites))
+        self._thresholds = _input(model, THRESHOLDS, sum(site.in_features for site in sites))
         self._centers = _input(model, CENTERS, sum(site.in_features for site in sites))
         self._compensation = _input(model, COMPENSATION, sum(site.out_features for site in sites))
 
     def of(self, emit: Emitter, site: Site) -> SiteInputs:
         """The parts that belong to a site, cut out of the vectors by nodes of `emit`."""
-        index = self.threshold_index[site.name]
         start, parts = self.compensation_range[site.name][0], []
         for layer in site.layers:
             parts.append(_part(emit, self._compensation, start, start + layer.out_features))
             start += layer.out_features
-        return SiteInputs(_part(emit, self._thresholds, index, index + 1), _part(emit, self._centers, *self.center_range[site.name]), parts)
+        threshold, center = (_part(emit, vector, *self.channel_range[site.name]) for vector in (self._thresholds, self._centers))
+        return SiteInputs(threshold, center, parts)
 
 
 def _input(model: ir.Model, name: str, size: int) -> ir.Value:

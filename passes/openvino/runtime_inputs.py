@@ -14,20 +14,19 @@ THRESHOLDS, CENTERS, COMPENSATION = "scap_ov.thresholds", "scap_ov.centers", "sc
 
 
 class Places:
-    """Where the numbers of each site lie in three vectors: thresholds [S], centres [ΣK], compensation [ΣN].
+    """Where the numbers of each site lie in three vectors: thresholds and centres [ΣK], compensation [ΣN].
 
     :param sites: in the order of the vectors.
     """
 
     def __init__(self, sites: Sequence[Site]) -> None:
         self.sites = tuple(sites)
-        self.threshold_index = {site.name: i for i, site in enumerate(sites)}
-        self.center_range = _ranges({site.name: site.in_features for site in sites})
+        self.channel_range = _ranges({site.name: site.in_features for site in sites})
         self.compensation_range = _ranges({site.name: site.out_features for site in sites})
 
 
 class RuntimeInputs(Places):
-    """Three f32 vectors that become parameters of a model: thresholds [S], centres [ΣK] and compensation [ΣN], in the order of the sites.
+    """Three f32 vectors that become parameters of a model: thresholds [ΣK], centres [ΣK] and compensation [ΣN], in the order of the sites.
 
     :param model: gets the parameters.
     :param sites: in the order of the vectors.
@@ -35,16 +34,15 @@ class RuntimeInputs(Places):
 
     def __init__(self, model: ov.Model, sites: Sequence[Site]) -> None:
         super().__init__(sites)
-        self._thresholds = _parameter(model, THRESHOLDS, len(sites))
+        self._thresholds = _parameter(model, THRESHOLDS, sum(site.in_features for site in sites))
         self._centers = _parameter(model, CENTERS, sum(site.in_features for site in sites))
         self._compensation = _parameter(model, COMPENSATION, sum(site.out_features for site in sites))
 
     def of(self, site: Site, rank: int) -> tuple[ov.Output, ov.Output, list[ov.Output]]:
-        """Threshold [1, …, 1], centre [1, …, K] and the compensation [N] of each layer of one site."""
-        index = self.threshold_index[site.name]
+        """Threshold and centre [1, …, K] and the compensation [N] of each layer of one site."""
         shape = ops.constant(np.array([1] * (rank - 1) + [-1], np.int64))
-        threshold = ops.reshape(_part(self._thresholds, index, index + 1), shape, special_zero=False)
-        center = ops.reshape(_part(self._centers, *self.center_range[site.name]), shape, special_zero=False)
+        vectors = [_part(vector, *self.channel_range[site.name]) for vector in (self._thresholds, self._centers)]
+        threshold, center = (ops.reshape(vector, shape, special_zero=False) for vector in vectors)
         start, parts = self.compensation_range[site.name][0], []
         for layer in site.layers:
             parts.append(_part(self._compensation, start, start + layer.out_features).output(0))

@@ -1,8 +1,9 @@
-"""Learn a constant that pruned rows add to the outputs of each site, so that the model stays close to the dense one; no labels.
+"""Learn a constant that pruned rows add to the outputs of each site, and thresholds that go with it, by gradients; no labels needed.
 
-The loss is KL(dense ‖ pruned) on calibration text, its gradient that of gradient_model, the steps are Adam's. Text is held out of the
-steps, and the constants are kept only where they lower the loss on it: idea of SPON (arXiv 2512.12744). After: fitting.fit.
-Cost: four forward passes over TOKENS_A_STEP tokens a step, and the held-out text twice.
+The loss is KL(dense ‖ pruned) on calibration text, the steps are Adam's. Sparsity is held: the thresholds of the sites move against
+each other, and together by what the constants have changed. Text is held out of the steps, and what was learned is kept only where it
+lowers the loss there at the sparsity that the plan had: idea of SPON (arXiv 2512.12744). After: fitting.fit. Uses: gradient_model.
+Cost: about four forward passes over TOKENS_A_STEP tokens a step, and four times the held-out text.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scap_ov.calibration.gradient_model import GradientModel
+from scap_ov.calibration.probe_model import ProbeModel, Reference
 from scap_ov.calibration.samples import pick_pieces
 from scap_ov.errors import BadDatasetError
 from scap_ov.fitting.output_error import output_energy
@@ -22,7 +24,6 @@ from scap_ov.passes.openvino.runtime_inputs import COMPENSATION
 if TYPE_CHECKING:
     import openvino as ov
 
-    from scap_ov.calibration.probe_model import Settings
     from scap_ov.calibration.run_openvino import InferenceData
     from scap_ov.calibration.samples import Piece
     from scap_ov.plan import SparsityPlan
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 STEPS = 40
 TOKENS_A_STEP = 512
 HELD_OUT = 2048  # tokens
-RATE = 0.004  # of the root mean square of a site's output, the first step; falls to zero along a cosine
+RATE = 0.006  # of the root mean square of a site's output, the first step; falls to zero along a cosine
+THRESHOLD_RATE = 0.02  # of a threshold, likewise
+MOST_SHIFT = 0.1  # of the logarithm of all thresholds, in one go
 _BETAS = (0.9, 0.98)
 _ALL = 1 << 40  # tokens: every sample
 
@@ -47,10 +50,11 @@ def fit_compensation(
     steps: int | None = None,
     progress: Progress | None = None,
 ) -> SparsityPlan:
-    """The plan with a compensation for every entry, or as it was where that does not help on held-out text.
+    """The plan with a compensation for every entry and thresholds that fit it, or as it was where that does not help on held-out text.
 
     1. Position 0 of a sequence, which is computed dense, neither gets the constant nor counts.
-    2. `plan.notes["compensation"]` tells the loss on the held-out text before and after, and whether the constants were kept.
+    2. On the held-out text the new plan drops as much as the old one.
+    3. `plan.notes["compensation"]` tells the loss there before and after, and whether the new constants were kept.
 
     :param profile: what the plan was fitted from; gives the size of the outputs.
     :param steps: of the descent; None for STEPS.
@@ -58,8 +62,8 @@ def fit_compensation(
     :raises BadDatasetError: the data has fewer than four samples that start a sequence.
     """
     steps = STEPS if steps is None else steps
-    probe = GradientModel(model, constants=True)
-    pieces = pick_pieces(probe, dataset, _ALL)
+    learner = _Learner(model, profile, plan)
+    pieces = pick_pieces(learner.probe, dataset, _ALL)
     if len(pieces) < 4:
         msg = f"compensation is fitted on some samples and checked on others, and the calibration data has {len(pieces)}; give 4 or more"
         raise BadDatasetError(msg)
@@ -67,55 +71,111 @@ def fit_compensation(
     count = int(np.clip(round(HELD_OUT / size), 1, len(pieces) // 2))
     held = {int(i) for i in (np.arange(count) + 0.5) * len(pieces) / count}
     check, train = [pieces[i] for i in sorted(held)], [p for i, p in enumerate(pieces) if i not in held]
-    settings = probe.settings(plan.entries.values())
-    before = _loss(probe, check, settings)
-    learned = settings.copy()
-    batch = max(round(TOKENS_A_STEP / size), 1)
-    learned.compensation[:] = _descend(probe, train, settings, _sizes(probe, profile, plan), batch, steps, progress)
-    after = _loss(probe, check, learned)
-    told = {"held_out_loss_before": before, "held_out_loss_after": after, "kept": after < before, "steps": steps}
+    before, sparsity = learner.measure(check)
+    start = learner.settings.copy()
+    learner.descend(train, max(round(TOKENS_A_STEP / size), 1), steps, progress)
+    after, reached = learner.at_sparsity(check, sparsity)
+    told = {"held_out_loss_before": before, "held_out_loss_after": after, "held_out_sparsity_before": sparsity,
+            "held_out_sparsity_after": reached, "kept": after < before, "steps": steps}  # fmt: skip
     notes = {**plan.notes, "compensation": told}
     if after >= before:
         return replace(plan, notes=notes)
-    entries = {name: replace(e, compensation=probe.compensation(learned, name).copy()) for name, e in plan.entries.items()}
+    entries = {}
+    for name, entry in plan.entries.items():
+        factor = learner.settings.thresholds[learner.probe.channels(name)] / start.thresholds[learner.probe.channels(name)]
+        threshold = (entry.threshold * (factor if entry.threshold.size > 1 else factor[:1])).astype(np.float32)
+        entries[name] = replace(entry, threshold=threshold, compensation=learner.probe.compensation(learner.settings, name).copy())
     return replace(plan, entries=entries, notes=notes)
 
 
-def _descend(
-    probe: GradientModel, train: Sequence[Piece], start: Settings, scale: np.ndarray, batch: int, steps: int, progress: Progress | None
-) -> np.ndarray:
-    """Adam from zero, every sample in turn."""
-    settings = start.copy()
-    first, second = np.zeros_like(scale), np.zeros_like(scale)
-    for step in range(steps):
-        total, rows = np.zeros_like(scale), 0
-        for i in range(batch):
-            piece = train[(step * batch + i) % len(train)]
-            reference = probe.reference_of(piece.inputs)
-            reference.values[~piece.pruned] = 0
-            probe.run(piece.inputs, settings, reference)
-            total += probe.gradient(COMPENSATION)
+class _Learner:
+    """A plan's constants while they move."""
+
+    def __init__(self, model: ov.Model, profile: CalibrationProfile, plan: SparsityPlan) -> None:
+        self.gradient = GradientModel(model, constants=True, thresholds=True)
+        self.probe = ProbeModel(model, measure=True)  # without derivatives: a third of the time
+        self.sites = [s for s in self.probe.sites if s.name in plan.entries]
+        self.settings = self.probe.settings(plan.entries.values())
+        counts = np.array([s.weight_count for s in self.sites], np.float64)
+        self.weights = counts / counts.sum()
+        self.target = float(self.weights @ [plan.entries[s.name].expected_sparsity for s in self.sites])
+        sizes = self.probe.dense()
+        for site in self.sites:
+            energy = output_energy(profile.statistics[site.name]) / site.out_features
+            self.probe.compensation(sizes, site.name)[:] = np.sqrt(energy)
+        self._density = 1.0  # d(dropped share) / d(log of all thresholds); measured by every step
+        self._sizes = sizes.compensation  # root mean square of the output of each pruned site, 0 for the others
+
+    def measure(self, pieces: Sequence[Piece]) -> tuple[float, float]:
+        """Mean loss, and the share of weights that are dropped."""
+        rows = [p.pruned.sum() for p in pieces]
+        losses, shares = [], []
+        for p in pieces:
+            losses.append(self.probe.loss(p.inputs, self.settings, p.pruned, self.probe.reference_of(p.inputs)))
+            own = dict(zip([s.name for s in self.probe.sites], self.probe.shares(p.pruned).mean(1), strict=True))
+            shares.append(self.weights @ [own[s.name] for s in self.sites])
+        return float(np.average(losses, weights=rows)), float(np.average(shares, weights=rows))
+
+    def at_sparsity(self, pieces: Sequence[Piece], sparsity: float) -> tuple[float, float]:
+        """The same, after all thresholds were moved by one factor so that `sparsity` is dropped."""
+        loss, reached = self.measure(pieces)
+        for _ in range(2):
+            self.shift((sparsity - reached) / max(self._density, 1e-3))
+            loss, reached = self.measure(pieces)
+        return loss, reached
+
+    def shift(self, by: float) -> None:
+        """Move the logarithm of all thresholds."""
+        self.settings.thresholds *= np.float32(np.exp(np.clip(by, -MOST_SHIFT, MOST_SHIFT)))
+
+    def descend(self, train: Sequence[Piece], batch: int, steps: int, progress: Progress | None) -> None:
+        """Adam from where the plan is, every sample in turn."""
+        constants, thresholds = _Adam(self._sizes.size), _Adam(len(self.sites))
+        seen: list[float] = []
+        for step in range(steps):
+            self._gradients([train[(step * batch + i) % len(train)] for i in range(batch)])
+            rate = 0.5 * (1 + np.cos(np.pi * step / steps))
+            self.settings.compensation -= (RATE * rate * self._sizes * constants.step(self._slope * self._sizes)).astype(np.float32)
+            price = self._moved.sum() / self._dense.sum()  # of dropping more: what a site costs beyond it is to be moved elsewhere
+            ahead = thresholds.step((self._moved - price * self._dense) / self.weights)
+            for site, by in zip(self.sites, ahead, strict=True):
+                self.settings.thresholds[self.probe.channels(site.name)] *= np.float32(np.exp(-THRESHOLD_RATE * rate * by))
+            self._density = float(self._dense.sum())
+            seen.append(self._dropped)
+            if step >= 4:  # a mean over few samples is not worth following
+                self.shift(0.5 * (self.target - float(np.mean(seen[-8:]))) / max(self._density, 1e-3))
+            if progress:
+                progress(step + 1, steps)
+
+    def _gradients(self, pieces: Sequence[Piece]) -> None:
+        """Per row: of the constants [ΣN]; of the sites' log thresholds [S], and what these drop of all weights; what is dropped."""
+        self._slope, rows = np.zeros(self._sizes.size), 0
+        self._moved, self._dense, self._dropped = np.zeros(len(self.sites)), np.zeros(len(self.sites)), 0.0
+        for piece in pieces:
+            reference = self.probe.reference_of(piece.inputs)
+            kept = np.where(piece.pruned[:, None], reference.values, np.float32(0))
+            self.gradient.run(piece.inputs, self.settings, Reference(kept, reference.offset))
+            self._slope += self.gradient.gradient(COMPENSATION)
             rows += int(piece.pruned.sum())
-        gradient = total / rows * scale  # of a step in units of the output's size
-        first += (1 - _BETAS[0]) * (gradient - first)
-        second += (1 - _BETAS[1]) * (gradient**2 - second)
-        rate = RATE * 0.5 * (1 + np.cos(np.pi * step / steps))
-        ahead = first / (1 - _BETAS[0] ** (step + 1)) / (np.sqrt(second / (1 - _BETAS[1] ** (step + 1))) + 1e-12)
-        settings.compensation -= (rate * ahead * scale).astype(np.float32)
-        if progress:
-            progress(step + 1, steps)
-    return settings.compensation
+            for i, site in enumerate(self.sites):
+                moved, density, dropped = (v.sum(dtype=np.float64) for v in self.gradient.moved(site.name))
+                self._moved[i] += moved
+                self._dense[i] += self.weights[i] * density / site.in_features
+                self._dropped += self.weights[i] * dropped / site.in_features
+        self._slope, self._moved, self._dense = self._slope / rows, self._moved / rows, self._dense / rows
+        self._dropped = float(self._dropped / rows)
 
 
-def _sizes(probe: GradientModel, profile: CalibrationProfile, plan: SparsityPlan) -> np.ndarray:
-    """Root mean square of the output of each pruned site, 0 for the others, float32 [ΣN]."""
-    settings = probe.dense()
-    for site in probe.sites:
-        if site.name in plan.entries:
-            probe.compensation(settings, site.name)[:] = np.sqrt(output_energy(profile.statistics[site.name]) / site.out_features)
-    return settings.compensation
+class _Adam:
+    """Directions of about 1 in every entry."""
 
+    def __init__(self, size: int) -> None:
+        self._first, self._second, self._steps = np.zeros(size), np.zeros(size), 0
 
-def _loss(probe: GradientModel, pieces: Sequence[Piece], settings: Settings) -> float:
-    values = [probe.loss(p.inputs, settings, p.pruned, probe.reference_of(p.inputs)) for p in pieces]
-    return float(np.average(values, weights=[p.pruned.sum() for p in pieces]))
+    def step(self, gradient: np.ndarray) -> np.ndarray:
+        """What to subtract, in units of the rate."""
+        self._steps += 1
+        self._first += (1 - _BETAS[0]) * (gradient - self._first)
+        self._second += (1 - _BETAS[1]) * (gradient**2 - self._second)
+        mean, square = self._first / (1 - _BETAS[0] ** self._steps), self._second / (1 - _BETAS[1] ** self._steps)
+        return np.asarray(mean / (np.sqrt(square) + 1e-12))

@@ -5,28 +5,36 @@ Used by: gradient_model. Each operation on the way needs a rule (gradient_rules)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import openvino as ov
 from openvino import opset13 as ops
 
-from scap_ov.calibration.gradient_rules import FLAT, RULES, SPLITS, joined, zeros_like
+from scap_ov.calibration.gradient_rules import FLAT, RULES, SPLITS, joined, straight_through, zeros_like
 from scap_ov.errors import BadModelError
 
 _Key = tuple[int, int]
 
 
-def gradients(ordered: Sequence[ov.Node], seeds: Sequence[tuple[ov.Output, ov.Output]], wanted: Sequence[ov.Output]) -> list[ov.Output]:
+def gradients(
+    ordered: Sequence[ov.Node],
+    seeds: Sequence[tuple[ov.Output, ov.Output]],
+    wanted: Sequence[ov.Output],
+    *,
+    pruning: Collection[ov.Node] = (),
+) -> list[ov.Output]:
     """Add the gradients of a scalar to a graph.
 
     :param ordered: the graph's nodes in topological order.
     :param seeds: pairs of an output of the graph and the scalar's gradient with respect to it.
     :param wanted: tensors to differentiate with respect to.
+    :param pruning: nodes that prune, to be differentiated by `straight_through`.
     :return: a gradient for each wanted tensor, of its shape.
     :raises BadModelError: an operation on the way has no rule, or a wanted tensor does not reach the seeds.
     """
     onward = _reached(ordered, wanted)
     sums: dict[_Key, ov.Output] = {}
+    through = {node.get_instance_id() for node in pruning}
     for value, gradient in seeds:
         _accumulate(sums, value, gradient)
     for node in reversed(ordered):
@@ -42,7 +50,8 @@ def gradients(ordered: Sequence[ov.Node], seeds: Sequence[tuple[ov.Output, ov.Ou
         if kind not in RULES or arrived != [0]:
             msg = f"the operation {kind} ({node.get_friendly_name()}) has no gradient rule; calibrate without gradients"
             raise BadModelError(msg)
-        for value, part in zip(node.input_values(), RULES[kind](node, sums[_key(node.output(0))], need), strict=True):
+        rule = straight_through if node.get_instance_id() in through else RULES[kind]
+        for value, part in zip(node.input_values(), rule(node, sums[_key(node.output(0))], need), strict=True):
             if part is not None and _key(value) in onward:
                 _accumulate(sums, value, part)
     lost = [value.get_node().get_friendly_name() for value in wanted if _key(value) not in sums]

@@ -1,4 +1,4 @@
-"""A probe whose gradients come with every run: of the compensation, of the centres, of the pruned inputs. Uses: gradient.
+"""A probe whose gradients come with every run: of compensation, centres and thresholds, of the pruned inputs. Uses: gradient.
 
 The loss is the cross-entropy of the model's distribution against the reference's rows, summed over rows; with the dense
 model's probabilities its gradient is that of KL(dense ‖ pruned), with one-hot rows that of the log-likelihood of those tokens.
@@ -14,6 +14,7 @@ from openvino import opset13 as ops
 
 from scap_ov.calibration.gradient import gradients
 from scap_ov.calibration.probe_model import ProbeModel
+from scap_ov.calibration.threshold_gradient import dropped_rows, threshold_gradient
 from scap_ov.errors import BadModelError
 from scap_ov.passes.openvino.runtime_inputs import CENTERS, COMPENSATION
 
@@ -23,11 +24,12 @@ class GradientModel(ProbeModel):
 
     :param inputs: give out the gradient of every site's pruned input, and the input itself.
     :param constants: give out the gradients of compensation [ΣN] and centres [ΣK].
+    :param thresholds: give out those of the logarithms of the thresholds, and how many entries each drops (see threshold_gradient).
     :raises BadModelError: the model has no logits, or an operation without a gradient rule.
     """
 
-    def __init__(self, model: ov.Model, *, inputs: bool = False, constants: bool = False) -> None:
-        self._inputs_wanted, self._constants = inputs, constants
+    def __init__(self, model: ov.Model, *, inputs: bool = False, constants: bool = False, thresholds: bool = False) -> None:
+        self._inputs_wanted, self._constants, self._thresholds = inputs, constants, thresholds
         super().__init__(model, observe=inputs)
 
     def _derived(self, model: ov.Model, logits: ov.Output, reference: ov.Output) -> dict[Any, ov.Output]:
@@ -35,13 +37,22 @@ class GradientModel(ProbeModel):
             msg = "the model has no output 'logits', so there is no divergence to differentiate; calibrate without gradients"
             raise BadModelError(msg)
         wanted: dict[Any, ov.Output] = {}
-        if self._inputs_wanted:
-            wanted |= {("input", name): node.output(0) for name, node in self._pruned(model).items()}
+        sites = self._pruned(model)
+        if self._inputs_wanted or self._thresholds:
+            wanted |= {("input", name): node.output(0) for name, node in sites.items()}
         if self._constants:
             named = {name: p.output(0) for p in model.get_parameters() for name in p.output(0).get_names()}
             wanted |= {COMPENSATION: named[COMPENSATION], CENTERS: named[CENTERS]}
-        found = gradients(model.get_ordered_ops(), [(logits, _seed(logits, reference))], list(wanted.values()))
-        return {("gradient", key): value for key, value in zip(wanted, found, strict=True)}
+        seeds = [(logits, _seed(logits, reference))]
+        values = gradients(model.get_ordered_ops(), seeds, list(wanted.values()), pruning=sites.values())
+        found = {("gradient", key): value for key, value in zip(wanted, values, strict=True)}
+        moved: dict[Any, ov.Output] = {}
+        for name, node in sites.items() if self._thresholds else ():
+            slope, density = threshold_gradient(node, found["gradient", ("input", name)])
+            moved |= {("slope", name): slope, ("density", name): density, ("dropped", name): dropped_rows(node)}
+        if not self._inputs_wanted:
+            found = {key: value for key, value in found.items() if key[1] in (COMPENSATION, CENTERS)}
+        return found | moved
 
     def gradient(self, key: Any) -> np.ndarray:
         """A gradient of the last run; valid until the next run.
@@ -49,6 +60,14 @@ class GradientModel(ProbeModel):
         :param key: name of a site for that of its pruned input [..., K]; COMPENSATION or CENTERS for those.
         """
         return self.output(("gradient", key if key in (COMPENSATION, CENTERS) else ("input", key)))
+
+    def moved(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What the thresholds of a site do in the last run, summed over rows; valid until the next run.
+
+        :return: dL/d log τ, d(entries dropped)/d log τ and entries dropped, float32 [K] each.
+        """
+        slope, density, dropped = (self.output((what, name)) for what in ("slope", "density", "dropped"))
+        return slope, density, dropped
 
 
 def _seed(logits: ov.Output, reference: ov.Output) -> ov.Output:

@@ -16,7 +16,7 @@ from openvino import opset13 as ops
 from scap_ov.calibration.attention_gradient import repeat_heads
 from scap_ov.calibration.run_openvino import EXACT, site_taps
 from scap_ov.config import SparsityConfig
-from scap_ov.errors import BadModelError, UsageError
+from scap_ov.errors import BadModelError
 from scap_ov.fitting.thresholds import NOTHING
 from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
@@ -34,7 +34,7 @@ REFERENCE = "scap_ov.reference"
 class Settings:
     """What the run-time inputs are set to; start from `ProbeModel.dense()`.
 
-    :param thresholds: float32 [S], negative where nothing is dropped.
+    :param thresholds: float32 [ΣK], negative where nothing is dropped.
     :param centers: float32 [ΣK].
     :param compensation: float32 [ΣN], added to the outputs of pruned rows.
     """
@@ -120,18 +120,12 @@ class ProbeModel:
     def dense(self) -> Settings:
         """Settings that drop nothing."""
         ins, outs = sum(s.in_features for s in self.sites), sum(s.out_features for s in self.sites)
-        return Settings(np.full(len(self.sites), NOTHING), np.zeros(ins, np.float32), np.zeros(outs, np.float32))
+        return Settings(np.full(ins, NOTHING), np.zeros(ins, np.float32), np.zeros(outs, np.float32))
 
     def put(self, settings: Settings, entry: SitePlan) -> None:
-        """Set one site as a plan's entry has it.
-
-        :raises UsageError: its threshold is not one number.
-        """
-        if entry.threshold.size != 1:
-            msg = f"site {entry.site} has a threshold for each channel, and a probe takes one for each site; use another method"
-            raise UsageError(msg)
-        settings.thresholds[self._inputs.threshold_index[entry.site]] = float(entry.threshold.reshape(-1)[0])
-        settings.centers[slice(*self._inputs.center_range[entry.site])] = entry.center
+        """Set one site as a plan's entry has it."""
+        own = self.channels(entry.site)
+        settings.thresholds[own], settings.centers[own] = entry.threshold, entry.center
         if entry.compensation is not None:
             self.compensation(settings, entry.site)[:] = entry.compensation
 
@@ -141,6 +135,10 @@ class ProbeModel:
         for entry in entries:
             self.put(made, entry)
         return made
+
+    def channels(self, name: str) -> slice:
+        """Where thresholds and centres of a site lie in the settings."""
+        return slice(*self._inputs.channel_range[name])
 
     def compensation(self, settings: Settings, name: str) -> np.ndarray:
         """The part of the compensation that belongs to a site, float32 [N]; a view."""

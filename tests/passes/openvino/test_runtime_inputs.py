@@ -19,18 +19,18 @@ def test_every_site_gets_its_part_of_the_vectors():
     parts = [inputs.of(site, 3) for site in SITES]
     outputs = [output for threshold, center, layers in parts for output in (threshold, center, *layers)]
     model.add_results([ops.result(output) for output in outputs])
-    sizes = {THRESHOLDS: len(SITES), CENTERS: sum(s.in_features for s in SITES), COMPENSATION: sum(s.out_features for s in SITES)}
+    channels = sum(s.in_features for s in SITES)
+    sizes = {THRESHOLDS: channels, CENTERS: channels, COMPENSATION: sum(s.out_features for s in SITES)}
     assert {p.output(0).get_any_name(): p.shape[0] for p in model.get_parameters()[1:]} == sizes
     feeds = {name: np.arange(size, dtype=np.float32) for name, size in sizes.items()}
     values = [np.array(v) for v in ov.Core().compile_model(model, "CPU")({"x": np.zeros(1, np.float32), **feeds}).values()][1:]
     position, center_at, out_at = 0, 0, 0
-    for number, site in enumerate(SITES):
+    for site in SITES:
         k = site.in_features
-        np.testing.assert_array_equal(values[position], np.full((1, 1, 1), number))
-        np.testing.assert_array_equal(values[position + 1], np.arange(center_at, center_at + k).reshape(1, 1, k))
-        assert inputs.center_range[site.name] == (center_at, center_at + k)
+        for value in values[position : position + 2]:
+            np.testing.assert_array_equal(value, np.arange(center_at, center_at + k).reshape(1, 1, k))
+        assert inputs.channel_range[site.name] == (center_at, center_at + k)
         assert inputs.compensation_range[site.name] == (out_at, out_at + site.out_features)
-        assert inputs.threshold_index[site.name] == number
         for value, layer in zip(values[position + 2 :], site.layers, strict=False):
             np.testing.assert_array_equal(value, np.arange(out_at, out_at + layer.out_features))
             out_at += layer.out_features

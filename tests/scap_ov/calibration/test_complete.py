@@ -96,6 +96,10 @@ def test_compensation_lowers_the_loss_and_never_reaches_a_dense_row(model, datas
     told = learned.notes["compensation"]
     assert told["kept"]
     assert told["held_out_loss_after"] < told["held_out_loss_before"]
+    assert told["held_out_sparsity_after"] == pytest.approx(told["held_out_sparsity_before"], abs=0.002)
+    (before, dropped), (after, still) = (measured(model, dataset, p.entries.values()) for p in (plan, learned))
+    assert still == pytest.approx(dropped, abs=0.01)
+    assert after < before
     probe = ProbeModel(model, observe=True)
     piece = pick_pieces(probe, dataset, 64)[0]
     probe.run(piece.inputs, probe.dense())
