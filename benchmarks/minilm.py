@@ -8,12 +8,46 @@ python benchmarks/minilm.py --write docs/onnx.md # puts it between the page's ma
 from __future__ import annotations
 
 import argparse
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from scap_ov.benchmarking.minilm import measure, model_folder
+import nncf
+import numpy as np
+import onnx
+import openvino as ov
+
+import scap_ov
+from scap_ov.benchmarking.minilm import measure, model_folder, texts
 from scap_ov.benchmarking.onnx_encoder import encoder
+from scap_ov.calibration.probe_model import ProbeModel
+from scap_ov.calibration.samples import pick_pieces
 
 BEGIN, END = "<!-- minilm: begin -->", "<!-- minilm: end -->"
+
+
+def ranking(methods: Sequence[str], targets: Sequence[float]) -> list[dict[str, object]]:
+    """1 − cosine of sparse and dense sentence embeddings by method, in OpenVINO, on sentences that were not calibrated on."""
+    calibration, evaluation = texts()
+    with tempfile.TemporaryDirectory() as scratch:
+        onnx.save(encoder(model_folder()), Path(scratch) / "dense.onnx")
+        model = ov.Core().read_model(Path(scratch) / "dense.onnx")
+        profile = scap_ov.calibrate(model, nncf.Dataset(calibration))
+        probe = ProbeModel(model, measure=True)
+    weights = np.array([site.weight_count for site in probe.sites], np.float64)
+    pieces = pick_pieces(probe, nncf.Dataset(evaluation), 1 << 40)
+    references = [probe.reference_of(piece.inputs) for piece in pieces]
+    rows = []
+    for target in targets:
+        for method in methods:
+            settings = probe.settings(scap_ov.fit(profile, scap_ov.SparsityConfig(target_sparsity=target, method=method)).entries.values())
+            losses, shares = [], []
+            for piece, reference in zip(pieces, references, strict=True):
+                losses.append(probe.loss(piece.inputs, settings, piece.pruned, reference))
+                shares.append(weights @ probe.shares(piece.pruned).mean(1) / weights.sum())
+            rows.append({"method": method, "target": target, "loss": float(np.mean(losses)), "measured": float(np.mean(shares)),
+                         "sentences": len(pieces)})  # fmt: skip
+    return rows
 
 
 def main() -> None:

@@ -1,10 +1,11 @@
 """What pruning costs in quality: methods, sparsities and weight forms on SmolLM2-135M; writes docs/quality.md and its plot.
 
-    python benchmarks/quality.py --text wiki.txt --title "WikiText-2" --work quality_models --json quality.json --output docs
+    make quality                                                                     # on Python's own documentation
+    make quality QUALITY_TEXT=wiki.txt QUALITY_TITLE="WikiText-2"
     python benchmarks/quality.py --forms f16 --methods adaptive,scap --sparsities 0.5 --tokens 1024     # a short look
 
-Calibrates on the first half of the text and measures on the second; without --text, on Python's own documentation. Results are kept in
-the JSON file after every point, and a run that is repeated goes on from there. Folders f16, i8 and i4 in the work folder are used as they
+Calibrates on the first half of the text and measures on the second. Results are kept in the JSON file after every point, and a run that
+is repeated goes on from there. Folders f16, i8 and i4 in the work folder are used as they
 are (what optimum-cli exported, say); else they are made, without torch, from what openvino-genai reads out of the demo's GGUF file. All
 three must be of one source: genai rounds the zero points of Q4_1, and dense models of the two sources differ by a KL of 0.3.
 Every row but the first of a window is pruned; KL is against the dense f16 model whatever the weight form.
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from minilm import ranking
 from quality_page import write_page
 
 from scap_ov import api
@@ -26,7 +28,9 @@ from scap_ov.benchmarking.machine import machine
 from scap_ov.benchmarking.real_weights import FORMS, write_in_form
 from scap_ov.calibration.compensation import fit_compensation
 from scap_ov.calibration.dataset import self_dataset, text_dataset
+from scap_ov.calibration.drift import measure_drift
 from scap_ov.calibration.probe_model import ProbeModel, Reference
+from scap_ov.calibration.refine import refine
 from scap_ov.calibration.samples import Piece, pick_pieces
 from scap_ov.config import SparsityConfig
 from scap_ov.demo.reading import documentation
@@ -84,11 +88,14 @@ class Run:
         self.args = args
         self.path = Path(args.json)
         self.kept: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
-        text = Path(args.text).read_text(encoding="utf-8") if args.text else documentation(400_000)
+        text = Path(args.text).read_text(encoding="utf-8") if args.text else everything_documented()
+        self.other = documentation(60_000) if args.text else Path(argparse.__file__).read_text(encoding="utf-8")
         middle = text.index("\n", len(text) // 2)
         self.fitted, self.unseen = text[:middle], text[middle:]
         self.evaluations: dict[str, Evaluation] = {}
-        self.keep("about", {"machine": machine(), "text": args.title, "tokens": args.tokens, "calibration_tokens": args.calibration_tokens,
+        other = "Python's documentation" if args.text else "Python's sources"
+        self.keep("about", {"machine": machine(), "text": args.title, "other": other, "tokens": args.tokens,
+                            "calibration_tokens": args.calibration_tokens,
                             "source": args.source})  # fmt: skip
 
     def keep(self, key: str, value: Any) -> None:
@@ -99,7 +106,8 @@ class Run:
     def form(self, form: str) -> None:
         """All points of one weight form."""
         folder = self.folder(form)
-        wanted = [f"{form} dense", *(f"{form} {method} {s:g}" for method, s in self.points(form))]
+        extras = [f"{form} sequential 0.5"] * (form == "f16" and self.args.sequential)
+        wanted = [*extras, f"{form} dense", *(f"{form} {method} {s:g}" for method, s in self.points(form))]
         if all(key in self.kept for key in wanted):
             return
         probe = ProbeModel(read_model(folder), measure=True)
@@ -110,6 +118,14 @@ class Run:
             key = f"{form} {method} {sparsity:g}"
             if key not in self.kept:
                 self.point(key, lambda m=method, s=sparsity: self.one(form, folder, probe, profile, unseen, m, s))
+        if extras and extras[0] not in self.kept:
+            self.point(extras[0], lambda: unseen.measure(probe, fit(self.sequential(probe.stock, folder, profile), SparsityConfig())))
+
+    def sequential(self, model: Any, folder: Path, profile: CalibrationProfile) -> CalibrationProfile:
+        """What `calibrate --sequential` adds to a profile."""
+        data = self.data(folder, self.args.calibration_tokens, WINDOW)
+        behind, _ = refine(model, data, profile, fit(profile, SparsityConfig()), rounds=1)
+        return measure_drift(model, data, behind)
 
     def one(
         self, form: str, folder: Path, probe: ProbeModel, profile: CalibrationProfile, unseen: Evaluation, method: str, sparsity: float
@@ -118,7 +134,7 @@ class Run:
         name, _, extra = method.partition("+")
         scope = "ffn" if extra == "ffn" else "all"
         config = SparsityConfig(target_sparsity=sparsity, method=name, scope=scope, rows="all", sequential=extra != "one-shot")
-        if name in ("wina", "cats"):  # a threshold for each channel, a rewrite of its own: not what a probe can do
+        if name == "cats":  # a rewrite of its own: not what a probe can do
             return self.rewritten(folder, profile, config)
         plan = fit(profile, config)
         if extra == "compensation":
@@ -143,7 +159,7 @@ class Run:
         folder = self.folder("f16")
         probe = ProbeModel(read_model(folder), measure=True)
         profile = self.profile("f16", folder)
-        other = self.evaluation(probe, "other", documentation(60_000), "f16")
+        other = self.evaluation(probe, "other", self.other, "f16")
         for method in ("adaptive", "scap"):
             plan = fit(profile, SparsityConfig(method=method))
             self.point(f"f16 {method} 0.5 other", lambda p=plan: other.measure(probe, p))
@@ -151,6 +167,13 @@ class Run:
             unseen = self.evaluation(probe, "unseen", self.unseen, "f16")
             own = self.profile("f16", folder, own=True)
             self.point("f16 self 0.5", lambda: unseen.measure(probe, fit(own, SparsityConfig())))
+
+    def embeddings(self) -> None:
+        """The same methods on an encoder."""
+        if "minilm" not in self.kept:
+            started = time.monotonic()
+            self.keep("minilm", ranking(self.args.methods, [0.3, 0.4]))
+            print(f"minilm: {len(self.kept['minilm'])} points ({time.monotonic() - started:.0f} s)", flush=True)
 
     def point(self, key: str, measure: Any) -> None:
         """Measure once."""
@@ -165,10 +188,9 @@ class Run:
         grid = [(m, s) for s in self.args.sparsities for m in self.args.methods]
         if form != "f16":
             return [(m, s) for m, s in grid if m in ("adaptive", "scap") and s in self.args.quantised_sparsities]
-        more = [("wina", 0.5), ("topk", 0.5)] * self.args.all_methods
         # targets of scope ffn are shares of the FFN's weights; what is measured counts all block weights
         ffn = [("cats+ffn", FFN_SHARE), ("scap+ffn", FFN_SHARE), ("adaptive+ffn", FFN_SHARE)] * self.args.all_methods
-        return grid + more + ffn + [("adaptive+compensation", s) for s in self.args.compensate]
+        return grid + [("adaptive+compensation", s) for s in self.args.compensate] + ffn
 
     def evaluation(self, probe: ProbeModel, name: str, text: str, form: str) -> Evaluation:
         """Windows of a text, the reference always of f16."""
@@ -216,25 +238,34 @@ def main() -> None:
     parser.add_argument("--json", default="quality.json")
     parser.add_argument("--output", type=Path, help="folder for quality.md and quality.png")
     parser.add_argument("--forms", type=lambda t: t.split(","), default=list(FORMS))
-    parser.add_argument("--methods", type=lambda t: t.split(","), default=["adaptive", "scap", "teal"])
+    parser.add_argument("--methods", type=lambda t: t.split(","), default=["adaptive", "scap", "teal", "wina", "topk"])
     parser.add_argument("--sparsities", type=_shares, default=[0.5, 0.4, 0.25, 0.6])
     parser.add_argument("--quantised-sparsities", type=_shares, default=[0.5, 0.4])
-    parser.add_argument("--compensate", type=_shares, default=[0.5, 0.4], help="sparsities at which compensation is learned too")
-    parser.add_argument("--steps", type=int, default=40, help="of learning compensation")
-    parser.add_argument("--tokens", type=int, default=4096, help="to measure on")
+    parser.add_argument("--compensate", type=_shares, default=[0.5], help="sparsities at which compensation is learned too")
+    parser.add_argument("--steps", type=int, default=24, help="of learning compensation")
+    parser.add_argument("--tokens", type=int, default=2048, help="to measure on")
     parser.add_argument("--calibration-tokens", type=int, default=16_384)
-    parser.add_argument(
-        "--all-methods", action=argparse.BooleanOptionalAction, default=True, help="wina, topk and the FFN-only comparison too"
-    )
+    parser.add_argument("--all-methods", action=argparse.BooleanOptionalAction, default=True, help="the FFN-only comparison with CATS too")
     parser.add_argument("--self", action=argparse.BooleanOptionalAction, default=True, help="calibrate on text that the model writes, too")
+    parser.add_argument("--sequential", action=argparse.BooleanOptionalAction, default=True, help="calibrate --sequential, too")
+    parser.add_argument("--minilm", action=argparse.BooleanOptionalAction, default=True, help="sentence embeddings of MiniLM, too")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     run = Run(args)
     for form in args.forms:
         run.form(form)
     run.other_text()
+    if args.minilm:
+        run.embeddings()
     if args.output:
         write_page(run.kept, args.output)
+
+
+def everything_documented() -> str:
+    """All topics that `help()` of Python knows: what every machine has, some 100,000 tokens."""
+    from pydoc_data.topics import topics
+
+    return "\n\n".join(topics[name] for name in sorted(topics))
 
 
 def _shares(text: str) -> list[float]:

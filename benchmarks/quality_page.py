@@ -20,7 +20,7 @@ def write_page(kept: Kept, output: Path) -> None:
     :param kept: the JSON of quality.py.
     """
     output.mkdir(parents=True, exist_ok=True)
-    parts = [_head(kept), _methods(kept), _equal(kept), _ffn(kept), _weights(kept), _hold(kept), _cost(kept), _NOTES]
+    parts = [_head(kept), _methods(kept), _equal(kept), _ffn(kept), _weights(kept), _hold(kept), _minilm(kept), _cost(kept), _NOTES]
     (output / "quality.md").write_text("\n\n".join(part.strip() for part in parts if part) + "\n", encoding="utf-8")
     plot(kept, output / "quality.png")
 
@@ -31,7 +31,7 @@ def points(kept: Kept, form: str) -> dict[tuple[str, float], dict[str, Any]]:
     for key, value in kept.items():
         name, _, rest = key.partition(" ")
         method, _, target = rest.partition(" ")
-        if name == form and isinstance(value, dict) and "kl" in value and method != "self" and " " not in target:
+        if name == form and isinstance(value, dict) and "kl" in value and method not in ("self", "sequential") and " " not in target:
             found[method, float(target or 0)] = value
     return found
 
@@ -53,7 +53,7 @@ def _head(kept: Kept) -> str:
     about = kept["about"]
     return f"""# Quality: what pruning costs
 
-Written by `benchmarks/quality.py` from measurements; its docstring says how to repeat them. SmolLM2-135M-Instruct, every block layer
+Written by `make quality` from measurements (`benchmarks/quality.py`). SmolLM2-135M-Instruct, every block layer
 a site, every row but the first of a window pruned. Models: {about["source"]}.
 Text: {about["text"]}; calibrated on at most {about["calibration_tokens"]} tokens of its first half,
 measured on {about["tokens"]} tokens of its second half, {about["tokens"] // 512} windows: a few percent of a KL mean nothing.
@@ -178,13 +178,40 @@ def _hold(kept: Kept) -> str:
         if form not in _NAMES or not isinstance(p, dict) or "sparsity" not in p or "dense" in rest or "ffn" in rest:
             continue
         method, _, target = rest.partition(" ")
-        if method == "self":
+        if method == "sequential":
+            rows.append([form, "adaptive, `calibrate --sequential`", target, f"{p['sparsity']:.1%}", f"{p['kl']:.3f}"])
+        elif method == "self":
             rows.append([form, "adaptive, calibrated on text that the model wrote", target, f"{p['sparsity']:.1%}", f"{p['kl']:.3f}"])
         elif target.endswith("other"):
-            rows.append([form, f"{_label(method)}, on Python's documentation", target.split()[0], f"{p['sparsity']:.1%}", f"{p['kl']:.3f}"])
+            rows.append(
+                [
+                    form,
+                    f"{_label(method)}, on {kept['about'].get('other', 'other text')}",
+                    target.split()[0],
+                    f"{p['sparsity']:.1%}",
+                    f"{p['kl']:.3f}",
+                ]
+            )
         elif method == _OURS:
             rows.append([form, _label(method), target, f"{p['sparsity']:.1%}", f"{p['kl']:.3f}"])
     return "## Do thresholds hold?\n\n" + _table(["weights", "plan", "asked", "measured", "KL"], rows) if rows else ""
+
+
+def _minilm(kept: Kept) -> str:
+    """Methods on an encoder."""
+    if "minilm" not in kept:
+        return ""
+    base = [(row["measured"], row["loss"]) for row in kept["minilm"] if row["method"] == _BASE]
+    rows = []
+    for row in sorted(kept["minilm"], key=lambda r: (r["target"], r["loss"])):
+        other = at_sparsity(base, row["measured"])
+        rows.append([row["method"], f"{row['target']:.0%}", f"{row['measured']:.1%}", f"{row['loss']:.4f}",
+                     f"{row['loss'] / other:.2f}" if other else ""])  # fmt: skip
+    return f"""## An encoder: sentence embeddings of all-MiniLM-L6-v2
+
+Mean of 1 − cosine between sparse and dense embedding, {kept["minilm"][0]["sentences"]} sentences of Python's documentation.
+
+{_table(["method", "asked", "measured", "1 − cosine", "of uniform `scap` there"], rows)}"""
 
 
 def _cost(kept: Kept) -> str:
@@ -196,7 +223,8 @@ def _cost(kept: Kept) -> str:
                         f"({value['sensitivity_forwards']} passes over windows), profile {value['file_bytes'] / 1e6:.0f} MB")  # fmt: skip
             else:
                 what = (f"{value['steps']} steps; KL on held-out samples {value['held_out_loss_before']:.3f} -> "
-                        f"{value['held_out_loss_after']:.3f}")  # fmt: skip
+                        f"{value['held_out_loss_after']:.3f}, at {value['held_out_sparsity_after']:.1%} of "
+                        f"{value['held_out_sparsity_before']:.1%} dropped")  # fmt: skip
             rows.append([key, f"{value['seconds']:.0f} s", what])
     if not rows:
         return ""
@@ -246,6 +274,6 @@ _NOTES = """## Reading it
   pruned site by site instead, one forward pass each.
 - Thresholds fitted on dense activations drop too much behind pruned layers. `scap-ov calibrate` measures by how much (three short
   passes), and `fit` needs nothing but the profile.
-- Learned compensation adds a constant to pruned rows. It is checked on samples that it was not fitted on, and dropped where it does not
-  help there.
+- Learned compensation adds a constant to pruned rows and moves thresholds with it (ADR 0008). It is checked on samples that it was not
+  fitted on, at the sparsity that the plan had, and dropped where it does not help there.
 - On other text sparsity drifts: measure yours with `scap-ov eval`."""
