@@ -72,7 +72,6 @@ def fit_compensation(
     held = {int(i) for i in (np.arange(count) + 0.5) * len(pieces) / count}
     check, train = [pieces[i] for i in sorted(held)], [p for i, p in enumerate(pieces) if i not in held]
     before, sparsity = learner.measure(check)
-    start = learner.settings.copy()
     learner.descend(train, max(round(TOKENS_A_STEP / size), 1), steps, progress)
     after, reached = learner.at_sparsity(check, sparsity)
     told = {"held_out_loss_before": before, "held_out_loss_after": after, "held_out_sparsity_before": sparsity,
@@ -82,8 +81,7 @@ def fit_compensation(
         return replace(plan, notes=notes)
     entries = {}
     for name, entry in plan.entries.items():
-        factor = learner.settings.thresholds[learner.probe.channels(name)] / start.thresholds[learner.probe.channels(name)]
-        threshold = (entry.threshold * (factor if entry.threshold.size > 1 else factor[:1])).astype(np.float32)
+        threshold = (entry.threshold * np.exp(learner.moved[name])).astype(np.float32)
         entries[name] = replace(entry, threshold=threshold, compensation=learner.probe.compensation(learner.settings, name).copy())
     return replace(plan, entries=entries, notes=notes)
 
@@ -96,6 +94,7 @@ class _Learner:
         self.probe = ProbeModel(model, measure=True)  # without derivatives: a third of the time
         self.sites = [s for s in self.probe.sites if s.name in plan.entries]
         self.settings = self.probe.settings(plan.entries.values())
+        self.moved = dict.fromkeys(plan.entries, 0.0)  # how far the logarithm of each site's threshold has moved
         counts = np.array([s.weight_count for s in self.sites], np.float64)
         self.weights = counts / counts.sum()
         self.target = float(self.weights @ [plan.entries[s.name].expected_sparsity for s in self.sites])
@@ -125,8 +124,13 @@ class _Learner:
         return loss, reached
 
     def shift(self, by: float) -> None:
-        """Move the logarithm of all thresholds."""
-        self.settings.thresholds *= np.float32(np.exp(np.clip(by, -MOST_SHIFT, MOST_SHIFT)))
+        """Move all thresholds, in the logarithm."""
+        for site in self.sites:
+            self._move(site.name, float(np.clip(by, -MOST_SHIFT, MOST_SHIFT)))
+
+    def _move(self, name: str, by: float) -> None:
+        self.moved[name] += by
+        self.settings.thresholds[self.probe.channels(name)] *= np.float32(np.exp(by))
 
     def descend(self, train: Sequence[Piece], batch: int, steps: int, progress: Progress | None) -> None:
         """Adam from where the plan is, every sample in turn."""
@@ -136,11 +140,11 @@ class _Learner:
             self._gradients([train[(step * batch + i) % len(train)] for i in range(batch)])
             rate = 0.5 * (1 + np.cos(np.pi * step / steps))
             self.settings.compensation -= (RATE * rate * self._sizes * constants.step(self._slope * self._sizes)).astype(np.float32)
-            price = self._moved.sum() / self._dense.sum()  # of dropping more: what a site costs beyond it is to be moved elsewhere
-            ahead = thresholds.step((self._moved - price * self._dense) / self.weights)
+            price = self._cost.sum() / self._denser.sum()  # of dropping more: what a site costs beyond it is to be moved elsewhere
+            ahead = thresholds.step((self._cost - price * self._denser) / self.weights)
             for site, by in zip(self.sites, ahead, strict=True):
-                self.settings.thresholds[self.probe.channels(site.name)] *= np.float32(np.exp(-THRESHOLD_RATE * rate * by))
-            self._density = float(self._dense.sum())
+                self._move(site.name, -THRESHOLD_RATE * rate * float(by))
+            self._density = float(self._denser.sum())
             seen.append(self._dropped)
             if step >= 4:  # a mean over few samples is not worth following
                 self.shift(0.5 * (self.target - float(np.mean(seen[-8:]))) / max(self._density, 1e-3))
@@ -150,7 +154,7 @@ class _Learner:
     def _gradients(self, pieces: Sequence[Piece]) -> None:
         """Per row: of the constants [ΣN]; of the sites' log thresholds [S], and what these drop of all weights; what is dropped."""
         self._slope, rows = np.zeros(self._sizes.size), 0
-        self._moved, self._dense, self._dropped = np.zeros(len(self.sites)), np.zeros(len(self.sites)), 0.0
+        self._cost, self._denser, self._dropped = np.zeros(len(self.sites)), np.zeros(len(self.sites)), 0.0
         for piece in pieces:
             reference = self.probe.reference_of(piece.inputs)
             kept = np.where(piece.pruned[:, None], reference.values, np.float32(0))
@@ -159,10 +163,10 @@ class _Learner:
             rows += int(piece.pruned.sum())
             for i, site in enumerate(self.sites):
                 moved, density, dropped = (v.sum(dtype=np.float64) for v in self.gradient.moved(site.name))
-                self._moved[i] += moved
-                self._dense[i] += self.weights[i] * density / site.in_features
+                self._cost[i] += moved
+                self._denser[i] += self.weights[i] * density / site.in_features
                 self._dropped += self.weights[i] * dropped / site.in_features
-        self._slope, self._moved, self._dense = self._slope / rows, self._moved / rows, self._dense / rows
+        self._slope, self._cost, self._denser = self._slope / rows, self._cost / rows, self._denser / rows
         self._dropped = float(self._dropped / rows)
 
 

@@ -10,7 +10,8 @@ from collections.abc import Collection, Sequence
 import openvino as ov
 from openvino import opset13 as ops
 
-from scap_ov.calibration.gradient_rules import FLAT, RULES, SPLITS, joined, straight_through, zeros_like
+from scap_ov.calibration.gradient_rules import FLAT, RULES, SPLITS, joined, zeros_like
+from scap_ov.calibration.pruning_gradient import through_pruning
 from scap_ov.errors import BadModelError
 
 _Key = tuple[int, int]
@@ -28,7 +29,7 @@ def gradients(
     :param ordered: the graph's nodes in topological order.
     :param seeds: pairs of an output of the graph and the scalar's gradient with respect to it.
     :param wanted: tensors to differentiate with respect to.
-    :param pruning: nodes that prune, to be differentiated by `straight_through`.
+    :param pruning: nodes that prune, to be differentiated by `through_pruning`.
     :return: a gradient for each wanted tensor, of its shape.
     :raises BadModelError: an operation on the way has no rule, or a wanted tensor does not reach the seeds.
     """
@@ -50,7 +51,7 @@ def gradients(
         if kind not in RULES or arrived != [0]:
             msg = f"the operation {kind} ({node.get_friendly_name()}) has no gradient rule; calibrate without gradients"
             raise BadModelError(msg)
-        rule = straight_through if node.get_instance_id() in through else RULES[kind]
+        rule = through_pruning if node.get_instance_id() in through else RULES[kind]
         for value, part in zip(node.input_values(), rule(node, sums[_key(node.output(0))], need), strict=True):
             if part is not None and _key(value) in onward:
                 _accumulate(sums, value, part)

@@ -14,7 +14,7 @@ from openvino import opset13 as ops
 
 from scap_ov.calibration.gradient import gradients
 from scap_ov.calibration.probe_model import ProbeModel
-from scap_ov.calibration.threshold_gradient import dropped_rows, threshold_gradient
+from scap_ov.calibration.pruning_gradient import dropped_rows, threshold_gradient
 from scap_ov.errors import BadModelError
 from scap_ov.passes.openvino.runtime_inputs import CENTERS, COMPENSATION
 
@@ -24,7 +24,7 @@ class GradientModel(ProbeModel):
 
     :param inputs: give out the gradient of every site's pruned input, and the input itself.
     :param constants: give out the gradients of compensation [ΣN] and centres [ΣK].
-    :param thresholds: give out those of the logarithms of the thresholds, and how many entries each drops (see threshold_gradient).
+    :param thresholds: give out those of the logarithms of the thresholds, and how many entries each drops (see pruning_gradient).
     :raises BadModelError: the model has no logits, or an operation without a gradient rule.
     """
 

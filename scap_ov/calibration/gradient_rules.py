@@ -231,18 +231,6 @@ def select(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
     ]
 
 
-def straight_through(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
-    """Of a Select that prunes: as if its first branch were always taken.
-
-    An entry that is moved also jumps over the threshold, now and then and far: the mean of a hard threshold has a slope of 0.9 (a normal
-    distribution, half of it dropped), and the share of kept entries, 0.5, compounds over the layers. Against central differences of all
-    thresholds of SmolLM2 at 50 %, those of the first third of its layers, and of the last third (1.06, 0.28, 0.35): 1.11, 0.40, 0.36
-    straight through; 0.31, 0.03, 0.19 through kept entries alone.
-    """
-    parts = select(node, g, need)
-    return [None, fit_to(g, node.input_value(1)) if need[1] else None, parts[2]]
-
-
 RULES: dict[str, Rule] = {
     "Add": add, "Subtract": subtract, "Multiply": multiply, "Divide": divide, "Power": power, "Sqrt": square_root,
     "Negative": negative, "Sigmoid": sigmoid, "Tanh": tanh, "Relu": relu, "Swish": swish, "Gelu": gelu, "Softmax": softmax,

@@ -1,4 +1,4 @@
-"""What moving thresholds does, and gradients straight through pruning."""
+"""What moving thresholds does, and the slope of pruning itself."""
 
 import numpy as np
 import openvino as ov
@@ -10,8 +10,8 @@ from scap_ov.calibration.dataset import text_dataset
 from scap_ov.calibration.gradient import gradients
 from scap_ov.calibration.gradient_model import GradientModel
 from scap_ov.calibration.probe_model import Reference
+from scap_ov.calibration.pruning_gradient import WIDTH
 from scap_ov.calibration.samples import pick_pieces
-from scap_ov.calibration.threshold_gradient import WIDTH
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +50,18 @@ def test_sites_are_really_pruned_in_this_run(ran):
     assert max(shares) < 63
 
 
-def test_a_gradient_goes_straight_through_what_prunes():
-    x, weight = (ops.parameter(ov.PartialShape([2, 6]), np.float32, name=name) for name in ("x", "weight"))
-    pruned = ops.select(ops.greater(ops.abs(x), ops.constant(np.float32(0.5))), x, ops.constant(np.float32(0)))
+def test_the_slope_of_pruning_is_that_of_the_best_line_and_one_where_a_row_is_dense():
+    x, weight = (ops.parameter(ov.PartialShape([1, 500, 3]), np.float32, name=name) for name in ("x", "weight"))
+    center = ops.constant(np.array([[[0.1, 0, 0]]], np.float32))
+    keep = ops.greater(ops.abs(ops.subtract(x, center)), ops.constant(np.array([[[0.7, 0.2, -1]]], np.float32)))
+    first = ops.constant((np.arange(500) == 0)[:, None])
+    pruned = ops.select(ops.logical_or(keep, first), x, center)
     nodes = ov.Model([pruned], [x], "pruned").get_ordered_ops()
-    found = [gradients(nodes, [(pruned.output(0), weight.output(0))], [x.output(0)], pruning=which)[0] for which in ([pruned], [])]
-    values = np.random.default_rng(5).standard_normal((2, 2, 6)).astype(np.float32)
-    whole, kept = ov.Core().compile_model(ov.Model(found, [x, weight], "both"), "CPU")(list(values)).values()
-    np.testing.assert_array_equal(whole, values[1])
-    np.testing.assert_array_equal(kept, np.where(np.abs(values[0]) > 0.5, values[1], 0))
+    found = gradients(nodes, [(pruned.output(0), weight.output(0))], [x.output(0)], pruning=[pruned])
+    values = np.random.default_rng(5).standard_normal((2, 1, 500, 3)).astype(np.float32)
+    got, seen = ov.Core().compile_model(ov.Model([found[0], pruned.output(0)], [x, weight], "both"), "CPU")(list(values)).values()
+    d, rest = (v[0, 1:] - center.data[0, 0] for v in (values[0], seen))
+    line = (d * rest).sum(0) / (d * d).sum(0)
+    assert 0.7 < line[0] < line[1] < line[2] == 1
+    np.testing.assert_allclose(got[0, 1:], values[1][0, 1:] * line, rtol=1e-4)
+    np.testing.assert_array_equal(got[0, 0], values[1][0, 0])
