@@ -112,6 +112,8 @@ def _measure(case: Case, sparsities: list[float], seconds: float, *, dynamic_qua
     layers = tuple(Layer(f"layer{i}", case.k, size, spec) for i, size in enumerate(case.sizes))
     site = Site("site", SiteKind.OTHER, -1, layers)
     copies = max(copies_of(site), min(MOST_COPIES, _MODEL_BYTES // int(_bytes_read(site, 0.0))))
+    if case.rows > SparsityConfig().max_sparse_rows:  # bound by arithmetic, and long enough by itself
+        copies = 2
     stock = stock_model(site, copies)
     sparse = sparse_model(stock, 0.5, SparsityConfig(dynamic_quantization=dynamic_quantization))
     x = np.random.default_rng(0).standard_normal((case.rows, 1, case.k), np.float32)
