@@ -157,15 +157,16 @@ def test_rule_6_runtime_inputs_give_what_constants_give():
     inputs = inserter.inputs
     ids = np.array([[3, 1, 4, 1, 5, 9]], np.int64)
     feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "position_ids": np.arange(6)[None], "beam_idx": np.zeros(1, np.int32)}
-    centers, compensation = np.zeros(sum(s.in_features for s in inputs.sites), np.float32), []
+    channels, compensation = sum(s.in_features for s in inputs.sites), []
+    centers = np.zeros(channels, np.float32)
     for site in inputs.sites:
-        centers[slice(*inputs.center_range[site.name])] = 0.02
+        centers[slice(*inputs.channel_range[site.name])] = 0.02
         compensation.append(plan.entries[site.name].compensation)
-    vectors = {"scap_ov.thresholds": np.full(len(inputs.sites), 0.4, np.float32), "scap_ov.centers": centers,
+    vectors = {"scap_ov.thresholds": np.full(channels, 0.4, np.float32), "scap_ov.centers": centers,
                "scap_ov.compensation": np.concatenate(compensation)}  # fmt: skip
     expected, actual = infer(constant, feeds), infer(open_ended, {**feeds, **vectors})
     np.testing.assert_allclose(actual[0], expected[0], atol=1e-5 * np.abs(expected[0]).max())
-    off = {**vectors, "scap_ov.thresholds": np.full(len(inputs.sites), -1, np.float32)}
+    off = {**vectors, "scap_ov.thresholds": np.full(channels, -1, np.float32)}
     off["scap_ov.compensation"] = np.zeros_like(vectors["scap_ov.compensation"])
     stock = infer(llm, feeds)[0]
     np.testing.assert_allclose(infer(open_ended, {**feeds, **off})[0], stock, atol=1e-5 * np.abs(stock).max())
