@@ -43,6 +43,7 @@ from scap_ov.profile import CalibrationProfile
 from scap_ov.storage.model_folder import read_model
 
 WINDOW = 512
+COMPENSATION_TOKENS = 16_384  # from 4,096, half of them held out, constants were learned that fitted nothing else
 ALL = 1 << 40
 FFN_SHARE = 1 / 3  # of the FFN's weights: CATS with half of its gates
 
@@ -139,7 +140,7 @@ class Run:
         plan = fit(profile, config)
         if extra == "compensation":
             started = time.monotonic()
-            plan = fit_compensation(probe.stock, self.data(folder, self.args.calibration_tokens, 256), profile, plan, steps=self.args.steps)
+            plan = fit_compensation(probe.stock, self.data(folder, COMPENSATION_TOKENS, 256), profile, plan, steps=self.args.steps)
             self.keep(f"{form} compensation {sparsity:g}", {**plan.notes["compensation"], "seconds": time.monotonic() - started})
         return unseen.measure(probe, plan)
 

@@ -31,6 +31,8 @@ def points(kept: Kept, form: str) -> dict[tuple[str, float], dict[str, Any]]:
     for key, value in kept.items():
         name, _, rest = key.partition(" ")
         method, _, target = rest.partition(" ")
+        if method == "adaptive+compensation" and not kept.get(f"{form} compensation {target}", {}).get("kept"):
+            continue  # the plan without it
         if name == form and isinstance(value, dict) and "kl" in value and method not in ("self", "sequential") and " " not in target:
             found[method, float(target or 0)] = value
     return found
@@ -224,7 +226,7 @@ def _cost(kept: Kept) -> str:
             else:
                 what = (f"{value['steps']} steps; KL on held-out samples {value['held_out_loss_before']:.3f} -> "
                         f"{value['held_out_loss_after']:.3f}, at {value['held_out_sparsity_after']:.1%} of "
-                        f"{value['held_out_sparsity_before']:.1%} dropped")  # fmt: skip
+                        f"{value['held_out_sparsity_before']:.1%} dropped; {'kept' if value['kept'] else 'not kept'}")  # fmt: skip
             rows.append([key, f"{value['seconds']:.0f} s", what])
     if not rows:
         return ""
