@@ -28,6 +28,9 @@ The rows of *Real weights* are exported by `optimum-cli export openvino --weight
 row but the first of a window, calibrated on one half of a text (Python's documentation, in the standard library) and measured on the
 other. Behind a perplexity stands the sparsity that was measured with it.
 
+Encoders and vision models have many rows in one step. Their pruned rows are masked and the product is computed dense, so pruning by itself
+saves them no time, whatever the sparsity: the tables of 512 rows in [benchmarks.md](benchmarks.md) show both columns alike.
+
 More on quality and on speed with real weights: [quality.md](quality.md) and [benchmarks.md](benchmarks.md).
 """
 YES, FAILED, SKIPPED = "yes", "**fails**", "not run"
