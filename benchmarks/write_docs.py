@@ -48,6 +48,7 @@ def _about(files: Sequence[dict[str, Any]]) -> list[str]:
 
 
 _BYTES = {"i4": 0.5, "u4": 0.5, "i8": 1.0, "u8": 1.0, "f16": 2.0}
+_FEW_ROWS = 8  # more are bound by arithmetic, not by bytes
 _LARGE = 4e6  # bytes of a site's weights from which the targets hold
 
 
@@ -160,7 +161,9 @@ def _kernels(files: Sequence[dict[str, Any]], bandwidth: float) -> list[str]:
                     str(shape[2] or "-"),
                     f"{first['stock_us']:.0f}",
                     *cells,
-                    f"{first['stock_us'] * bandwidth / (at[0.5]['gb_s'] * at[0.5]['ours_us']):.2f}×" if 0.5 in at else "",
+                    f"{first['stock_us'] * bandwidth / (at[0.5]['gb_s'] * at[0.5]['ours_us']):.2f}×"
+                    if 0.5 in at and rows <= _FEW_ROWS
+                    else "",
                     f"{max(r['gb_s'] for r in at.values()):.1f}",
                 )
             )
