@@ -167,8 +167,9 @@ def _read(value: ov.Output, n: int, k: int, by_input: bool) -> WeightMatrix:
     shape = _static(value, "weight")
     node = _skip_converts(value, reshapes=True).get_node()  # stored flat, as the ONNX reader leaves weights in blocks
     if (kind := node.get_type_name()) != "Constant":
-        other = f"its weight goes through {kind}, which is not understood as a decompression"
-        msg = "its weight is looked up in a codebook, for which there is no kernel" if kind == "Gather" else other
+        msg = f"its weight goes through {kind}, which is not understood as a decompression"
+        if kind == "Gather":
+            msg = "its weight is looked up in a codebook, for which there is no kernel"
         raise LeaveStock(msg)
     dtype = node.get_element_type().get_type_name()
     if dtype in FLOATS:

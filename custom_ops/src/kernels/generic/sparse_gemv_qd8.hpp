@@ -72,14 +72,18 @@ void sweep_quantized(const SparseGemvParams& p, size_t slot, int32_t* dot) {
     }
 }
 
-// y += (dot - zero point * sum) * scale, for one activation group; the first group of a task overwrites y. Where the weight has one
-// scale per channel over all of K, it is left to scale_columns.
+// One scale per channel over all of K: it is multiplied once per task (scale_columns), not once per activation group.
+inline bool scaled_at_the_end(const PackedWeight& w) {
+    return w.group_size >= w.k;
+}
+
+// y += (dot - zero point * sum) * scale, for one activation group; the first group of a task overwrites y.
 template <class Format>
 inline void add_group(const SparseGemvParams& p, size_t g, const int32_t* dot, size_t columns, bool first) {
     const PackedWeight& w = *p.weight;
     const KeptChannels& kept = *p.kept;
     const size_t from = g * kept.group_size / w.group_size * w.n_padded + p.n_from, begin = kept.group_begin[g];
-    const bool scaled = w.group_size < w.k;
+    const bool scaled = !scaled_at_the_end(w);
     for (size_t row = 0; row < p.m; ++row, dot += columns) {
         float* y = p.y + row * p.y_stride + p.n_from;
         const int32_t sum = kept.sum[row * kept.groups + g];
@@ -142,7 +146,7 @@ void sparse_gemv_qd8(const SparseGemvParams& p) noexcept {
     }
     if (first)
         clear_y(p);
-    else if (p.weight->group_size >= p.weight->k)
+    else if (scaled_at_the_end(*p.weight))
         scale_columns(p);
 }
 
