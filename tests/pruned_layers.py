@@ -65,11 +65,12 @@ def infer(model: ov.Model, inputs, core: ov.Core | None = None, properties=None)
     return [np.array(values[i]) for i in range(len(compiled.outputs))]
 
 
-def reference(x: np.ndarray, dense: np.ndarray, threshold, center, pruned_rows: np.ndarray, compensation=None):
+def reference(x: np.ndarray, dense: np.ndarray, threshold, center, pruned_rows: np.ndarray, compensation=None, rounding=0.0):
     """The output in float64 and how far float32 may stray from it.
 
     :param x: [..., K].
     :param pruned_rows: bool [...].
+    :param rounding: of the weights, where they are rounded: Stored.plugin_rounding.
     :return: y and tolerance, [..., N].
     """
     x64, c = x.astype(np.float64), np.broadcast_to(vector(center).astype(np.float64), x.shape[-1:])
@@ -81,7 +82,7 @@ def reference(x: np.ndarray, dense: np.ndarray, threshold, center, pruned_rows: 
     if compensation is not None:
         y = y + np.where(pruned_rows[..., None], compensation, 0)
         size = size + np.abs(compensation)
-    return y, 8 * EPS * size + 1e-30
+    return y, (8 * EPS + rounding) * size + 1e-30
 
 
 def assert_close(actual: np.ndarray, expected: np.ndarray, tolerance: np.ndarray, what: str) -> None:

@@ -94,6 +94,11 @@ class Stored:
     zero: np.ndarray | None
     dense: np.ndarray
 
+    @property
+    def plugin_rounding(self) -> float:
+        """How far, of its size, a weight may be off in the CPU plugin: on a CPU with bf16 arithmetic it multiplies by bf16 scales in bf16."""
+        return 2.0**-8 if self.scale is not None and self.form.scale == "bf16" else 0.0
+
 
 def store(n: int, k: int, form: Form | str, rng: np.random.Generator, *, activations: str = "f32") -> Stored:
     """Random weights, roughly normal with a spread of 1/√K.

@@ -22,6 +22,8 @@ constexpr size_t kLongRowBytes = 12288;             // 4.5 and 6 KB rows are 25-
 constexpr size_t kPieceBytes = 512;                 // the least piece of a row when there are more threads than parts
 constexpr size_t kPartBytes = size_t{128} << 10;    // dense weight bytes of a part, at least
 constexpr size_t kMaxParts = 8;                     // a power of two
+constexpr size_t kPartChannels = 512;  // input channels of a part, where it is not one of two: else adding up is 10 % of the time
+constexpr size_t kPartRows = 16384;    // bytes of a row times parts, for the same reason
 
 // One borrowed buffer holds everything that a call needs.
 struct Layout {
@@ -89,8 +91,6 @@ struct Gemv {
         p.y = y + part * part_size;
         p.y_stride = n;
         p.scratch = scratch + task * scratch_bytes;
-        // The rows of the next sweep; only half of them where a task's piece of a row is long. (16 and 32 rows were no faster.)
-        p.prefetch_rows = args.weight.row_bytes * (p.n_to - p.n_from) / n >= 4096 ? 4 : 8;
         kernel(p);
         add_up(part, piece, p.n_from, p.n_to);
     }
@@ -118,8 +118,12 @@ Split split_of(const SparseMatMulArgs& a, const KeptChannels& kept) {
     const size_t row_bytes = a.weight.row_bytes, steps = ceil_div(a.weight.n_padded, kColumnStep);
     const bool parallel = size_t{kept.group_begin[kept.groups]} * row_bytes > kSerialBytes && thread_count() > 1;
     if (row_bytes >= kLongRowBytes) return {1, parallel ? std::min(thread_count(), steps) : 1, parallel};
+    const auto divides = [&](size_t parts) {
+        const bool cheap = parts == 2 || (parts * kPartChannels <= a.k && parts * row_bytes <= kPartRows);
+        return parts <= kMaxParts && parts <= kept.groups && parts * kPartBytes <= a.k * row_bytes && cheap;
+    };
     size_t parts = 1;
-    while (parts < kMaxParts && 2 * parts <= kept.groups && 2 * parts * kPartBytes <= a.k * row_bytes) parts *= 2;
+    while (divides(2 * parts)) parts *= 2;
     if (!parallel || parts >= thread_count()) return {parts, 1, parallel};
     const size_t most = std::max<size_t>(std::min(steps, row_bytes / kPieceBytes), 1);
     return {parts, std::min(ceil_div(thread_count(), parts), most), parallel};

@@ -67,7 +67,6 @@ struct SparseGemvParams {
     float* y;
     size_t y_stride;
     void* scratch;  // 64-byte aligned; scratch_bytes(m, n_to - n_from) of the implementation
-    size_t prefetch_rows;
 };
 
 // Quantises rows of x to int8, symmetric per row and activation group; masked and centred by the caller beforehand.

@@ -22,6 +22,8 @@ struct Simd {
     static constexpr size_t kLanes = 8;
     static constexpr size_t kBytes = 32;
     static constexpr size_t kParts = kColumnBlock / kBytes;  // registers of a block of 64 bytes
+    static constexpr size_t kStripColumns = 8192;            // int32 sums of these and a few rows lie in L1
+    static constexpr size_t kPrefetchRows = 8;
 
     static Float load(const float* p) { return _mm256_loadu_ps(p); }
     static Int load(const int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
@@ -101,6 +103,7 @@ struct Simd {
 
     static Int low_nibbles(Int v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }
     static Int high_nibbles(Int v) { return _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15)); }
+    static Int of_high_nibbles(Int sum) { return sum; }
     // Part `part` of a last single block: 32 bytes, low nibbles are positions 0…31, high ones 32…63.
     static Int last_nibbles(const uint8_t* p, size_t part) { return part ? high_nibbles(load(p)) : low_nibbles(load(p)); }
     // in: 32 positions of four rows -> out j: eight channels, [row 3|row 2|row 1|row 0] in each int32
@@ -148,22 +151,21 @@ struct Simd {
         for (size_t i = 0; i < count; ++i) negative -= x[i] < 0 ? x[i] : 0;
         return 128 * sum + negative;
     }
+    // Products of a quad of rows gather in `partial`, which starts at 0: int32 of bytes; of nibbles int16, at most eight quads: 8 * 2 * 15
+    // * 127 fits.
     template <class Format>
-    static Int dot4(Int sum, Int w, const Multiplier<Format>& x) {
+    static Int multiply_quad(Int partial, Int w, const Multiplier<Format>& x) {
         if constexpr (Format::kFormat == WeightFormat::u8)
-            return _mm256_add_epi32(sum, dot_folded(w, x));
+            return _mm256_add_epi32(partial, dot_folded(w, x));
         else
-            return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x.bytes), _mm256_set1_epi16(1)));
+            return _mm256_add_epi16(partial, _mm256_maddubs_epi16(w, x.bytes));
     }
     template <class Format>
-    static Int dot8(Int sum, Int w0, const Multiplier<Format>& x0, Int w1, const Multiplier<Format>& x1) {
-        if constexpr (Format::kFormat == WeightFormat::u8) {
-            return _mm256_add_epi32(sum, _mm256_add_epi32(dot_folded(w0, x0), dot_folded(w1, x1)));
-        } else {
-            const Int pairs =
-                _mm256_add_epi16(_mm256_maddubs_epi16(w0, x0.bytes), _mm256_maddubs_epi16(w1, x1.bytes));  // at most 4 * 15 * 127
-            return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-        }
+    static Int add_partial(Int sum, Int partial) {
+        if constexpr (Format::kFormat == WeightFormat::u8)
+            return _mm256_add_epi32(sum, partial);
+        else
+            return _mm256_add_epi32(sum, _mm256_madd_epi16(partial, _mm256_set1_epi16(1)));
     }
     // Of a byte in every lane.
     static Int low_nibble(Int v) { return _mm256_and_si256(v, _mm256_set1_epi32(15)); }

@@ -11,6 +11,8 @@ struct Simd {
     static constexpr size_t kLanes = 16;
     static constexpr size_t kBytes = 64;
     static constexpr size_t kParts = kColumnBlock / kBytes;  // registers of a block of 64 bytes
+    static constexpr size_t kStripColumns = 4096;            // int32 sums of these and a few rows lie in L1
+    static constexpr size_t kPrefetchRows = 16;
 
     static Float load(const float* p) { return _mm512_loadu_ps(p); }
     static Int load(const int32_t* p) { return _mm512_loadu_si512(p); }
@@ -66,7 +68,8 @@ struct Simd {
     }
 
     static Int low_nibbles(Int v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
-    static Int high_nibbles(Int v) { return _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15)); }
+    static Int high_nibbles(Int v) { return _mm512_and_si512(v, _mm512_set1_epi8(-16)); }
+    static Int of_high_nibbles(Int sum) { return _mm512_srai_epi32(sum, 4); }
     // Part `part` of a last single block: 32 bytes, low nibbles are positions 0…31, high ones 32…63.
     static Int last_nibbles(const uint8_t* p, size_t) {
         const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
@@ -97,13 +100,14 @@ struct Simd {
     static int32_t left_out(const int8_t*, size_t, int32_t) {
         return 0;
     }
+    // Products of a quad of rows gather in `partial`, which starts at 0.
     template <class Format>
-    static Int dot4(Int sum, Int w, Int x) {
-        return _mm512_dpbusd_epi32(sum, w, x);
+    static Int multiply_quad(Int partial, Int w, Int x) {
+        return _mm512_dpbusd_epi32(partial, w, x);
     }
     template <class Format>
-    static Int dot8(Int sum, Int w0, Int x0, Int w1, Int x1) {
-        return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(sum, w0, x0), w1, x1);
+    static Int add_partial(Int sum, Int partial) {
+        return _mm512_add_epi32(sum, partial);
     }
     // Of a byte in every lane.
     static Int low_nibble(Int v) { return _mm512_and_si512(v, _mm512_set1_epi32(15)); }

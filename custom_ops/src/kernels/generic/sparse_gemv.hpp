@@ -1,26 +1,55 @@
 // Sparse GEMV over the Simd vocabulary of <isa>/simd.hpp, which is included before, inside the target region, with SCAP_OV_ISA set.
 //
-// Kept channels are taken eight (then four) at a time and swept over the task's whole piece of their rows, while the next ones
+// Kept channels are taken eight (then four) at a time and swept over a strip of columns of their rows, while those that come next
 // are prefetched into L2; long stretches of memory are what the prefetchers want, short random ones are slower than dense.
-// Per activation group the products of M rows gather in scratch (int32, or float without quantisation), in L1 for M = 1, and
-// are then scaled into y.
+// Per activation group the products of M rows gather in scratch (int32, or float without quantisation), in L1 as long as a strip is,
+// and are then scaled into y. Then comes the next strip of the same rows, then the next group.
 #pragma once
 
 namespace scap_ov {
 namespace SCAP_OV_ISA {
 namespace {
 
-// Rows of `Quads` quads of kept slots from `slot` on, at column byte offset `at`, and those to prefetch.
+// Columns [from, to) of the slots of one activation group, and where the sweep goes on behind `end`: at slot `next`, `next_bytes` from
+// the strip's first byte.
+struct Strip {
+    size_t from, to;
+    size_t begin, end;
+    size_t next;
+    ptrdiff_t next_bytes;
+    size_t columns() const { return to - from; }
+};
+
+// Calls body(strip) for the strips of a group's columns.
+template <class Format, class Body>
+inline void for_strips(const SparseGemvParams& p, size_t g, const Body& body) {
+    const size_t width = Simd::kStripColumns / p.m / Format::kTileColumns * Format::kTileColumns;
+    Strip strip{p.n_from, p.n_from, p.kept->group_begin[g], p.kept->group_begin[g + 1], 0, 0};
+    while (strip.to < p.n_to) {
+        strip.from = strip.to;
+        strip.to = strip.from + width < p.n_to ? strip.from + width : p.n_to;
+        const bool last = strip.to == p.n_to;
+        strip.next = last ? strip.end : strip.begin;
+        strip.next_bytes = static_cast<ptrdiff_t>(Format::byte_offset(last ? p.n_from : strip.to)) -
+                           static_cast<ptrdiff_t>(Format::byte_offset(strip.from));
+        body(strip);
+    }
+}
+
+// Rows of `Quads` quads of kept slots from `slot` on, at a strip's first byte, and those to prefetch.
 template <int Quads>
 struct RowSet {
     const uint8_t* row[Quads * 4];
     const uint8_t* next[Quads * 4];
-    RowSet(const SparseGemvParams& p, size_t slot, size_t end, size_t at) {
+    RowSet(const SparseGemvParams& p, const Strip& strip, size_t slot, size_t at) {
         const PackedWeight& w = *p.weight;
+        const size_t slots = p.kept->group_begin[p.kept->groups];
         for (int r = 0; r < Quads * 4; ++r) {
-            const size_t ahead = slot + r + p.prefetch_rows;
+            size_t ahead = slot + r + Simd::kPrefetchRows;
+            const bool behind = ahead >= strip.end;
+            if (behind) ahead += strip.next - strip.end;
             row[r] = w.data + p.kept->index[slot + r] * w.row_bytes + at;
-            next[r] = w.data + p.kept->index[ahead < end ? ahead : end - 1] * w.row_bytes + at;
+            next[r] = w.data + p.kept->index[ahead < slots ? ahead : slots - 1] * w.row_bytes + at + (behind ? strip.next_bytes : 0);
         }
     }
     void prefetch(size_t at) const {
@@ -39,7 +68,7 @@ inline void add(const float* other, size_t count, float* y) noexcept {
 }
 
 inline size_t gemv_scratch_bytes(size_t m, size_t columns) noexcept {
-    return m * columns * sizeof(int32_t);
+    return m * (columns < Simd::kStripColumns ? columns : Simd::kStripColumns) * sizeof(int32_t);
 }
 
 }  // namespace

@@ -32,12 +32,12 @@ inline void multiply_values(const Simd::Float* w, const ValuesOfX<Slots, Rows>& 
 
 // Integer weights gather in scratch, in the order of positions: one byte of a row is one lane, without interleaving.
 template <class Format, int Quads, size_t Rows>
-void sweep_integers(const SparseGemvParams& p, size_t slot, float* sum) {
+void sweep_integers(const SparseGemvParams& p, const Strip& strip, size_t slot, float* sum) {
     constexpr int kRows = Quads * 4;
     constexpr bool kNibbles = Format::kFormat == WeightFormat::u4;
-    const RowSet<Quads> rows(p, slot, p.kept->group_begin[p.kept->groups], Format::byte_offset(p.n_from));
+    const RowSet<Quads> rows(p, strip, slot, Format::byte_offset(strip.from));
     const ValuesOfX<kRows, Rows> x(p, slot);
-    const size_t columns = p.n_to - p.n_from;
+    const size_t columns = strip.columns();
     const Simd::Float middle = Simd::broadcast(static_cast<float>(Format::kMidpoint));
     for (size_t c = 0; c < columns; c += Format::kTileColumns) {
         const size_t at = Format::byte_offset(c);
@@ -60,12 +60,12 @@ void sweep_integers(const SparseGemvParams& p, size_t slot, float* sum) {
 
 // y += (sum - (zero point - midpoint) * Σx) * scale, and sum = 0 again.
 template <class Format>
-inline void add_group_f32(const SparseGemvParams& p, size_t g, float* sum) {
+inline void add_group_f32(const SparseGemvParams& p, const Strip& strip, size_t g, float* sum) {
     const PackedWeight& w = *p.weight;
     const KeptChannels& kept = *p.kept;
-    const size_t columns = p.n_to - p.n_from, from = g * kept.group_size / w.group_size * w.n_padded + p.n_from;
+    const size_t columns = strip.columns(), from = g * kept.group_size / w.group_size * w.n_padded + strip.from;
     for (size_t row = 0; row < p.m; ++row, sum += columns) {
-        float* y = p.y + row * p.y_stride + p.n_from;
+        float* y = p.y + row * p.y_stride + strip.from;
         const Simd::Float x_sum = Simd::broadcast(-kept.value_sum[row * kept.groups + g]);
         const Simd::Int implicit = Simd::broadcast(w.implicit_zero_point), middle = Simd::broadcast(int32_t{Format::kMidpoint});
         for (size_t block = 0; block < columns; block += kColumnBlock) {
@@ -83,62 +83,67 @@ inline void add_group_f32(const SparseGemvParams& p, size_t g, float* sum) {
 
 // Float weights gather in y itself.
 template <class Format, int Quads, size_t Rows>
-void sweep_floats(const SparseGemvParams& p, size_t slot) {
+void sweep_floats(const SparseGemvParams& p, const Strip& strip, size_t slot) {
     constexpr int kRows = Quads * 4;
-    const RowSet<Quads> rows(p, slot, p.kept->group_begin[p.kept->groups], Format::byte_offset(p.n_from));
+    const RowSet<Quads> rows(p, strip, slot, Format::byte_offset(strip.from));
     const ValuesOfX<kRows, Rows> x(p, slot);
-    const size_t columns = p.n_to - p.n_from;
-    for (size_t c = 0; c < columns; c += Format::kTileColumns) {
+    for (size_t c = 0; c < strip.columns(); c += Format::kTileColumns) {
         rows.prefetch(Format::byte_offset(c));
         for (size_t lane = 0; lane < Format::kTileColumns; lane += Simd::kLanes) {
             const size_t from = Format::byte_offset(c + lane);
             Simd::Float w[kRows];
             for (int i = 0; i < kRows; ++i) w[i] = Simd::load_weights<Format>(rows.row[i] + from);
-            multiply_values(w, x, p.y + p.n_from + c + lane, p.y_stride);
+            multiply_values(w, x, p.y + strip.from + c + lane, p.y_stride);
         }
     }
 }
 
 template <class Format, int Quads, size_t Rows>
-inline void sweep_rows_f32(const SparseGemvParams& p, size_t slot, float* sum) {
+inline void sweep_rows_f32(const SparseGemvParams& p, const Strip& strip, size_t slot, float* sum) {
     if constexpr (Format::kInteger)
-        sweep_integers<Format, Quads, Rows>(p, slot, sum);
+        sweep_integers<Format, Quads, Rows>(p, strip, slot, sum);
     else
-        sweep_floats<Format, Quads, Rows>(p, slot);
+        sweep_floats<Format, Quads, Rows>(p, strip, slot);
 }
 
 template <class Format, int Quads>
-inline void sweep_slots_f32(const SparseGemvParams& p, size_t slot, float* sum) {
+inline void sweep_slots_f32(const SparseGemvParams& p, const Strip& strip, size_t slot, float* sum) {
     if (p.m == 1)
-        sweep_rows_f32<Format, Quads, 1>(p, slot, sum);
+        sweep_rows_f32<Format, Quads, 1>(p, strip, slot, sum);
     else if (p.m == 2)
-        sweep_rows_f32<Format, Quads, 2>(p, slot, sum);
+        sweep_rows_f32<Format, Quads, 2>(p, strip, slot, sum);
     else if (p.m == 4)
-        sweep_rows_f32<Format, Quads, 4>(p, slot, sum);
+        sweep_rows_f32<Format, Quads, 4>(p, strip, slot, sum);
     else
-        sweep_rows_f32<Format, Quads, kMaxGemvRows>(p, slot, sum);
+        sweep_rows_f32<Format, Quads, kMaxGemvRows>(p, strip, slot, sum);
+}
+
+template <class Format>
+inline void sweep_strip_f32(const SparseGemvParams& p, const Strip& strip, float* sum) {
+    for (size_t i = strip.begin; i < strip.end;) {
+        if (i + 8 <= strip.end) {
+            sweep_slots_f32<Format, 2>(p, strip, i, sum);
+            i += 8;
+        } else {
+            sweep_slots_f32<Format, 1>(p, strip, i, sum);
+            i += 4;
+        }
+    }
 }
 
 template <class Format>
 void sparse_gemv_f32(const SparseGemvParams& p) noexcept {
     const KeptChannels& kept = *p.kept;
-    const size_t columns = p.n_to - p.n_from;
     float* sum = static_cast<float*>(p.scratch);
     clear_y(p);
-    for (size_t i = 0; Format::kInteger && i < p.m * columns; i += Simd::kLanes) Simd::store(sum + i, Simd::zero_float());
+    const size_t sums = Format::kInteger ? gemv_scratch_bytes(p.m, p.n_to - p.n_from) / sizeof(float) : 0;
+    for (size_t i = 0; i < sums; i += Simd::kLanes) Simd::store(sum + i, Simd::zero_float());
     for (size_t g = p.group_from; g < p.group_to; ++g) {
-        const size_t begin = kept.group_begin[g], end = kept.group_begin[g + 1];
-        for (size_t i = begin; i < end;) {
-            if (i + 8 <= end) {
-                sweep_slots_f32<Format, 2>(p, i, sum);
-                i += 8;
-            } else {
-                sweep_slots_f32<Format, 1>(p, i, sum);
-                i += 4;
-            }
-        }
-        if constexpr (Format::kInteger)
-            if (begin < end) add_group_f32<Format>(p, g, sum);
+        if (kept.group_begin[g] == kept.group_begin[g + 1]) continue;
+        for_strips<Format>(p, g, [&](const Strip& strip) {
+            sweep_strip_f32<Format>(p, strip, sum);
+            if constexpr (Format::kInteger) add_group_f32<Format>(p, strip, g, sum);
+        });
     }
 }
 

@@ -1,6 +1,6 @@
 // Sparse GEMV of bytes and nibbles with int8 activations, over the Simd vocabulary. Included after sparse_gemv.hpp.
 //
-// Per activation group the products of M rows gather in scratch as int32, in L1 for M = 1, and are then scaled into y.
+// Per activation group and strip the products of M rows gather in scratch as int32, and are then scaled into y.
 #pragma once
 
 namespace scap_ov {
@@ -21,53 +21,63 @@ struct QuadsOfX {
     size_t count() const { return Rows < kMaxGemvRows ? Rows : rows; }
 };
 
-// Multiplies one register of bytes of each row with M rows of x and adds to dot[m], at the four registers of columns it covers.
+// Adds the products of M rows of x and the quads [quad][j] of rows to dot[m], at four registers of columns.
 template <class Format, int Quads, bool First, size_t Rows>
-inline void multiply_bytes(const Simd::Int* bytes, const QuadsOfX<Format, Quads, Rows>& x, int32_t* dot, size_t dot_stride) {
-    Simd::Int w[Quads][4];
-    for (int q = 0; q < Quads; ++q) Simd::interleave(bytes + 4 * q, w[q]);
+inline void multiply_quads(const Simd::Int (*quads)[4], const QuadsOfX<Format, Quads, Rows>& x, int32_t* dot, size_t dot_stride) {
     for (int j = 0; j < 4; ++j) {
         int32_t* to = dot + 16 * j;
         for (size_t row = 0; row < x.count(); ++row, to += dot_stride) {
-            const Simd::Int sum = First ? Simd::zero() : Simd::load(to);
-            if constexpr (Quads == 2)
-                Simd::store(to, Simd::dot8<Format>(sum, w[0][j], x.quad[row][0], w[1][j], x.quad[row][1]));
-            else
-                Simd::store(to, Simd::dot4<Format>(sum, w[0][j], x.quad[row][0]));
+            Simd::Int partial = Simd::zero();
+            for (int q = 0; q < Quads; ++q) partial = Simd::multiply_quad<Format>(partial, quads[q][j], x.quad[row][q]);
+            Simd::store(to, Simd::add_partial<Format>(First ? Simd::zero() : Simd::load(to), partial));
         }
     }
 }
 
+// The same for a register of bytes of each row. Bytes of nibbles are interleaved before they are split: half the shuffles.
 template <class Format, int Quads, bool First, size_t Rows>
-void sweep_quantized(const SparseGemvParams& p, size_t slot, int32_t* dot) {
-    const RowSet<Quads> rows(p, slot, p.kept->group_begin[p.kept->groups], Format::byte_offset(p.n_from));
+inline void multiply_bytes(const RowSet<Quads>& rows, size_t at, const QuadsOfX<Format, Quads, Rows>& x, int32_t* dot, size_t dot_stride) {
+    Simd::Int quads[Quads][4];
+    for (int q = 0; q < Quads; ++q) {
+        Simd::Int bytes[4];
+        for (int r = 0; r < 4; ++r) bytes[r] = Simd::load(rows.row[4 * q + r] + at);
+        Simd::interleave(bytes, quads[q]);
+    }
+    if constexpr (Format::kFormat == WeightFormat::u8) {
+        multiply_quads<Format, Quads, First, Rows>(quads, x, dot, dot_stride);
+    } else {
+        Simd::Int nibbles[Quads][4];
+        for (int q = 0; q < Quads; ++q)
+            for (int j = 0; j < 4; ++j) nibbles[q][j] = Simd::low_nibbles(quads[q][j]);
+        multiply_quads<Format, Quads, First, Rows>(nibbles, x, dot, dot_stride);
+        for (int q = 0; q < Quads; ++q)
+            for (int j = 0; j < 4; ++j) nibbles[q][j] = Simd::high_nibbles(quads[q][j]);
+        multiply_quads<Format, Quads, First, Rows>(nibbles, x, dot + kColumnBlock, dot_stride);
+    }
+}
+
+template <class Format, int Quads, bool First, size_t Rows>
+void sweep_quantized(const SparseGemvParams& p, const Strip& strip, size_t slot, int32_t* dot) {
+    const RowSet<Quads> rows(p, strip, slot, Format::byte_offset(strip.from));
     const QuadsOfX<Format, Quads, Rows> x(p, slot);
-    const size_t columns = p.n_to - p.n_from;
-    constexpr int kRows = Quads * 4;
+    const size_t columns = strip.columns();
     size_t c = 0;
-    Simd::Int bytes[kRows];
     for (; c + Format::kTileColumns <= columns; c += Format::kTileColumns) {
         const size_t at = Format::byte_offset(c);
         rows.prefetch(at);
-        for (size_t part = 0; part < Simd::kParts; ++part) {
-            int32_t* to = dot + c + part * 8;
-            for (int r = 0; r < kRows; ++r) bytes[r] = Simd::load(rows.row[r] + at + part * Simd::kBytes);
-            if constexpr (Format::kFormat == WeightFormat::u8) {
-                multiply_bytes<Format, Quads, First, Rows>(bytes, x, to, columns);
-            } else {
-                Simd::Int nibbles[kRows];
-                for (int r = 0; r < kRows; ++r) nibbles[r] = Simd::low_nibbles(bytes[r]);
-                multiply_bytes<Format, Quads, First, Rows>(nibbles, x, to, columns);
-                for (int r = 0; r < kRows; ++r) nibbles[r] = Simd::high_nibbles(bytes[r]);
-                multiply_bytes<Format, Quads, First, Rows>(nibbles, x, to + kColumnBlock, columns);
-            }
-        }
+        for (size_t part = 0; part < Simd::kParts; ++part)
+            multiply_bytes<Format, Quads, First, Rows>(rows, at + part * Simd::kBytes, x, dot + c + part * 8, columns);
     }
     if (Format::kFormat == WeightFormat::u4 && c < columns) {  // a last single block
         rows.prefetch(Format::byte_offset(c));
         for (size_t part = 0; part < Simd::kParts; ++part) {
-            for (int r = 0; r < kRows; ++r) bytes[r] = Simd::last_nibbles(rows.row[r] + Format::byte_offset(c), part);
-            multiply_bytes<Format, Quads, First, Rows>(bytes, x, dot + c + part * 8, columns);
+            Simd::Int quads[Quads][4];
+            for (int q = 0; q < Quads; ++q) {
+                Simd::Int nibbles[4];
+                for (int r = 0; r < 4; ++r) nibbles[r] = Simd::last_nibbles(rows.row[4 * q + r] + Format::byte_offset(c), part);
+                Simd::interleave(nibbles, quads[q]);
+            }
+            multiply_quads<Format, Quads, First, Rows>(quads, x, dot + c + part * 8, columns);
         }
     }
 }
@@ -77,24 +87,26 @@ inline bool scaled_at_the_end(const PackedWeight& w) {
     return w.group_size >= w.k;
 }
 
-// y += (dot - zero point * sum) * scale, for one activation group; the first group of a task overwrites y.
+// y += (dot - zero point * sum) * scale, for one activation group and strip; the first group of a task overwrites y.
 template <class Format>
-inline void add_group(const SparseGemvParams& p, size_t g, const int32_t* dot, size_t columns, bool first) {
+inline void add_group(const SparseGemvParams& p, const Strip& strip, size_t g, const int32_t* dot, bool first) {
     const PackedWeight& w = *p.weight;
     const KeptChannels& kept = *p.kept;
-    const size_t from = g * kept.group_size / w.group_size * w.n_padded + p.n_from, begin = kept.group_begin[g];
+    const size_t from = g * kept.group_size / w.group_size * w.n_padded + strip.from, columns = strip.columns();
     const bool scaled = !scaled_at_the_end(w);
     for (size_t row = 0; row < p.m; ++row, dot += columns) {
-        float* y = p.y + row * p.y_stride + p.n_from;
+        float* y = p.y + row * p.y_stride + strip.from;
         const int32_t sum = kept.sum[row * kept.groups + g];
-        const int32_t left_out = Simd::left_out<Format>(kept.quantized + row * kept.capacity + begin, kept.group_begin[g + 1] - begin, sum);
+        const int32_t left_out = Simd::left_out<Format>(kept.quantized + row * kept.capacity + strip.begin, strip.end - strip.begin, sum);
         const Simd::Int x_sum = Simd::broadcast(sum), rest = Simd::broadcast(left_out);
         const Simd::Int shift = Simd::broadcast(sum * w.implicit_zero_point - left_out);
         const Simd::Float x_scale = Simd::broadcast(kept.scale[row * kept.groups + g]);
         for (size_t c = 0; c < columns; c += Simd::kLanes) {
             const Simd::Int correction =
                 w.zero_point ? Simd::subtract(Simd::multiply(Simd::load_u8(w.zero_point + from + c), x_sum), rest) : shift;
-            const Simd::Float value = Simd::to_float(Simd::subtract(Simd::load(dot + c), correction));
+            Simd::Int product = Simd::load(dot + c);
+            if (Format::kFormat == WeightFormat::u4 && c / kColumnBlock % 2) product = Simd::of_high_nibbles(product);
+            const Simd::Float value = Simd::to_float(Simd::subtract(product, correction));
             const Simd::Float scale = scaled ? Simd::multiply(Simd::load_scale(w, from + c), x_scale) : x_scale;
             Simd::store(y + c, first ? Simd::multiply(value, scale) : Simd::multiply_add(value, scale, Simd::load(y + c)));
         }
@@ -110,38 +122,43 @@ inline void scale_columns(const SparseGemvParams& p) {
 }
 
 template <class Format, int Quads, bool First>
-inline void sweep_slots(const SparseGemvParams& p, size_t slot, int32_t* dot) {
+inline void sweep_slots(const SparseGemvParams& p, const Strip& strip, size_t slot, int32_t* dot) {
     if (p.m == 1)
-        sweep_quantized<Format, Quads, First, 1>(p, slot, dot);
+        sweep_quantized<Format, Quads, First, 1>(p, strip, slot, dot);
     else if (p.m == 2)
-        sweep_quantized<Format, Quads, First, 2>(p, slot, dot);
+        sweep_quantized<Format, Quads, First, 2>(p, strip, slot, dot);
     else if (p.m == 3)
-        sweep_quantized<Format, Quads, First, 3>(p, slot, dot);
+        sweep_quantized<Format, Quads, First, 3>(p, strip, slot, dot);
     else if (p.m == 4)
-        sweep_quantized<Format, Quads, First, 4>(p, slot, dot);
+        sweep_quantized<Format, Quads, First, 4>(p, strip, slot, dot);
     else
-        sweep_quantized<Format, Quads, First, kMaxGemvRows>(p, slot, dot);
+        sweep_quantized<Format, Quads, First, kMaxGemvRows>(p, strip, slot, dot);
+}
+
+template <class Format>
+inline void sweep_strip(const SparseGemvParams& p, const Strip& strip, int32_t* dot) {
+    for (size_t i = strip.begin; i < strip.end;) {
+        if (i + 8 <= strip.end) {
+            i == strip.begin ? sweep_slots<Format, 2, true>(p, strip, i, dot) : sweep_slots<Format, 2, false>(p, strip, i, dot);
+            i += 8;
+        } else {
+            i == strip.begin ? sweep_slots<Format, 1, true>(p, strip, i, dot) : sweep_slots<Format, 1, false>(p, strip, i, dot);
+            i += 4;
+        }
+    }
 }
 
 template <class Format>
 void sparse_gemv_qd8(const SparseGemvParams& p) noexcept {
     const KeptChannels& kept = *p.kept;
-    const size_t columns = p.n_to - p.n_from;
     int32_t* dot = static_cast<int32_t*>(p.scratch);
     bool first = true;
     for (size_t g = p.group_from; g < p.group_to; ++g) {
-        const size_t begin = kept.group_begin[g], end = kept.group_begin[g + 1];
-        if (begin == end) continue;
-        for (size_t i = begin; i < end;) {
-            if (i + 8 <= end) {
-                i == begin ? sweep_slots<Format, 2, true>(p, i, dot) : sweep_slots<Format, 2, false>(p, i, dot);
-                i += 8;
-            } else {
-                i == begin ? sweep_slots<Format, 1, true>(p, i, dot) : sweep_slots<Format, 1, false>(p, i, dot);
-                i += 4;
-            }
-        }
-        add_group<Format>(p, g, dot, columns, first);
+        if (kept.group_begin[g] == kept.group_begin[g + 1]) continue;
+        for_strips<Format>(p, g, [&](const Strip& strip) {
+            sweep_strip<Format>(p, strip, dot);
+            add_group<Format>(p, strip, g, dot, first);
+        });
         first = false;
     }
     if (first)
