@@ -96,7 +96,7 @@ class Stored:
 
     @property
     def plugin_rounding(self) -> float:
-        """How far, of its size, a weight may be off in the CPU plugin: on a CPU with bf16 arithmetic it multiplies by bf16 scales in bf16."""
+        """How far, of its size, a weight may be off in the CPU plugin, which multiplies by bf16 scales in bf16 where the CPU can."""
         return 2.0**-8 if self.scale is not None and self.form.scale == "bf16" else 0.0
 
 
