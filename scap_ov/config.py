@@ -25,6 +25,8 @@ class SparsityConfig:
     :param method: `adaptive` (ours: conditional centres, allocation by sensitivity of the output), `scap`, `teal`, `cats`, `wina`, `topk`.
     :param center: centre of `scap`: `zero`, `mean`, `median`, `mode` (KDE peak) or `output_error` (the best of them).
     :param scope: `all` block layers or only those of the `ffn`.
+    :param ramp: 0 keeps what is above its threshold as it is, so that rounding decides for what lies at it. Above 0, a kept entry is
+        moved towards the centre: by the threshold where it is at its threshold, by nothing from (1 + ramp) thresholds on.
     :param rows: `decode` prunes steps of at most `max_sparse_rows` rows and computes longer ones dense; `all` prunes every row.
     :param replace: `where_faster` leaves a layer stock where the custom op would lose; `always` replaces every site.
     :param sequential: refit thresholds on inputs that are already sparse, so that the measured sparsity is the nominal one.
@@ -37,6 +39,7 @@ class SparsityConfig:
     target_sparsity: float | Mapping[str, float] = 0.5
     method: str = "adaptive"
     center: str = "zero"
+    ramp: float = 0.0
     scope: str = "all"
     rows: str = "decode"
     max_sparse_rows: int = 4
@@ -60,6 +63,13 @@ class SparsityConfig:
         _one_of("scope", self.scope, ("all", "ffn"))
         _one_of("rows", self.rows, ("decode", "all"))
         _one_of("replace", self.replace, ("where_faster", "always"))
+        if isinstance(self.ramp, bool) or not isinstance(self.ramp, (int, float)) or not (self.ramp == 0 or 0.01 <= self.ramp <= 100):
+            msg = f"ramp is {self.ramp!r}; give 0 for none, or a width of 0.01 to 100 thresholds, such as 1"
+            raise UsageError(msg)
+        if self.ramp and (self.compensation or self.method == "cats"):
+            other = "compensation" if self.compensation else "method cats"
+            msg = f"ramp is {self.ramp}, which does not go with {other}; leave one of them out"
+            raise UsageError(msg)
         if not 1 <= self.max_sparse_rows <= 64:
             msg = f"max_sparse_rows is {self.max_sparse_rows}; give a number from 1 to 64"
             raise UsageError(msg)

@@ -38,6 +38,7 @@ class _Args(ctypes.Structure):
         ("outputs", ctypes.POINTER(ctypes.c_void_p)),
         ("output_sizes", ctypes.POINTER(ctypes.c_size_t)),
         ("output_count", ctypes.c_size_t),
+        ("ramp", ctypes.c_float),
     )
 
 
@@ -113,6 +114,7 @@ def run(o: Operands, implementation: str, threads: int = 1, *, misalign: int = 0
         outputs=(ctypes.c_void_p * len(outputs))(*[y.ctypes.data for y in outputs]),
         output_sizes=(ctypes.c_size_t * len(outputs))(*o.output_sizes),
         output_count=len(outputs),
+        ramp=o.ramp,
     )
     reason = ctypes.create_string_buffer(512)
     failed = load().scap_ov_sparse_matmul(ctypes.byref(args), implementation.encode(), threads, 1, reason, ctypes.c_size_t(len(reason)))

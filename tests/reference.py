@@ -34,6 +34,7 @@ class Operands:
     max_sparse_rows: int = 8
     positions: int = 1  # length of axis 1 of a rank 3 x
     dynamic_quantization: bool = False
+    ramp: float = 0.0
 
     @property
     def n(self) -> int:
@@ -81,11 +82,15 @@ def pruned_rows(o: Operands) -> np.ndarray:
 
 
 def kept_values(o: Operands) -> np.ndarray:
-    """float32 [M, K]: what multiplies the weights. The subtraction is in float32 on purpose: it decides what is kept."""
+    """float32 [M, K]: what multiplies the weights. All of it in float32 on purpose: that decides what is kept, and how far it is moved."""
     x = o.x.astype(np.float32)
     with np.errstate(invalid="ignore"):
         z = x - o.center
         keep = ~(np.abs(z) <= o.threshold)
+        if o.ramp:
+            steepness = np.float32(1) / np.float32(o.ramp)
+            excess = (np.float32(1) + steepness) * o.threshold - steepness * np.abs(z)
+            z = z - np.copysign(np.maximum(excess, np.float32(0)), z)
     return np.where(pruned_rows(o)[:, None], np.where(keep, z, np.float32(0)), x)
 
 

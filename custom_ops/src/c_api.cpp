@@ -61,6 +61,7 @@ SparseMatMulArgs plain_args(const scap_ov_sparse_matmul_args& c) {
     args.threshold = c.threshold;
     args.center_per_channel = c.center_size > 1;
     args.threshold_per_channel = c.threshold_size > 1;
+    args.steepness = c.ramp > 0.0f ? 1.0f / c.ramp : 0.0f;
     args.compensation = c.compensation;
     args.base = c.base;
     args.all_rows = c.all_rows != 0;
@@ -138,7 +139,7 @@ int scap_ov_compact(const char* implementation, const float* x, size_t m, size_t
                     size_t error_size) {
     return guarded(error, error_size, [&] {
         KeptChannels kept{index, quantized, value, group_begin, scale, sum, value_sum, capacity, ceil_div(k, group_size), group_size};
-        const CompactParams params{x, m, k, center, threshold, center_size > 1, threshold_size > 1, prune != 0, &kept};
+        const CompactParams params{x, m, k, center, threshold, center_size > 1, threshold_size > 1, 0.0f, prune != 0, &kept};
         implementation_by_name(implementation).compact(params);
     });
 }

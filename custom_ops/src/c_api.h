@@ -47,6 +47,7 @@ typedef struct {
     void* const* outputs;
     const size_t* output_sizes;
     size_t output_count;
+    float ramp;
 } scap_ov_sparse_matmul_args;
 
 // Whole op, `repeat` times. 0, or 1 and the reason in error.

@@ -17,6 +17,7 @@ struct SparseMatMulArgs {
     const float* center;     // [1] or [K]
     const float* threshold;  // [1] or [K]
     bool center_per_channel, threshold_per_channel;
+    float steepness;            // of the ramp above the threshold; 0: none
     const float* compensation;  // [N] or null
     const float* base;          // [N] or null
     bool all_rows;              // rows = "all"

@@ -147,6 +147,7 @@ void run_gemv(const SparseMatMulArgs& a, const Implementation& implementation, c
     compact.threshold = a.threshold;
     compact.center_per_channel = a.center_per_channel;
     compact.threshold_per_channel = a.threshold_per_channel;
+    compact.steepness = a.steepness;
     compact.prune = rows.any_pruned;
     compact.kept = &kept;
     implementation.compact(compact);

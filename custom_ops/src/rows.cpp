@@ -12,12 +12,15 @@ namespace {
 
 constexpr size_t kSomeColumns = 256;  // that are rounded to f16 at a time
 
-// !(|z| <= threshold) keeps NaN. Branches on the shape of centre and threshold, not on values, so that the loop is vectorised.
+// !(|z| <= threshold) keeps NaN. Branches on the shape of centre and threshold, not on values, so that the loop is vectorised; without a
+// ramp excess is never above 0.
 template <bool CenterPerChannel, bool ThresholdPerChannel>
 void mask_row(const SparseMatMulArgs& a, const float* x, float* masked) {
+    const float steepness = a.steepness, lift = ramp_lift(steepness);
     for (size_t k = 0; k < a.k; ++k) {
-        const float z = x[k] - a.center[CenterPerChannel ? k : 0];
-        masked[k] = std::fabs(z) <= a.threshold[ThresholdPerChannel ? k : 0] ? 0.0f : z;
+        const float z = x[k] - a.center[CenterPerChannel ? k : 0], threshold = a.threshold[ThresholdPerChannel ? k : 0];
+        const float excess = lift * threshold - steepness * std::fabs(z);
+        masked[k] = std::fabs(z) <= threshold ? 0.0f : z - std::copysign(excess > 0.0f ? excess : 0.0f, z);
     }
 }
 

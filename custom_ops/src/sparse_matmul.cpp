@@ -21,6 +21,7 @@ void SparseMatMul::check_attributes() {
     NODE_VALIDATION_CHECK(this, type_, "weight_type is '", weight_type_, "'; give one of u4, i4, u8, i8, f16, bf16, f32");
     NODE_VALIDATION_CHECK(this, rows_ == "decode" || rows_ == "all", "rows is '", rows_, "'; give decode or all");
     NODE_VALIDATION_CHECK(this, max_sparse_rows_ >= 1, "max_sparse_rows is ", max_sparse_rows_, "; give a number of at least 1");
+    NODE_VALIDATION_CHECK(this, ramp_ == 0.0f || (ramp_ >= 0.01f && ramp_ <= 100.0f), "ramp is ", ramp_, "; give 0, or 0.01 to 100");
     NODE_VALIDATION_CHECK(this, !output_sizes_.empty() && output_sizes_.size() <= kMaxOutputs, "output_sizes has ", output_sizes_.size(),
                           " entries; give 1 to ", kMaxOutputs, ", one per layer");
     for (const int64_t size : output_sizes_)
@@ -101,6 +102,7 @@ std::shared_ptr<ov::Node> SparseMatMul::clone_with_new_inputs(const ov::OutputVe
     copy->sections_ = sections_;
     copy->rows_ = rows_;
     copy->max_sparse_rows_ = max_sparse_rows_;
+    copy->ramp_ = ramp_;
     copy->dynamic_quantization_ = dynamic_quantization_;
     copy->checked_ = checked_;
     copy->type_ = type_;
@@ -121,6 +123,7 @@ bool SparseMatMul::visit_attributes(ov::AttributeVisitor& visitor) {
     visitor.on_attribute("sections", sections_);
     visitor.on_attribute("rows", rows_);
     visitor.on_attribute("max_sparse_rows", max_sparse_rows_);
+    visitor.on_attribute("ramp", ramp_);
     visitor.on_attribute("dynamic_quantization", dynamic_quantization_);
     checked_.clear();  // the visitor may have set other values
     return true;
@@ -167,6 +170,7 @@ bool SparseMatMul::evaluate(ov::TensorVector& outputs, const ov::TensorVector& i
     args.threshold = floats(kThreshold);
     args.center_per_channel = sections_[kCenter] > static_cast<int64_t>(sizeof(float));
     args.threshold_per_channel = sections_[kThreshold] > static_cast<int64_t>(sizeof(float));
+    args.steepness = ramp_ > 0.0f ? 1.0f / ramp_ : 0.0f;
     args.compensation = floats(kCompensation);
     args.base = floats(kBase);
     args.all_rows = rows_ == "all";

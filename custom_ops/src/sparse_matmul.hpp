@@ -33,6 +33,7 @@ private:
     std::vector<int64_t> sections_;
     std::string rows_ = "decode";  // decode, all
     int64_t max_sparse_rows_ = 4;
+    float ramp_ = 0.0f;  // relative width of the ramp above the threshold; files that were written before it was there have none
     bool dynamic_quantization_ = true;
 
     // Found by the checks. The CPU plugin clones and validates the op at every call where shapes are dynamic: what is known

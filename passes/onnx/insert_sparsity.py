@@ -16,7 +16,7 @@ from scap_ov.passes.onnx.portable_pattern import call_function, function, pruned
 from scap_ov.passes.onnx.runtime_inputs import RuntimeInputs, SiteInputs
 from scap_ov.passes.onnx.variants import DOMAIN, DOMAIN_VERSION, PREFIX, Variant
 from scap_ov.passes.openvino.insert_sparsity import planned, site_compensation
-from scap_ov.passes.openvino.portable_pattern import path_between
+from scap_ov.passes.openvino.portable_pattern import path_between, slopes
 from scap_ov.plan import SitePlan, SparsityPlan
 
 _log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ class InsertSparsity(Pass[ir.Model]):
        `self.inputs`), every site is pruned whatever the plan's entries, and the policy is that of rule 3.
     7. With `functions`, the pattern of a site is one node that calls a function of the model (domain scap_ov), else standard nodes.
     8. Graph outputs keep their names.
+    9. With `ramp`, a kept entry is moved towards c by max(0, τ − (|x − c| − τ) / ramp), so that nothing jumps at the threshold.
 
     :param plan: of this very model.
     :raises MismatchError: the plan belongs to another model.
@@ -79,7 +80,7 @@ class InsertSparsity(Pass[ir.Model]):
             return "a Reshape hides which row is the first position, so that it cannot be compensated with rows=all"
         emit = Emitter(f"{PREFIX}{match.site.name}/", model.graph)
         center = np.asarray(entry.center, np.float32)
-        variant = _variant(x, config.rows, centered=bool(center.any()))
+        variant = _variant(x, config.rows, centered=bool(center.any()), ramp=config.ramp > 0)
         inputs = {
             "x": x,
             "threshold": emit.constant(np.asarray(entry.threshold, np.float32), "threshold"),
@@ -89,6 +90,7 @@ class InsertSparsity(Pass[ir.Model]):
             inputs["center"] = emit.constant(center, "center") if variant.half else inputs["replacement"]
         if variant.rows == "decode":
             inputs["max_sparse_rows"] = emit.constant(np.array(config.max_sparse_rows, np.int64), "max_sparse_rows")
+        inputs |= self._slopes(emit)
         if self._functions and (DOMAIN, variant.function, "") not in model.functions:
             made = function(variant, model.opset_imports[""])
             model.functions[made.identifier()] = made
@@ -98,22 +100,29 @@ class InsertSparsity(Pass[ir.Model]):
         _connect(model.graph, match, emit, pruned, values, None if parts is None else pruned_rows(emit, variant, inputs))
         return ""
 
+    def _slopes(self, emit: Emitter) -> dict[str, ir.Value]:
+        """The inputs of a ramp; none where there is no ramp."""
+        if not self._plan.config.ramp:
+            return {}
+        steepness, lift = slopes(self._plan.config.ramp)
+        return {"steepness": emit.constant(np.array([steepness]), "steepness"), "lift": emit.constant(np.array([lift]), "lift")}
+
     def _write_runtime(self, model: ir.Model, match: SiteMatch, given: RuntimeInputs) -> None:
         x, _ = site_values(match)
         emit = Emitter(f"{PREFIX}{match.site.name}/", model.graph)
         own: SiteInputs = given.of(emit, match.site)
-        variant = _variant(x, "all", centered=True)
+        variant = _variant(x, "all", centered=True, ramp=self._plan.config.ramp > 0)
         replacement = emit.op("Cast", own.center, to=_dtype(x).value) if variant.half else own.center
-        inputs = {"x": x, "threshold": own.threshold, "center": own.center, "replacement": replacement}
+        inputs = {"x": x, "threshold": own.threshold, "center": own.center, "replacement": replacement, **self._slopes(emit)}
         pruned = write_pattern(emit, variant, inputs)
         compensation = None if _reshaped(match) else own.compensation
         _connect(model.graph, match, emit, pruned, compensation, pruned_rows(emit, variant, inputs))
 
 
-def _variant(x: ir.Value, rows: str, *, centered: bool) -> Variant:
+def _variant(x: ir.Value, rows: str, *, centered: bool, ramp: bool = False) -> Variant:
     if rows == "all" and (x.shape is None or len(x.shape) != 3 or x.shape[1] == 1):
         rows = "every"
-    return Variant(rows, centered, _dtype(x) != ir.DataType.FLOAT)
+    return Variant(rows, centered, _dtype(x) != ir.DataType.FLOAT, ramp)
 
 
 def _reshaped(match: SiteMatch) -> bool:

@@ -29,12 +29,23 @@ def _converter(variant: Variant) -> Callable[[Any], list[Any]]:
             few = ops.less_equal(ops.reduce_prod(lead, np.array(0), keep_dims=False), given["max_sparse_rows"])
             threshold = ops.select(few, threshold, ops.constant(np.float32(-1)))
         compared = ops.convert(x, np.float32) if variant.half else x
-        keep = ops.greater(ops.abs(ops.subtract(compared, given["center"]) if variant.centered else compared), threshold)
+        shifted = ops.subtract(compared, given["center"]) if variant.centered else compared
+        distance, exempt = ops.abs(shifted), None
         if variant.rows == "all":
             length = ops.gather(ops.shape_of(x), np.array(1), np.array(0))
             first = ops.equal(ops.range(np.array(0), length, np.array(1), output_type="i64"), ops.constant(np.array(0)))
             several = ops.greater(length, ops.constant(np.array(1)))
-            keep = ops.logical_or(keep, ops.unsqueeze(ops.logical_and(first, several), np.array([1])))
-        return [ops.select(keep, x, given["replacement"]).output(0)]
+            exempt = ops.unsqueeze(ops.logical_and(first, several), np.array([1]))
+        if exempt is not None and variant.ramp:
+            threshold = ops.select(exempt, ops.constant(np.float32(-1)), threshold)
+        keep = ops.greater(distance, threshold)
+        if exempt is not None and not variant.ramp:
+            keep = ops.logical_or(keep, exempt)
+        kept = x
+        if variant.ramp:
+            excess = ops.subtract(ops.multiply(threshold, given["lift"]), ops.multiply(distance, given["steepness"]))
+            kept = ops.subtract(compared, ops.multiply(ops.sign(shifted), ops.relu(excess)))
+            kept = ops.convert_like(kept, x) if variant.half else kept
+        return [ops.select(keep, kept, given["replacement"]).output(0)]
 
     return convert

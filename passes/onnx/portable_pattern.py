@@ -1,6 +1,6 @@
 """Write the portable pattern of one site in ONNX operators of opset 17, inline or as a function. Read by: match_pattern.
 
-Sub(x, c) -> Abs -> Greater(., τ') -> [Or(., exempt)] -> Where(., x, c)        as docs/packing.md has it
+Sub(x, c) -> Abs -> Greater(., τ') -> [Or(., exempt)] -> Where(., x, c)        as docs/packing.md has it, there also the ramp
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def write_pattern(emit: Emitter, variant: Variant, inputs: dict[str, ir.Value]) 
     """The pattern in nodes.
 
     :param inputs: by slot: `x` [..., K]; `threshold` and `center` f32 [1] or [K]; `replacement`, the centre in x's type;
-        `max_sparse_rows` int64 scalar.
+        `max_sparse_rows` int64 scalar; `steepness` and `lift`, f32 [1].
     :return: x with its dropped entries replaced by c.
     """
     x, threshold = inputs["x"], inputs["threshold"]
@@ -24,10 +24,17 @@ def write_pattern(emit: Emitter, variant: Variant, inputs: dict[str, ir.Value]) 
         never = emit.constant(np.full(1, -1, np.float32), "never")
         threshold = emit.op("Where", _few_rows(emit, inputs), threshold, never, name="row_threshold")
     compared = emit.op("Cast", x, to=ir.DataType.FLOAT.value) if variant.half else x
-    distance = emit.op("Abs", emit.op("Sub", compared, inputs["center"]) if variant.centered else compared)
+    shifted = emit.op("Sub", compared, inputs["center"]) if variant.centered else compared
+    distance = emit.op("Abs", shifted)
+    if variant.rows == "all" and variant.ramp:
+        threshold = emit.op("Where", _first_position(emit, x), emit.constant(np.full(1, -1, np.float32), "never"), threshold)
     keep = emit.op("Greater", distance, threshold)
-    if variant.rows == "all":
+    if variant.rows == "all" and not variant.ramp:
         keep = emit.op("Or", keep, _first_position(emit, x))
+    if variant.ramp:
+        excess = emit.op("Sub", emit.op("Mul", threshold, inputs["lift"]), emit.op("Mul", distance, inputs["steepness"]))
+        value = emit.op("Sub", compared, emit.op("Mul", emit.op("Sign", shifted), emit.op("Relu", excess)), name="ramped")
+        return emit.op("Where", keep, emit.op("CastLike", value, x) if variant.half else value, inputs["replacement"], name="pruned")
     return emit.op("Where", keep, x, inputs["replacement"], name="pruned")
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 DOMAIN, DOMAIN_VERSION = "scap_ov", 1
 PREFIX = "scap_ov."  # of every name that the pattern brings along
-_SLOTS = ("x", "threshold", "center", "replacement", "max_sparse_rows")
+_SLOTS = ("x", "threshold", "center", "replacement", "max_sparse_rows", "steepness", "lift")
 
 
 @dataclass(frozen=True)
@@ -19,24 +19,31 @@ class Variant:
     :param rows: `decode`, `all` (the first position of axis 1 is exempt, x has rank 3), or `every`.
     :param centered: c is not 0.
     :param half: x is f16 or bf16, and is compared in f32.
+    :param ramp: kept entries near their threshold are moved towards c.
     """
 
     rows: str
     centered: bool
     half: bool
+    ramp: bool = False
 
     @property
     def function(self) -> str:
         """Name of the function, such as `PruneDecodeCentered`."""
-        return f"Prune{self.rows.capitalize()}{'Centered' if self.centered else ''}{'Half' if self.half else ''}"
+        words = {"Centered": self.centered, "Half": self.half, "Ramp": self.ramp}
+        return f"Prune{self.rows.capitalize()}{''.join(word for word, there in words.items() if there)}"
 
     @property
     def slots(self) -> tuple[str, ...]:
         """The function's inputs by name, in order."""
-        without = {"decode": set[str]()}.get(self.rows, {"max_sparse_rows"}) | (set() if self.centered else {"center"})
-        return tuple(slot for slot in _SLOTS if slot not in without)
+        needed = {"center": self.centered, "max_sparse_rows": self.rows == "decode", "steepness": self.ramp, "lift": self.ramp}
+        return tuple(slot for slot in _SLOTS if needed.get(slot, True))
 
 
 VARIANTS = tuple(
-    Variant(rows, centered, half) for rows in ("decode", "all", "every") for centered in (False, True) for half in (False, True)
+    Variant(rows, centered, half, ramp)
+    for rows in ("decode", "all", "every")
+    for centered in (False, True)
+    for half in (False, True)
+    for ramp in (False, True)
 )

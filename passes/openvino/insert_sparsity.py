@@ -29,6 +29,7 @@ class InsertSparsity(Pass[ov.Model]):
     5. Layers of a site that read it through a Convert or Reshape of their own keep that.
     6. With `runtime_inputs`, thresholds, centres and compensation become parameters of the model (see `runtime_inputs.RuntimeInputs`,
        kept in `self.inputs`), every site is pruned whatever the plan's entries, and the policy is that of rule 3.
+    7. With `ramp`, a kept entry is moved towards c by max(0, τ − (|x − c| − τ) / ramp), so that nothing jumps at the threshold.
 
     :param plan: of this very model.
     :raises MismatchError: the plan belongs to another model.
@@ -49,16 +50,18 @@ class InsertSparsity(Pass[ov.Model]):
     def call(self, model: ov.Model) -> PassResult[ov.Model]:
         """Insert the pattern."""
         matches = planned(find_sites(model, lm_head=True), self._plan)
-        rows = "all" if self._runtime else self._plan.config.rows
+        config = self._plan.config
+        rows = "all" if self._runtime else config.rows
         if self._runtime:
             self.inputs = RuntimeInputs(model, [match.site for match in matches.values()])
             for match in matches.values():
-                PatternWriter(match.site.name, match.source, match.matmuls, rows, 0).write(*self.inputs.of(match.site, _rank(match.source)))
+                writer = PatternWriter(match.site.name, match.source, match.matmuls, rows, 0, config.ramp)
+                writer.write(*self.inputs.of(match.site, _rank(match.source)))
         else:
             for name, match in matches.items():
                 if name in self._plan.entries:
                     values = _constants(match, self._plan.entries[name], self._plan)
-                    PatternWriter(name, match.source, match.matmuls, rows, self._plan.config.max_sparse_rows).write(*values)
+                    PatternWriter(name, match.source, match.matmuls, rows, config.max_sparse_rows, config.ramp).write(*values)
         model.validate_nodes_and_infer_types()
         _log.info("inserted sparsity at %d sites", len(matches if self._runtime else self._plan.entries))
         return PassResult(model, bool(self._runtime or self._plan.entries))

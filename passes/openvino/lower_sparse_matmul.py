@@ -125,7 +125,8 @@ def _replace(name: str, pattern: Pattern, group: Sequence[tuple[PatternLayer, We
     base = np.zeros(0, np.float32)
     if pattern.center.any():
         base = np.concatenate([_times(weight, pattern.center) for _, weight in group]).astype(np.float32)
-    pruning = sparse_op.Pruning(pattern.center, pattern.threshold, compensation, base, pattern.rows, max(pattern.max_sparse_rows, 1))
+    limit = max(pattern.max_sparse_rows, 1)
+    pruning = sparse_op.Pruning(pattern.center, pattern.threshold, compensation, base, pattern.rows, limit, pattern.ramp)
     op = sparse_op.build(create, as_type(x, ov.Type.f32) if narrow else x, pack_site([weight for _, weight in group]), pruning,
                          dynamic_quantization=dynamic_quantization)  # fmt: skip
     op.set_friendly_name(sparse_op.joined_name(name, [layer.matmul.get_friendly_name() for layer, _ in group]))

@@ -3,20 +3,22 @@
 keep when   |x − c| > τ   Greater(Abs, τ), Less(τ, Abs), or the negation: LessEqual, GreaterEqual, LogicalNot
 x − c       Subtract(x, c), Add(x, −c), or x itself when c is 0
 value       Select(keep, x, c) or Select(drop, c, x); c a constant of any type, through Convert or not
-τ           a constant, or Select(rows ≤ constant, constant, negative constant)
+x           with a ramp: Subtract(x, Multiply(Sign(x − c), Relu(Subtract(Multiply(τ, 1 + s), Multiply(|x − c|, s))))), s = 1 / ramp
+τ           a constant, or Select(rows ≤ constant, constant, negative constant), with a ramp also Select(exempt, negative constant, τ)
 exempt      LogicalOr(keep, something that depends on shapes alone), or LogicalAnd(drop, ...)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import openvino as ov
 
 from scap_ov.passes.openvino.carry import carries_channels
 from scap_ov.passes.openvino.constants import constant_values
+from scap_ov.passes.openvino.match_ramp import match_ramp
 
 EVERY_ROW = 2**31 - 1  # `decode` without a limit: how a pattern without row policy reads
 _MIRRORED = {"Greater": "Less", "Less": "Greater", "GreaterEqual": "LessEqual", "LessEqual": "GreaterEqual"}
@@ -45,6 +47,7 @@ class Pattern:
     :param threshold: float32 [1] or [K].
     :param rows: `decode` or `all`.
     :param max_sparse_rows: of `decode`; EVERY_ROW when there is no row policy.
+    :param ramp: relative width of the ramp above the threshold; 0 for none.
     """
 
     select: ov.Node
@@ -53,6 +56,7 @@ class Pattern:
     threshold: np.ndarray
     rows: str
     max_sparse_rows: int
+    ramp: float
     layers: tuple[PatternLayer, ...]
 
 
@@ -61,6 +65,7 @@ class _Test:
     """A condition: whether it is true for entries that are kept, |x − c| > τ, and rows that are exempt."""
 
     keeps: bool
+    distance: ov.Output  # |x − c|
     x: ov.Output
     center: np.ndarray
     threshold: ov.Output
@@ -78,7 +83,8 @@ def match_pattern(select: ov.Node) -> Pattern | None:
     test = _test(select.input_value(0))
     if test is None:
         return None
-    source, other = select.input_value(1 if test.keeps else 2), select.input_value(2 if test.keeps else 1)
+    kept, other = select.input_value(1 if test.keeps else 2), select.input_value(2 if test.keeps else 1)
+    source, ramp = match_ramp(kept, test.distance, test.threshold)
     replacement = _number(other)
     if replacement is None or _key(_bare(test.x)) != _key(_bare(source)) or source.get_partial_shape().rank.is_dynamic:
         return None
@@ -93,7 +99,7 @@ def match_pattern(select: ov.Node) -> Pattern | None:
     layers = tuple(_layers(select.output(0), ()))
     if not layers:
         return None
-    return Pattern(select, source, test.center, threshold.astype(np.float32), rows, limit, layers)
+    return Pattern(select, source, test.center, threshold.astype(np.float32), rows, limit, ramp, layers)
 
 
 def _same_in(dtype: ov.Type, one: np.ndarray, other: np.ndarray) -> bool:
@@ -113,12 +119,12 @@ def _test(value: ov.Output, *, depth: int = 0) -> _Test | None:
         return _test(node.input_value(0), depth=depth + 1)
     if kind == "LogicalNot":
         inner = _test(node.input_value(0), depth=depth + 1)
-        return inner and _Test(not inner.keeps, inner.x, inner.center, inner.threshold, inner.inclusive, inner.exempt)
+        return inner and replace(inner, keeps=not inner.keeps)
     if kind in ("LogicalOr", "LogicalAnd"):
         for port in (0, 1):
             inner = _test(node.input_value(port), depth=depth + 1)
             if inner and inner.keeps == (kind == "LogicalOr") and not inner.exempt and _of_shapes(node.input_value(1 - port)):
-                return _Test(inner.keeps, inner.x, inner.center, inner.threshold, inner.inclusive, True)
+                return replace(inner, exempt=True)
         return None
     return _comparison(node) if kind in _MIRRORED else None
 
@@ -139,7 +145,7 @@ def _comparison(node: ov.Node) -> _Test | None:
                 center = constant if shift.get_type_name() == "Subtract" else -constant
                 break
     # |x - c| > t and >= t keep where true; < and <= drop where true, so that < keeps at equality
-    return _Test(kind in ("Greater", "GreaterEqual"), x, center, right, kind in ("GreaterEqual", "Less"), False)
+    return _Test(kind in ("Greater", "GreaterEqual"), left, x, center, right, kind in ("GreaterEqual", "Less"), False)
 
 
 def _policy(test: _Test) -> tuple[np.ndarray, str, int] | None:
@@ -154,10 +160,14 @@ def _policy(test: _Test) -> tuple[np.ndarray, str, int] | None:
         node = node.input_value(0).get_node()
     if node.get_type_name() != "Select" or test.exempt:
         return None
-    limit, threshold, never = _row_limit(node.input_value(0).get_node()), _number(node.input_value(1)), _number(node.input_value(2))
-    if limit is None or threshold is None or never is None or not (never < 0).all():
+    one, other = _number(node.input_value(1)), _number(node.input_value(2))
+    if one is None or other is None:
         return None
-    return threshold, "decode", limit
+    limit = _row_limit(node.input_value(0).get_node())
+    if limit is not None:
+        return (one, "decode", limit) if (other < 0).all() else None
+    exempt = (one < 0).all() and one.size == 1 and _of_shapes(node.input_value(0))
+    return (other, "all", 0) if exempt else None
 
 
 def _row_limit(node: ov.Node) -> int | None:

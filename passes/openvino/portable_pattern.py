@@ -19,11 +19,14 @@ class PatternWriter:
     :param matmuls: the layers that read it, through Convert or Reshape at most.
     :param rows: `decode`, `all`, or `every`: all without exemption, as in a pattern of another tool.
     :param max_sparse_rows: of `decode`.
+    :param ramp: relative width of the ramp above the threshold; 0 for none.
     """
 
-    def __init__(self, name: str, source: ov.Output, matmuls: Sequence[ov.Node], rows: str, max_sparse_rows: int) -> None:
+    def __init__(
+        self, name: str, source: ov.Output, matmuls: Sequence[ov.Node], rows: str, max_sparse_rows: int, ramp: float = 0.0
+    ) -> None:
         self._name, self._matmuls, self._rows, self._max_rows = name, matmuls, rows, max_sparse_rows
-        self._x = source
+        self._x, self._ramp = source, ramp
         self._shape: ov.Node | None = None
 
     def write(self, threshold: ov.Output, center: ov.Output | None, compensation: list[ov.Output] | None) -> None:
@@ -37,20 +40,34 @@ class PatternWriter:
         exempt = self.first_position() if self._rows == "all" else None
         few = self.few_rows() if self._rows == "decode" else None
         x = self._x if self._x.get_element_type() == ov.Type.f32 else ops.convert(self._x, np.float32).output(0)
-        distance = ops.abs(x if center is None else ops.subtract(x, center))
-        keep = ops.greater(distance, threshold if few is None else ops.select(few, threshold, ops.constant(np.float32(-1))))
-        if exempt is not None:
+        shifted = x if center is None else ops.subtract(x, center).output(0)
+        distance = ops.abs(shifted)
+        never = ops.constant(np.float32(-1))
+        if few is not None:
+            threshold = ops.select(few, threshold, never).output(0)
+        if exempt is not None and self._ramp:  # whose slope starts at the threshold, so that this has to know
+            threshold = ops.select(exempt, never, threshold).output(0)
+        keep = ops.greater(distance, threshold)
+        if exempt is not None and not self._ramp:
             keep = ops.logical_or(keep, exempt)
         replacement = ops.constant(np.float32(0)).output(0) if center is None else center
         if self._x.get_element_type() != ov.Type.f32:
             replacement = as_type(replacement, self._x.get_element_type())
-        pruned = ops.select(keep, self._x, replacement)
+        pruned = ops.select(keep, self._ramped(x, shifted, distance, threshold) if self._ramp else self._x, replacement)
         pruned.set_friendly_name(PREFIX + self._name)
         rows_pruned = few if few is not None else ops.logical_not(exempt) if exempt is not None else ops.constant(np.array(True))
         for number, (matmul, path) in enumerate(zip(self._matmuls, paths, strict=True)):
             matmul.input(0).replace_source_output(follow(pruned.output(0), path))
             if compensation is not None:
                 self._compensate(matmul, rows_pruned, compensation[number])
+
+    def _ramped(self, x: ov.Output, shifted: ov.Output, distance: ov.Node, threshold: ov.Output) -> ov.Output:
+        """Move x towards the centre by max(0, (1 + s)·τ′ − s·|x − c|), s = 1 / ramp: τ′ at the threshold, nothing behind the ramp."""
+        steepness, lift = slopes(self._ramp)
+        excess = ops.subtract(ops.multiply(threshold, ops.constant(lift)), ops.multiply(distance, ops.constant(steepness)))
+        value = ops.subtract(x, ops.multiply(ops.sign(shifted), ops.relu(excess))).output(0)
+        dtype = self._x.get_element_type()
+        return value if dtype == ov.Type.f32 else as_type(value, dtype)
 
     def _compensate(self, matmul: ov.Node, rows_pruned: ov.Node, value: ov.Output) -> None:
         readers = list(matmul.output(0).get_target_inputs())
@@ -84,6 +101,12 @@ class PatternWriter:
         first = ops.equal(ops.range(np.array(0), length, np.array(1), output_type="i64"), ops.constant(np.array(0)))
         several = ops.greater(length, ops.constant(np.array(1)))
         return ops.unsqueeze(ops.logical_and(first, several), np.array([1]))
+
+
+def slopes(ramp: float) -> tuple[np.float32, np.float32]:
+    """(s, 1 + s) for s = 1 / ramp, in f32 as the op has them."""
+    steepness = np.float32(1) / np.float32(ramp)
+    return steepness, np.float32(1) + steepness
 
 
 def path_between(matmul: ov.Node, source: ov.Output) -> list[ov.Node]:

@@ -58,7 +58,7 @@ def _raise_site(nodes: list[ov.Node]) -> None:
     center = ops.constant(pruning.center.reshape([*lead, -1])).output(0) if pruning.center.any() else None
     compensation = [ops.constant(extra).output(0) for extra in extras] if compensated else None
     rows = "every" if pruning.rows == "decode" and pruning.max_sparse_rows == EVERY_ROW else pruning.rows
-    writer = PatternWriter(sparse_op.names_of(nodes[0])[0], x, matmuls, rows, pruning.max_sparse_rows)
+    writer = PatternWriter(sparse_op.names_of(nodes[0])[0], x, matmuls, rows, pruning.max_sparse_rows, pruning.ramp)
     writer.write(ops.constant(pruning.threshold.reshape([*lead, -1])).output(0), center, compensation)
 
 

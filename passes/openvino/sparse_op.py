@@ -30,6 +30,7 @@ class Pruning:
     :param threshold: float32 [1] or [K].
     :param compensation: float32 [N], or empty.
     :param base: W·center, float32 [N], or empty.
+    :param ramp: relative width of the ramp above the threshold; 0 for none.
     """
 
     center: np.ndarray
@@ -38,6 +39,7 @@ class Pruning:
     base: np.ndarray
     rows: str
     max_sparse_rows: int
+    ramp: float = 0.0
 
 
 def creator() -> CreateOp:
@@ -67,7 +69,7 @@ def build(create: CreateOp, x: ov.Output, packed: PackedSite, pruning: Pruning, 
     attributes = {
         "weight_type": packed.weight_type, "group_size": packed.group_size, "scale_type": packed.scale_type,
         "output_sizes": list(packed.sizes), "sections": [section.size for section in sections], "rows": pruning.rows,
-        "max_sparse_rows": pruning.max_sparse_rows, "dynamic_quantization": dynamic_quantization,
+        "max_sparse_rows": pruning.max_sparse_rows, "ramp": pruning.ramp, "dynamic_quantization": dynamic_quantization,
     }  # fmt: skip
     return create([x, constant.output(0)], attributes)
 
@@ -84,7 +86,9 @@ def read(node: ov.Node) -> tuple[PackedSite, Pruning]:
     packed = PackedSite(attributes["weight_type"], int(attributes["group_size"]), attributes["scale_type"],
                         tuple(int(n) for n in attributes["output_sizes"]), data[:k], scale, zero_point)  # fmt: skip
     center, threshold, compensation, base = (values.view(np.float32) for values in floats)
-    return packed, Pruning(center, threshold, compensation, base, attributes["rows"], int(attributes["max_sparse_rows"]))
+    pruning = Pruning(center, threshold, compensation, base, attributes["rows"], int(attributes["max_sparse_rows"]),
+                      float(attributes.get("ramp", 0.0)))  # fmt: skip
+    return packed, pruning
 
 
 def _behind(weight: np.ndarray, sections: Sequence[np.ndarray]) -> np.ndarray:

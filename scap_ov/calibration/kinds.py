@@ -19,7 +19,7 @@ def fingerprint_of(model: Any) -> str:
     return fingerprint(model)
 
 
-def probe_of(model: Any, **options: bool) -> ProbeModel:
+def probe_of(model: Any, **options: Any) -> ProbeModel:
     """A ProbeModel that runs in OpenVINO, or one that runs in onnxruntime.
 
     :param options: of ProbeModel.

@@ -67,10 +67,11 @@ class ProbeModel:
     :param compare: add the loss against a reference output as an output.
     :param observe: give the inputs of the sites out.
     :param measure: give out which share of its input each site drops, row by row.
+    :param ramp: that of the plans which are tried.
     :raises BadModelError: the model has no site.
     """
 
-    def __init__(self, model: ov.Model, *, compare: bool = True, observe: bool = False, measure: bool = False) -> None:
+    def __init__(self, model: ov.Model, *, compare: bool = True, observe: bool = False, measure: bool = False, ramp: float = 0.0) -> None:
         self.stock = model  # what the samples are for: without the run-time inputs
         clone = model.clone()
         found = find_sites(clone, lm_head=True)
@@ -80,7 +81,7 @@ class ProbeModel:
         self.sites = tuple(match.site for match in found.matches)
         repeat_heads(clone)
         taps: dict[Any, ov.Output] = dict(site_taps(found)) if observe else {}
-        insert = InsertSparsity(SparsityPlan(SparsityConfig(), fingerprint(clone), self.sites, {}), runtime_inputs=True)
+        insert = InsertSparsity(SparsityPlan(SparsityConfig(ramp=ramp), fingerprint(clone), self.sites, {}), runtime_inputs=True)
         insert(clone)
         if insert.inputs is None:
             msg = "InsertSparsity(runtime_inputs=True) made no inputs"

@@ -30,7 +30,7 @@ class OnnxProbe(ProbeModel):
     """
 
     def __init__(
-        self, model: OnnxModel, *, compare: bool = True, observe: bool = False
+        self, model: OnnxModel, *, compare: bool = True, observe: bool = False, ramp: float = 0.0
     ) -> None:  # super().__init__ would compile an ov.Model
         self.stock: Any = model
         clone = model.clone()
@@ -40,7 +40,7 @@ class OnnxProbe(ProbeModel):
             raise BadModelError(msg)
         self.sites = tuple(match.site for match in found.matches)
         self._tapped_names = {name: value.name for name, value in tapped_values(found).items()} if observe else {}
-        plan = SparsityPlan(SparsityConfig(), fingerprint(clone.graph_model), self.sites, {})
+        plan = SparsityPlan(SparsityConfig(ramp=ramp), fingerprint(clone.graph_model), self.sites, {})
         insert = InsertSparsity(plan, runtime_inputs=True)
         insert(clone.graph_model)
         if insert.inputs is None:

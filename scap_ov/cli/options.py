@@ -20,6 +20,7 @@ _HELP = {
     "target_sparsity": "share of input channels to drop: 0.5, or per site kind or name: up=0.4,down=0.6",
     "method": "adaptive (default) or a published recipe",
     "center": "centre of method scap",
+    "ramp": "width of the ramp above each threshold, in thresholds; with 1 other runtimes write the same text, at a cost in quality",
     "scope": "all block layers, or those of the ffn only",
     "rows": "decode prunes short steps, all prunes every row",
     "max_sparse_rows": "most rows of a step that is pruned",

@@ -93,8 +93,26 @@ def test_any_operands(implementation: str, data: st.DataObject) -> None:
         max_sparse_rows=data.draw(st.integers(1, 12)),
         positions=data.draw(st.integers(1, 3)),
         dynamic_quantization=data.draw(st.booleans()),
+        ramp=data.draw(st.sampled_from([0.0, 0.25, 1.0])),
     )
     check(o, implementation, data.draw(st.integers(1, 3)), data.draw(st.sampled_from([0, 0, 1, 4, 60])))
+
+
+@pytest.mark.parametrize("implementation", RUNNABLE)
+@pytest.mark.parametrize("m", [1, 3, 11])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_ramp(implementation: str, m: int, per_channel: bool) -> None:
+    """Rows on either side of their thresholds give the same with a ramp, and another sum without."""
+    o = random_operands(200, [130], "f32", m=m, per_channel=per_channel, added=True, rows="all", ramp=0.5)
+    check(o, implementation)
+    jumps = []
+    for o.ramp in (0.5, 0.0):
+        sides = []
+        for side in (1 - 1e-5, 1 + 1e-5):
+            o.x[:] = o.center + o.threshold * np.float32(side)
+            sides.append(check(o, implementation))
+        jumps.append(np.abs(sides[1] - sides[0]).max())
+    assert jumps[0] < 1e-3 * jumps[1]
 
 
 @pytest.mark.parametrize("implementation", RUNNABLE)

@@ -6,6 +6,15 @@ namespace scap_ov {
 namespace SCAP_OV_ISA {
 namespace {
 
+// z moved towards 0 by the ramp: by the threshold where |z| is the threshold, by nothing from (1 + 1 / steepness) thresholds on.
+inline Simd::Float ramped(const CompactParams& p, Simd::Float z, Simd::Float threshold) {
+    const Simd::Float zero = Simd::zero_float();
+    const Simd::Float lifted = Simd::multiply(threshold, Simd::broadcast(ramp_lift(p.steepness)));
+    const Simd::Float excess = Simd::subtract(lifted, Simd::multiply(Simd::absolute(z), Simd::broadcast(p.steepness)));
+    const uint32_t moved = Simd::not_at_most(excess, zero), positive = Simd::not_at_most(z, zero);
+    return Simd::add(Simd::subtract(z, Simd::where(moved & positive, excess)), Simd::where(moved & ~positive, excess));
+}
+
 // Which of the lanes at channel k are kept in a row; *z is x - center, 0 where this row drops it.
 inline uint32_t keep_mask(const CompactParams& p, size_t row, size_t k, size_t lanes, Simd::Float* z) {
     const uint32_t valid = (1u << lanes) - 1u;
@@ -18,7 +27,7 @@ inline uint32_t keep_mask(const CompactParams& p, size_t row, size_t k, size_t l
     const Simd::Float threshold = p.threshold_per_channel ? Simd::load_part(p.threshold + k, lanes) : Simd::broadcast(p.threshold[0]);
     const Simd::Float shifted = Simd::subtract(x, center);
     const uint32_t mask = Simd::not_at_most(Simd::absolute(shifted), threshold) & valid;  // NaN is kept
-    *z = Simd::where(mask, shifted);
+    *z = Simd::where(mask, p.steepness > 0.0f ? ramped(p, shifted, threshold) : shifted);
     return mask;
 }
 

@@ -32,6 +32,15 @@ inline bool is_kept(const CompactParams& p, size_t row, size_t k) {
     return !(std::fabs(z) <= p.threshold[p.threshold_per_channel ? k : 0]);
 }
 
+// x - center of a kept entry, moved by the ramp.
+inline float kept_value(const CompactParams& p, size_t row, size_t k) {
+    const float x = p.x[row * p.k + k];
+    if (!p.prune) return x;
+    const float z = x - p.center[p.center_per_channel ? k : 0], threshold = p.threshold[p.threshold_per_channel ? k : 0];
+    const float excess = ramp_lift(p.steepness) * threshold - p.steepness * std::fabs(z);
+    return excess > 0.0f ? z - std::copysign(excess, z) : z;
+}
+
 inline void compact(const CompactParams& p) noexcept {
     KeptChannels& kept = *p.kept;
     uint32_t slot = 0;
@@ -44,11 +53,7 @@ inline void compact(const CompactParams& p) noexcept {
             for (size_t m = 0; m < p.m; ++m) any = any || is_kept(p, m, k);
             if (!any) continue;
             kept.index[slot] = static_cast<uint32_t>(k);
-            for (size_t m = 0; m < p.m; ++m) {
-                const float x = p.x[m * p.k + k];
-                const float value = p.prune ? x - p.center[p.center_per_channel ? k : 0] : x;
-                kept.value[m * kept.capacity + slot] = is_kept(p, m, k) ? value : 0.0f;
-            }
+            for (size_t m = 0; m < p.m; ++m) kept.value[m * kept.capacity + slot] = is_kept(p, m, k) ? kept_value(p, m, k) : 0.0f;
             ++slot;
         }
         const uint32_t end = begin + static_cast<uint32_t>(round_up(slot - begin, kQuad));
