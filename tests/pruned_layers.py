@@ -65,24 +65,30 @@ def infer(model: ov.Model, inputs, core: ov.Core | None = None, properties=None)
     return [np.array(values[i]) for i in range(len(compiled.outputs))]
 
 
-def reference(x: np.ndarray, dense: np.ndarray, threshold, center, pruned_rows: np.ndarray, compensation=None, rounding=0.0):
+def reference(x: np.ndarray, dense: np.ndarray, threshold, center, pruned_rows: np.ndarray, compensation=None, rounding=0.0, ramp=0.0):
     """The output in float64 and how far float32 may stray from it.
 
     :param x: [..., K].
     :param pruned_rows: bool [...].
     :param rounding: of the weights, where they are rounded: Stored.plugin_rounding.
+    :param ramp: relative width of the ramp; 0 for none.
     :return: y and tolerance, [..., N].
     """
     x64, c = x.astype(np.float64), np.broadcast_to(vector(center).astype(np.float64), x.shape[-1:])
     distance = np.abs(x.astype(np.float32) - vector(center))
     keep = (distance > vector(threshold)) | ~pruned_rows[..., None]
-    kept = np.where(keep, x64, c)
+    moved = x64
+    if ramp:  # the kept value is a line from 0 at the threshold until it meets the identity
+        t = vector(threshold).astype(np.float64)
+        size = np.minimum(np.abs(x64 - c), (np.abs(x64 - c) - t) * (1 + 1 / ramp))
+        moved = np.where(pruned_rows[..., None] & (t >= 0), c + np.sign(x64 - c) * size, x64)
+    kept = np.where(keep, moved, c)
     y = kept @ dense.T
     size = (np.abs(x64 - c) + np.abs(c)) @ np.abs(dense).T + np.abs(y)
     if compensation is not None:
         y = y + np.where(pruned_rows[..., None], compensation, 0)
         size = size + np.abs(compensation)
-    return y, (8 * EPS + rounding) * size + 1e-30
+    return y, ((8 + 8 / ramp if ramp else 8) * EPS + rounding) * size + 1e-30
 
 
 def assert_close(actual: np.ndarray, expected: np.ndarray, tolerance: np.ndarray, what: str) -> None:

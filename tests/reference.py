@@ -89,7 +89,7 @@ def kept_values(o: Operands) -> np.ndarray:
         keep = ~(np.abs(z) <= o.threshold)
         if o.ramp:
             steepness = np.float32(1) / np.float32(o.ramp)
-            excess = (np.float32(1) + steepness) * o.threshold - steepness * np.abs(z)
+            excess = o.threshold - (np.abs(z) - o.threshold) * steepness
             z = z - np.copysign(np.maximum(excess, np.float32(0)), z)
     return np.where(pruned_rows(o)[:, None], np.where(keep, z, np.float32(0)), x)
 

@@ -46,18 +46,13 @@ inline constexpr size_t kept_capacity(size_t groups, size_t group_size) {
     return groups * ((group_size + kQuad - 1) / kQuad * kQuad) + kColumnBlock;
 }
 
-// How far a kept x is moved towards the center: max(0, lift * threshold - steepness * |x - center|), 0 where there is no ramp.
-inline constexpr float ramp_lift(float steepness) {
-    return steepness > 0.0f ? 1.0f + steepness : 0.0f;
-}
-
 struct CompactParams {
     const float* x;  // [M, K]
     size_t m, k;
     const float* center;     // [1] or [K]
     const float* threshold;  // [1] or [K]; x is kept where |x - center| > threshold
     bool center_per_channel, threshold_per_channel;
-    float steepness;  // of the ramp above the threshold, 1 / its relative width; 0: none
+    float steepness;  // a kept x is moved towards center by max(0, threshold - (|x - center| - threshold) * steepness); 0: by nothing
     bool prune;       // false: keep every channel, centre not subtracted. NaN is kept always: !(|z| <= threshold)
     KeptChannels* kept;
 };

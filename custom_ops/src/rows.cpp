@@ -12,16 +12,21 @@ namespace {
 
 constexpr size_t kSomeColumns = 256;  // that are rounded to f16 at a time
 
-// !(|z| <= threshold) keeps NaN. Branches on the shape of centre and threshold, not on values, so that the loop is vectorised; without a
-// ramp excess is never above 0.
-template <bool CenterPerChannel, bool ThresholdPerChannel>
+// !(|z| <= threshold) keeps NaN. Branches on the shape of centre and threshold, not on values, so that the loop is vectorised.
+template <bool CenterPerChannel, bool ThresholdPerChannel, bool Ramp>
 void mask_row(const SparseMatMulArgs& a, const float* x, float* masked) {
-    const float steepness = a.steepness, lift = ramp_lift(steepness);
     for (size_t k = 0; k < a.k; ++k) {
         const float z = x[k] - a.center[CenterPerChannel ? k : 0], threshold = a.threshold[ThresholdPerChannel ? k : 0];
-        const float excess = lift * threshold - steepness * std::fabs(z);
-        masked[k] = std::fabs(z) <= threshold ? 0.0f : z - std::copysign(excess > 0.0f ? excess : 0.0f, z);
+        const float excess = threshold - (std::fabs(z) - threshold) * a.steepness;
+        const float moved = Ramp && excess > 0.0f ? z - std::copysign(excess, z) : z;
+        masked[k] = std::fabs(z) <= threshold ? 0.0f : moved;
     }
+}
+
+template <bool Ramp>
+auto mask_function(const SparseMatMulArgs& a) {
+    return a.center_per_channel ? (a.threshold_per_channel ? mask_row<true, true, Ramp> : mask_row<true, false, Ramp>)
+                                : (a.threshold_per_channel ? mask_row<false, true, Ramp> : mask_row<false, false, Ramp>);
 }
 
 void add_row(const float* values, size_t count, float* y) {
@@ -32,8 +37,7 @@ void add_row(const float* values, size_t count, float* y) {
 
 void mask_rows(const SparseMatMulArgs& a, const Rows& rows, const float* x, float* masked) {
     const size_t step = 8;
-    const auto mask = a.center_per_channel ? (a.threshold_per_channel ? mask_row<true, true> : mask_row<true, false>)
-                                           : (a.threshold_per_channel ? mask_row<false, true> : mask_row<false, false>);
+    const auto mask = a.steepness > 0.0f ? mask_function<true>(a) : mask_function<false>(a);
     parallel_for(ceil_div(a.m, step), [&](size_t block) {
         for (size_t m = block * step; m < std::min(a.m, (block + 1) * step); ++m) {
             if (rows.pruned(m))

@@ -16,7 +16,7 @@ from scap_ov.passes.onnx.portable_pattern import call_function, function, pruned
 from scap_ov.passes.onnx.runtime_inputs import RuntimeInputs, SiteInputs
 from scap_ov.passes.onnx.variants import DOMAIN, DOMAIN_VERSION, PREFIX, Variant
 from scap_ov.passes.openvino.insert_sparsity import planned, site_compensation
-from scap_ov.passes.openvino.portable_pattern import path_between, slopes
+from scap_ov.passes.openvino.portable_pattern import path_between, steepness
 from scap_ov.plan import SitePlan, SparsityPlan
 
 _log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class InsertSparsity(Pass[ir.Model]):
             inputs["center"] = emit.constant(center, "center") if variant.half else inputs["replacement"]
         if variant.rows == "decode":
             inputs["max_sparse_rows"] = emit.constant(np.array(config.max_sparse_rows, np.int64), "max_sparse_rows")
-        inputs |= self._slopes(emit)
+        inputs |= self._ramp(emit)
         if self._functions and (DOMAIN, variant.function, "") not in model.functions:
             made = function(variant, model.opset_imports[""])
             model.functions[made.identifier()] = made
@@ -100,12 +100,10 @@ class InsertSparsity(Pass[ir.Model]):
         _connect(model.graph, match, emit, pruned, values, None if parts is None else pruned_rows(emit, variant, inputs))
         return ""
 
-    def _slopes(self, emit: Emitter) -> dict[str, ir.Value]:
-        """The inputs of a ramp; none where there is no ramp."""
-        if not self._plan.config.ramp:
-            return {}
-        steepness, lift = slopes(self._plan.config.ramp)
-        return {"steepness": emit.constant(np.array([steepness]), "steepness"), "lift": emit.constant(np.array([lift]), "lift")}
+    def _ramp(self, emit: Emitter) -> dict[str, ir.Value]:
+        """The input of a ramp; none where there is no ramp."""
+        ramp = self._plan.config.ramp
+        return {"steepness": emit.constant(np.full(1, steepness(ramp)), "steepness")} if ramp else {}
 
     def _write_runtime(self, model: ir.Model, match: SiteMatch, given: RuntimeInputs) -> None:
         x, _ = site_values(match)
@@ -113,7 +111,7 @@ class InsertSparsity(Pass[ir.Model]):
         own: SiteInputs = given.of(emit, match.site)
         variant = _variant(x, "all", centered=True, ramp=self._plan.config.ramp > 0)
         replacement = emit.op("Cast", own.center, to=_dtype(x).value) if variant.half else own.center
-        inputs = {"x": x, "threshold": own.threshold, "center": own.center, "replacement": replacement, **self._slopes(emit)}
+        inputs = {"x": x, "threshold": own.threshold, "center": own.center, "replacement": replacement, **self._ramp(emit)}
         pruned = write_pattern(emit, variant, inputs)
         compensation = None if _reshaped(match) else own.compensation
         _connect(model.graph, match, emit, pruned, compensation, pruned_rows(emit, variant, inputs))

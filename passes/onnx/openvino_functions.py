@@ -43,8 +43,8 @@ def _converter(variant: Variant) -> Callable[[Any], list[Any]]:
             keep = ops.logical_or(keep, exempt)
         kept = x
         if variant.ramp:
-            excess = ops.subtract(ops.multiply(threshold, given["lift"]), ops.multiply(distance, given["steepness"]))
-            kept = ops.subtract(compared, ops.multiply(ops.sign(shifted), ops.relu(excess)))
+            above = ops.multiply(ops.subtract(distance, threshold), given["steepness"])
+            kept = ops.subtract(compared, ops.multiply(ops.sign(shifted), ops.relu(ops.subtract(threshold, above))))
             kept = ops.convert_like(kept, x) if variant.half else kept
         return [ops.select(keep, kept, given["replacement"]).output(0)]
 

@@ -16,7 +16,7 @@ def write_pattern(emit: Emitter, variant: Variant, inputs: dict[str, ir.Value]) 
     """The pattern in nodes.
 
     :param inputs: by slot: `x` [..., K]; `threshold` and `center` f32 [1] or [K]; `replacement`, the centre in x's type;
-        `max_sparse_rows` int64 scalar; `steepness` and `lift`, f32 [1].
+        `max_sparse_rows` int64 scalar; `steepness` f32 [1].
     :return: x with its dropped entries replaced by c.
     """
     x, threshold = inputs["x"], inputs["threshold"]
@@ -32,8 +32,9 @@ def write_pattern(emit: Emitter, variant: Variant, inputs: dict[str, ir.Value]) 
     if variant.rows == "all" and not variant.ramp:
         keep = emit.op("Or", keep, _first_position(emit, x))
     if variant.ramp:
-        excess = emit.op("Sub", emit.op("Mul", threshold, inputs["lift"]), emit.op("Mul", distance, inputs["steepness"]))
-        value = emit.op("Sub", compared, emit.op("Mul", emit.op("Sign", shifted), emit.op("Relu", excess)), name="ramped")
+        above = emit.op("Mul", emit.op("Sub", distance, threshold), inputs["steepness"])
+        excess = emit.op("Relu", emit.op("Sub", threshold, above))
+        value = emit.op("Sub", compared, emit.op("Mul", emit.op("Sign", shifted), excess), name="ramped")
         return emit.op("Where", keep, emit.op("CastLike", value, x) if variant.half else value, inputs["replacement"], name="pruned")
     return emit.op("Where", keep, x, inputs["replacement"], name="pruned")
 

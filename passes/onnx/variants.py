@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 DOMAIN, DOMAIN_VERSION = "scap_ov", 1
 PREFIX = "scap_ov."  # of every name that the pattern brings along
-_SLOTS = ("x", "threshold", "center", "replacement", "max_sparse_rows", "steepness", "lift")
+_SLOTS = ("x", "threshold", "center", "replacement", "max_sparse_rows", "steepness")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Variant:
     @property
     def slots(self) -> tuple[str, ...]:
         """The function's inputs by name, in order."""
-        needed = {"center": self.centered, "max_sparse_rows": self.rows == "decode", "steepness": self.ramp, "lift": self.ramp}
+        needed = {"center": self.centered, "max_sparse_rows": self.rows == "decode", "steepness": self.ramp}
         return tuple(slot for slot in _SLOTS if needed.get(slot, True))
 
 

@@ -3,7 +3,7 @@
 keep when   |x − c| > τ   Greater(Abs, τ), Less(τ, Abs), or the negation: LessEqual, GreaterEqual, LogicalNot
 x − c       Subtract(x, c), Add(x, −c), or x itself when c is 0
 value       Select(keep, x, c) or Select(drop, c, x); c a constant of any type, through Convert or not
-x           with a ramp: Subtract(x, Multiply(Sign(x − c), Relu(Subtract(Multiply(τ, 1 + s), Multiply(|x − c|, s))))), s = 1 / ramp
+x           with a ramp: Subtract(x, Multiply(Sign(x − c), Relu(Subtract(τ, Multiply(Subtract(|x − c|, τ), s))))), s = 1 / ramp
 τ           a constant, or Select(rows ≤ constant, constant, negative constant), with a ramp also Select(exempt, negative constant, τ)
 exempt      LogicalOr(keep, something that depends on shapes alone), or LogicalAnd(drop, ...)
 """

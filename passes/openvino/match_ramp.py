@@ -1,6 +1,6 @@
 """Match the ramp of the portable pattern: a kept entry moved towards the centre near its threshold. Used by: match_pattern.
 
-x − sign(x − c) · max(0, (1 + s) · τ − s · |x − c|)      s = 1 / ramp, in f32 whatever x is
+x − sign(x − c) · max(0, τ − (|x − c| − τ) · s)      s = 1 / ramp, in f32 whatever x is
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.passes.openvino.constants import constant_values
+
+_CONVERTS = ("Convert", "ConvertLike")
 
 
 def match_ramp(kept: ov.Output, distance: ov.Output, threshold: ov.Output) -> tuple[ov.Output, float]:
@@ -33,26 +35,27 @@ def match_ramp(kept: ov.Output, distance: ov.Output, threshold: ov.Output) -> tu
     if steepness is None:
         return kept, 0.0
     x = difference.input_value(0)
-    while x.get_element_type() != kept.get_element_type() and x.get_node().get_type_name() == "Convert":
+    if not _same(kept, difference.output(0)) and x.get_node().get_type_name() in _CONVERTS:  # there and back
         x = x.get_node().input_value(0)
     return x, float(np.float32(1) / steepness)
 
 
-def _steepness(difference: ov.Node, distance: ov.Output, threshold: ov.Output) -> np.float32 | None:
-    """The s of (1 + s) · τ − s · |x − c|; the first product may have become one constant."""
-    if difference.get_type_name() != "Subtract":
+def _steepness(excess: ov.Node, distance: ov.Output, threshold: ov.Output) -> np.float32 | None:
+    """The s of τ − (|x − c| − τ) · s."""
+    if excess.get_type_name() != "Subtract" or not _same(excess.input_value(0), threshold):
         return None
-    steepness = _one(_other(difference.input_value(1).get_node(), "Multiply", lambda value: _same(value, distance)))
-    if steepness is None or not steepness > 0:
+
+    def above(value: ov.Output) -> bool:
+        node = value.get_node()
+        inputs = node.input_values() if node.get_type_name() == "Subtract" else []
+        return len(inputs) == 2 and _same(inputs[0], distance) and _same(inputs[1], threshold)
+
+    value = _other(excess.input_value(1).get_node(), "Multiply", above)
+    try:
+        values = np.zeros(0) if value is None else constant_values(value)[0].astype(np.float32).reshape(-1)
+    except ValueError:
         return None
-    lift = np.float32(1) + steepness
-    lifted = difference.input_value(0)
-    factor = _one(_other(lifted.get_node(), "Multiply", lambda value: _same(value, threshold)))
-    if factor is not None:
-        return steepness if np.isclose(factor, lift, rtol=1e-5) else None
-    whole, constant = _constant(lifted), _constant(threshold)
-    folded = whole is not None and constant is not None and np.allclose(whole, constant * lift, rtol=1e-5)
-    return steepness if folded else None
+    return np.float32(values[0]) if values.size == 1 and values[0] > 0 else None
 
 
 def _other(node: ov.Node, kind: str, one: Callable[[ov.Output], bool]) -> ov.Output | None:
@@ -64,20 +67,8 @@ def _other(node: ov.Node, kind: str, one: Callable[[ov.Output], bool]) -> ov.Out
     return None
 
 
-def _one(value: ov.Output | None) -> np.float32 | None:
-    values = None if value is None else _constant(value)
-    return np.float32(values.reshape(-1)[0]) if values is not None and values.size == 1 else None
-
-
-def _constant(value: ov.Output) -> np.ndarray | None:
-    try:
-        return constant_values(value)[0].astype(np.float32)
-    except ValueError:
-        return None
-
-
 def _behind_converts(value: ov.Output) -> ov.Output:
-    while value.get_node().get_type_name() == "Convert":
+    while value.get_node().get_type_name() in _CONVERTS:
         value = value.get_node().input_value(0)
     return value
 

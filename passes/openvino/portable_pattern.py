@@ -62,10 +62,9 @@ class PatternWriter:
                 self._compensate(matmul, rows_pruned, compensation[number])
 
     def _ramped(self, x: ov.Output, shifted: ov.Output, distance: ov.Node, threshold: ov.Output) -> ov.Output:
-        """Move x towards the centre by max(0, (1 + s)·τ′ − s·|x − c|), s = 1 / ramp: τ′ at the threshold, nothing behind the ramp."""
-        steepness, lift = slopes(self._ramp)
-        excess = ops.subtract(ops.multiply(threshold, ops.constant(lift)), ops.multiply(distance, ops.constant(steepness)))
-        value = ops.subtract(x, ops.multiply(ops.sign(shifted), ops.relu(excess))).output(0)
+        """Move x towards the centre by max(0, τ′ − (|x − c| − τ′) · s), s = 1 / ramp: τ′ at the threshold, nothing behind the ramp."""
+        above = ops.multiply(ops.subtract(distance, threshold), ops.constant(steepness(self._ramp)))
+        value = ops.subtract(x, ops.multiply(ops.sign(shifted), ops.relu(ops.subtract(threshold, above)))).output(0)
         dtype = self._x.get_element_type()
         return value if dtype == ov.Type.f32 else as_type(value, dtype)
 
@@ -103,10 +102,9 @@ class PatternWriter:
         return ops.unsqueeze(ops.logical_and(first, several), np.array([1]))
 
 
-def slopes(ramp: float) -> tuple[np.float32, np.float32]:
-    """(s, 1 + s) for s = 1 / ramp, in f32 as the op has them."""
-    steepness = np.float32(1) / np.float32(ramp)
-    return steepness, np.float32(1) + steepness
+def steepness(ramp: float) -> np.float32:
+    """Of a ramp, in f32 as the op has it."""
+    return np.float32(1) / np.float32(ramp)
 
 
 def path_between(matmul: ov.Node, source: ov.Output) -> list[ov.Node]:

@@ -3,7 +3,7 @@
 Two runtimes round differently, and an entry within rounding of its threshold is then kept by one and dropped by the other. From there on
 the two are two prunings of one model: alike, but no longer equal. At half of the channels that happens about every tenth token of
 SmolLM2, also between two optimisation levels of onnxruntime alone (docs/onnx.md); the tests compare what is before, and whole texts where
-pruning is too light to change the choice of a token.
+pruning is too light to change the choice of a token. With a ramp nothing jumps, and whole texts are the same at half of the channels too.
 """
 
 from __future__ import annotations
@@ -15,47 +15,17 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import openvino as ov
 import pytest
 from small_onnx import SHAPE, as_ir, small_decoder, token_data
 
 import scap_ov
 from scap_ov.backends.onnx_model import open_onnx
-from scap_ov.benchmarking.gguf_weights import llama_of
-from scap_ov.benchmarking.onnx_decoder import decoder
-from scap_ov.calibration.dataset import load_tokenizer, text_dataset
+from scap_ov.benchmarking.runtimes import CLOSE, PROMPTS, TOKENS, both, config, measure, stock_and_profile, written
+from scap_ov.calibration.dataset import load_tokenizer
 from scap_ov.calibration.run_onnx import observe
-from scap_ov.config import SparsityConfig
-from scap_ov.demo.reading import documentation
-from scap_ov.demo.source import find_gguf
-from scap_ov.validation.runner import Runner, open_runner
+from scap_ov.validation.runner import open_runner
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "onnx_generate.py"
-TOKENS = 64
-# Longer than max_sparse_rows, so that the first token, which all others attend to, is computed dense.
-PROMPTS = (
-    "The capital of France is Paris, and the capital of Italy",
-    "Water boils when it is heated to one hundred degrees, and",
-    "Once upon a time there was a little girl who lived",
-    "The best way to learn programming is to start with a",
-    "In 1969, humans first landed on the moon. The first person who",
-)
-_NO_FLIP = 2e-3  # f32 in two runtimes differs by 1e-4 in a logit; one entry decided otherwise changes it by 0.1 and more
-
-
-def config(target: float) -> SparsityConfig:
-    return SparsityConfig(method="scap", target_sparsity=target, replace="always", dynamic_quantization=False)
-
-
-def written(runner: Runner, prompt: list[int], tokens: int = TOKENS, follow: list[int] | None = None) -> tuple[list[int], list[np.ndarray]]:
-    """Greedy tokens and the logits they were chosen from; with `follow` those tokens are fed, whatever is chosen."""
-    runner.start()
-    chosen, logits, ids = [], [], np.array([prompt], np.int64)
-    for step in range(tokens):
-        logits.append(runner.tokens(ids)["logits"][0, -1].astype(np.float64))
-        chosen.append(int(logits[-1].argmax()))
-        ids = np.array([[chosen[-1] if follow is None else follow[step]]], np.int64)
-    return chosen, logits
 
 
 @pytest.mark.parametrize("target", [0.3, 0.5])
@@ -70,7 +40,7 @@ def test_a_small_decoder_writes_the_same_in_both_runtimes(target, tmp_path):
         mine, logits = written(own, prompt)
         theirs, other = written(ir, prompt)
         assert mine == theirs
-        assert max(np.abs(a - b).max() for a, b in zip(logits, other, strict=True)) < _NO_FLIP
+        assert max(np.abs(a - b).max() for a, b in zip(logits, other, strict=True)) < CLOSE
 
 
 def test_the_examples_loop_gives_what_the_runner_gives(tmp_path):
@@ -88,27 +58,24 @@ def test_the_examples_loop_gives_what_the_runner_gives(tmp_path):
 @pytest.fixture(scope="module")
 def smollm2(tmp_path_factory, stock_folder):
     """SmolLM2-135M as ONNX with past, f32; its profile; its tokenizer."""
-    path = tmp_path_factory.mktemp("smollm2") / "stock.onnx"
-    shape, rotary, weights = llama_of(find_gguf())
-    proto = decoder(shape, weights, rotary)
-    onnx.save(proto, path)
-    model, encode = open_onnx(proto), load_tokenizer(stock_folder)
-    profile = observe(model, text_dataset(documentation(8000), encode, model, seq_len=128, max_tokens=1024))
-    return path, profile, encode
+    encode = load_tokenizer(stock_folder)
+    return *stock_and_profile(tmp_path_factory.mktemp("smollm2"), encode), encode
 
 
-def both(smollm2, target: float, folder: Path) -> tuple[Runner, Runner]:
-    """The same plan on the ONNX file in onnxruntime and on its IR in OpenVINO."""
-    path, profile, _ = smollm2
-    plan = scap_ov.fit(profile, config(target))
-    onnx.save(scap_ov.apply(path, plan), folder / "sparse.onnx")
-    scap_ov.save_model(scap_ov.apply(ov.Core().read_model(path), plan), folder / "sparse.xml")
-    return open_runner(folder / "sparse.onnx"), open_runner(folder / "sparse.xml")
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [0.4, 0.5])
+def test_smollm2_with_a_ramp_writes_the_same_in_both_runtimes(smollm2, target, tmp_path):
+    """All five texts, where without a ramp a flipped entry parts most of them at this sparsity."""
+    stock, profile, encode = smollm2
+    own, ir = both(stock, scap_ov.fit(profile, config(target, ramp=1.0)), tmp_path)
+    row = measure(own, ir, [encode(prompt) for prompt in PROMPTS], target, 1.0)
+    assert row.same_text == (TOKENS,) * len(PROMPTS)
+    assert row.largest < 0.1
 
 
 @pytest.mark.slow
 def test_smollm2_writes_the_same_in_both_runtimes(smollm2, tmp_path):
-    own, ir = both(smollm2, 0.1, tmp_path)
+    own, ir = both(smollm2[0], scap_ov.fit(smollm2[1], config(0.1)), tmp_path)
     same = 0
     for prompt in PROMPTS:
         ids = smollm2[2](prompt)
@@ -124,14 +91,14 @@ def test_smollm2_writes_the_same_in_both_runtimes(smollm2, tmp_path):
 
 @pytest.mark.slow
 def test_smollm2_at_half_is_the_same_until_rounding_decides(smollm2, tmp_path):
-    own, ir = both(smollm2, 0.5, tmp_path)
+    own, ir = both(smollm2[0], scap_ov.fit(smollm2[1], config(0.5)), tmp_path)
     equal = 0
     for prompt in PROMPTS:
         ids = smollm2[2](prompt)
         mine, logits = written(own, ids, 16)
         theirs, other = written(ir, ids, 16, follow=mine)
         apart = [float(np.abs(a - b).max()) for a, b in zip(logits, other, strict=True)]
-        until = next((i for i, value in enumerate(apart) if value > _NO_FLIP), len(apart))
+        until = next((i for i, value in enumerate(apart) if value > CLOSE), len(apart))
         assert mine[:until] == theirs[:until]
         equal += until
     assert equal >= 16  # of 80; a wrong pattern would not agree at a single one after the prompts

@@ -15,7 +15,7 @@ from scap_ov.passes.onnx.remove_sparsity import RemoveSparsity, match_patterns
 from scap_ov.plan import SitePlan, SparsityPlan
 
 
-def planned(proto, *, rows="decode"):
+def planned(proto, *, rows="decode", ramp=0.0):
     opened = open_onnx(proto)
     sites = tuple(match.site for match in find_sites(opened.graph_model, lm_head=True).matches)
     entries = {
@@ -28,7 +28,7 @@ def planned(proto, *, rows="decode"):
         )
         for site in sites
     }
-    return opened, SparsityPlan(SparsityConfig(rows=rows), fingerprint(opened.graph_model), sites, entries)
+    return opened, SparsityPlan(SparsityConfig(rows=rows, ramp=ramp), fingerprint(opened.graph_model), sites, entries)
 
 
 def nodes(model):
@@ -38,9 +38,10 @@ def nodes(model):
 @pytest.mark.parametrize("rows", ["decode", "all"])
 @pytest.mark.parametrize("form", ["portable", "function"])
 @pytest.mark.parametrize("make", [small_decoder, FORMS["through reshape"], FORMS["matmul f16"], FORMS["nbits 4 zp bias"]])
-def test_what_was_inserted_is_removed(make, form, rows):
+@pytest.mark.parametrize("ramp", [0.0, 0.3])
+def test_what_was_inserted_is_removed(make, form, rows, ramp):
     made = make()
-    opened, plan = planned(getattr(made, "proto", made), rows=rows)
+    opened, plan = planned(getattr(made, "proto", made), rows=rows, ramp=ramp)
     model = open_onnx(backend.rewrite(opened, plan, form, {})).graph_model
     assert is_sparse(model)
     assert RemoveSparsity()(model).modified

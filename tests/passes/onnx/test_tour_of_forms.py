@@ -43,11 +43,16 @@ def sample(form: Form, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(form.shape).astype(form.dtype)
 
 
-def expected(form: Form, x: np.ndarray, dense_rows=()) -> list[np.ndarray]:
+def expected(form: Form, x: np.ndarray, dense_rows=(), ramp=0.0) -> list[np.ndarray]:
     rows = x.T if form.transposed else x
     kept = np.abs(rows.astype(np.float32) - np.float32(CENTER)) > np.float32(THRESHOLD)
     kept[:, list(dense_rows)] = True
     assert 0.2 < 1 - kept.mean() < 0.8
+    if ramp:
+        shifted = rows.astype(np.float64) - CENTER
+        value = CENTER + np.sign(shifted) * np.minimum(np.abs(shifted), (np.abs(shifted) - THRESHOLD) * (1 + 1 / ramp))
+        value[:, list(dense_rows)] = rows[:, list(dense_rows)]
+        rows = value
     return form.dense(np.where(kept, rows, CENTER))
 
 
@@ -118,6 +123,22 @@ def test_read_and_lowered_by_openvino(name, inserted, tmp_path):
 
 
 @pytest.mark.parametrize("inserted", ["portable", "function"])
+@pytest.mark.parametrize("name", ["matmul f32", "matmul f16", "gemm transA=1 transB=0", "nbits 4 zp bias", "shared input"])
+def test_ramp(name, inserted, tmp_path):
+    form = made(name)
+    opened, plan = plan_of(form, ramp=0.5)
+    onnx.save(backend.rewrite(opened, plan, inserted, {}), tmp_path / "sparse.onnx")
+    x, count = sample(form), len(form.weights)
+    got = OnnxSession(backend.open_model(tmp_path / "sparse.onnx")).run({"x": x})
+    assert_close(form, [got[f"y{i}"] for i in range(count)], expected(form, x, ramp=0.5))
+    core = ov.Core()
+    scap_ov.register(core)
+    model = core.read_model(tmp_path / "sparse.onnx")
+    assert LowerSparseMatMul(dynamic_quantization=False)(model).skipped == []
+    assert_close(form, openvino_outputs(model, x, count, core), expected(form, x, ramp=0.5))
+
+
+@pytest.mark.parametrize("inserted", ["portable", "function"])
 def test_long_steps_are_dense(inserted):
     form = made("matmul f32")
     opened, plan = plan_of(form, max_sparse_rows=2, compensation=True)
@@ -126,16 +147,17 @@ def test_long_steps_are_dense(inserted):
     assert_close(form, [got["y0"]], form.dense(x))
 
 
+@pytest.mark.parametrize("ramp", [0.0, 0.5])
 @pytest.mark.parametrize("inserted", ["portable", "function"])
 @pytest.mark.parametrize("name", ["matmul f32", "matmul f16", "shared input"])
-def test_all_rows_but_the_first(name, inserted, tmp_path):
+def test_all_rows_but_the_first(name, inserted, ramp, tmp_path):
     form = made(name)
-    opened, plan = plan_of(form, rows="all")
+    opened, plan = plan_of(form, rows="all", ramp=ramp)
     sparse = backend.rewrite(opened, plan, inserted, {})
     path = tmp_path / "sparse.onnx"
     onnx.save(sparse, path)
     x = sample(form)
-    wanted = expected(form, x, dense_rows=[0])
+    wanted = expected(form, x, [0], ramp)
     count = len(form.weights)
     got = OnnxSession(backend.open_model(sparse)).run({"x": x})
     assert_close(form, [got[f"y{i}"] for i in range(count)], wanted)

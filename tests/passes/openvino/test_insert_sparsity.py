@@ -30,8 +30,8 @@ def inserted(built, threshold, **plan):
     return result.model
 
 
-def check(model, built, x, threshold, center, pruned_rows, compensation=None):
-    y, tolerance = reference(x, built.weights[0].dense, threshold, center, pruned_rows, compensation)
+def check(model, built, x, threshold, center, pruned_rows, compensation=None, ramp=0.0):
+    y, tolerance = reference(x, built.weights[0].dense, threshold, center, pruned_rows, compensation, ramp=ramp)
     assert_close(infer(model, [x])[0], y, tolerance, f"x of shape {x.shape}")
 
 
@@ -171,6 +171,29 @@ def test_rule_6_runtime_inputs_give_what_constants_give():
     stock = infer(llm, feeds)[0]
     np.testing.assert_allclose(infer(open_ended, {**feeds, **off})[0], stock, atol=1e-5 * np.abs(stock).max())
     assert np.abs(expected[0] - stock).max() > 1e-2 * np.abs(stock).max()
+
+
+@pytest.mark.parametrize("rows", ["decode", "all"])
+@pytest.mark.parametrize("center", [0.0, 0.25, CENTERS], ids=["no-center", "scalar", "channels"])
+@pytest.mark.parametrize("threshold", [0.6, THRESHOLDS - np.float32(0.3)], ids=["scalar", "channels"])
+def test_rule_7_kept_entries_near_the_threshold_are_moved(rows, center, threshold):
+    """Rows that are dense, and channels of negative threshold, are not."""
+    built = one_site(["f32"], [N], K)
+    model = inserted(built, threshold, center=center, rows=rows, ramp=0.3, max_sparse_rows=4)
+    for shape in ((1, 1, K), (1, 3, K), (2, 5, K)):
+        few = np.full(shape[:-1], np.prod(shape[:-1]) <= 4)
+        some = np.broadcast_to((np.arange(shape[1]) > 0) | (shape[1] == 1), shape[:-1])
+        check(model, built, x_of(*shape), threshold, center, few if rows == "decode" else some, ramp=0.3)
+
+
+def test_rule_7_nothing_jumps_at_the_threshold():
+    """Without a ramp the output of these two inputs differs by the sum of weights times the threshold."""
+    built = one_site(["f32"], [N], K)
+    stock = built.model.clone()
+    for ramp, least, most in ((0.0, 0.1, 100), (1.0, 0, 1e-4)):
+        model = InsertSparsity(plan_of(stock, 0.5, ramp=ramp))(stock.clone()).model
+        below, above = (infer(model, [np.full((1, 1, K), 0.5 + side, np.float32)])[0] for side in (-1e-6, 1e-6))
+        assert least <= np.abs(above - below).max() <= most
 
 
 def test_only_sites_of_the_plan_are_pruned():

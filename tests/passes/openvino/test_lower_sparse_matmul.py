@@ -52,11 +52,11 @@ def pruned_rows(lead, rows):
     return pruned
 
 
-def check_both(built, threshold, leads=SHAPES, *, center=0.0, compensation=None, rows="decode", k=K, forms=BOTH):
+def check_both(built, threshold, leads=SHAPES, *, center=0.0, compensation=None, rows="decode", k=K, forms=BOTH, ramp=0.0):
     """Portable, lowered and numpy agree."""
     extra = None if compensation is None else np.asarray(compensation(sum(len(w.dense) for w in built.weights)), np.float32)
     portable, lowered = forms_of(
-        built, threshold, center=center, rows=rows, max_sparse_rows=4, compensation=None if extra is None else lambda n: extra
+        built, threshold, center=center, rows=rows, max_sparse_rows=4, compensation=None if extra is None else lambda n: extra, ramp=ramp
     )
     core = ov.Core()
     compiled = [core.compile_model(m, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0})
@@ -71,7 +71,7 @@ def check_both(built, threshold, leads=SHAPES, *, center=0.0, compensation=None,
             part = parts[order[f"layers.0.layer{number}"]]
             for form, answer in zip(BOTH, answers, strict=True):
                 rounding = stored.plugin_rounding if form == "portable" else 0.0
-                y, tolerance = reference(x, stored.dense, threshold, center, pruned_rows(lead, rows), part, rounding)
+                y, tolerance = reference(x, stored.dense, threshold, center, pruned_rows(lead, rows), part, rounding, ramp)
                 if form in forms:
                     assert_close(np.array(answer[number]), y, tolerance, f"{form}, layer {number}, x of {lead}")
 
@@ -114,6 +114,26 @@ def test_sparsities_and_row_policies(name, threshold, rows):
 @pytest.mark.parametrize("rows", ["decode", "all"])
 def test_centers_and_compensation(center, compensation, rows):
     check_both(one_site(["i4-g32", "i4-g32"], [N, 24], K), 0.5, center=center, compensation=compensation, rows=rows)
+
+
+@pytest.mark.parametrize("center", [0.0, 0.3, CENTERS], ids=["none", "scalar", "channels"])
+@pytest.mark.parametrize("threshold", [0.5, THRESHOLDS], ids=["scalar", "channels"])
+@pytest.mark.parametrize("rows", ["decode", "all"])
+def test_ramp(center, threshold, rows):
+    check_both(one_site(["i4-g32", "f16"], [N, 24], K), threshold, (*SHAPES, (2, 9)), center=center, rows=rows, ramp=0.4)
+
+
+def test_a_file_from_before_the_ramp_has_none(tmp_path):
+    built = one_site(["i8"], [N], K)
+    _, lowered = forms_of(built, 0.5)
+    core = ov.Core()
+    scap_ov.register(core)
+    ov.save_model(lowered, tmp_path / "m.xml", compress_to_fp16=False)
+    text = (tmp_path / "m.xml").read_text()
+    assert ' ramp="0"' in text
+    (tmp_path / "m.xml").write_text(text.replace(' ramp="0"', ""))
+    x = x_of(1, 1, K)
+    np.testing.assert_array_equal(infer(core.read_model(tmp_path / "m.xml"), [x], core)[0], infer(lowered, [x])[0])
 
 
 @pytest.mark.parametrize(("rank", "lead"), [(2, (1,)), (2, (6,)), (4, (1, 2, 2)), (4, (1, 2, 3))])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import openvino as ov
 import pytest
@@ -89,6 +91,21 @@ def test_spelling_in_f16_with_converted_comparison():
     np.testing.assert_array_equal(pattern.center, C.ravel())
 
 
+def ramped(x, start, steepness):
+    """A ramp that starts at `start`, on entries that are kept from T on."""
+    distance, keep = ops.abs(x), ops.constant(T)
+    start = keep if start is T else ops.constant(start)
+    excess = ops.subtract(start, ops.multiply(ops.subtract(distance, start), ops.constant(steepness)))
+    return ops.select(ops.greater(distance, keep), ops.subtract(x, ops.multiply(ops.sign(x), ops.relu(excess))), ZERO)
+
+
+def test_a_ramp_of_another_tool():
+    model, _ = foreign(lambda x: ramped(x, T, np.float32(4)))
+    (pattern,) = match_patterns(model)
+    assert pattern.ramp == 0.25
+    assert pattern.source.get_node().get_type_name() == "Parameter"
+
+
 NOT_OURS = {
     "relu by hand": lambda x: ops.select(ops.greater(x, ZERO), x, ZERO),
     "another replacement": lambda x: ops.select(ops.greater(ops.abs(ops.subtract(x, C)), T), x, 2 * C),
@@ -103,6 +120,8 @@ NOT_OURS = {
     ),
     "a threshold for each position": lambda x: ops.select(ops.greater(ops.abs(x), T.reshape(1, K, 1)), x, ZERO),
     "a center for each position": lambda x: ops.select(ops.greater(ops.abs(ops.subtract(x, C.reshape(1, K, 1))), T), x, C.reshape(1, K, 1)),
+    "a ramp from another threshold": lambda x: ramped(x, 2 * T, np.float32(2)),
+    "a ramp for each channel": lambda x: ramped(x, T, 1 + T),
     "a computed replacement": lambda x: ops.select(ops.greater(ops.abs(x), T), x, ops.multiply(x, ZERO)),
 }
 
@@ -132,11 +151,13 @@ def test_select_of_attention_masks_are_none():
 
 @pytest.mark.parametrize("rows", ["decode", "all"])
 @pytest.mark.parametrize("center", [0.0, 0.3, C.ravel()], ids=["none", "scalar", "channels"])
+@pytest.mark.parametrize("ramp", [0.0, 0.3])
 @pytest.mark.parametrize("saved", [False, True])
-def test_what_insert_writes_is_read_back(rows, center, saved, tmp_path):
+def test_what_insert_writes_is_read_back(rows, center, ramp, saved, tmp_path):
     built = one_site(["i8", "f16"], [N, 24], K)
     values = np.arange(N + 24, dtype=np.float32) / 64
     plan = plan_of(built.model, T.ravel(), center=center, rows=rows, max_sparse_rows=7, compensation=lambda n: values)
+    plan = dataclasses.replace(plan, config=dataclasses.replace(plan.config, ramp=ramp))
     model = InsertSparsity(plan)(built.model).model
     if saved:
         ov.save_model(model, tmp_path / "m.xml", compress_to_fp16=False)
@@ -145,6 +166,7 @@ def test_what_insert_writes_is_read_back(rows, center, saved, tmp_path):
     np.testing.assert_array_equal(np.broadcast_to(pattern.center, K), np.broadcast_to(np.float32(center), K))
     np.testing.assert_array_equal(pattern.threshold, T.ravel())
     assert pattern.rows == rows
+    assert pattern.ramp == pytest.approx(ramp)
     assert rows == "all" or pattern.max_sparse_rows == 7
     found = {layer.matmul.get_friendly_name(): layer.compensation for layer in pattern.layers}
     ends = np.cumsum([layer.out_features for layer in plan.sites[0].layers])[:-1]

@@ -96,6 +96,15 @@ def test_rule_2_the_chain_is_optimums(name):
     assert chain == expected[name]
 
 
+@pytest.mark.parametrize("rows", ["decode", "all"])
+def test_rule_1_the_ramp_comes_back(rows):
+    portable, model = raised(one_site(["i8"], [N], K), center=CENTERS, rows=rows, ramp=0.3)
+    for each in (portable, model):
+        (pattern,) = match_patterns(each)
+        assert pattern.ramp == pytest.approx(0.3)
+        assert pattern.rows == rows
+
+
 def test_rule_3_layers_and_outputs_get_their_names_back():
     built = one_site(["i8", "f16"], [N, 40], K)
     portable, model = raised(built)

@@ -9,8 +9,8 @@ namespace {
 // z moved towards 0 by the ramp: by the threshold where |z| is the threshold, by nothing from (1 + 1 / steepness) thresholds on.
 inline Simd::Float ramped(const CompactParams& p, Simd::Float z, Simd::Float threshold) {
     const Simd::Float zero = Simd::zero_float();
-    const Simd::Float lifted = Simd::multiply(threshold, Simd::broadcast(ramp_lift(p.steepness)));
-    const Simd::Float excess = Simd::subtract(lifted, Simd::multiply(Simd::absolute(z), Simd::broadcast(p.steepness)));
+    const Simd::Float above = Simd::multiply(Simd::subtract(Simd::absolute(z), threshold), Simd::broadcast(p.steepness));
+    const Simd::Float excess = Simd::subtract(threshold, above);
     const uint32_t moved = Simd::not_at_most(excess, zero), positive = Simd::not_at_most(z, zero);
     return Simd::add(Simd::subtract(z, Simd::where(moved & positive, excess)), Simd::where(moved & ~positive, excess));
 }

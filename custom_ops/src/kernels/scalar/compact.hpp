@@ -37,8 +37,8 @@ inline float kept_value(const CompactParams& p, size_t row, size_t k) {
     const float x = p.x[row * p.k + k];
     if (!p.prune) return x;
     const float z = x - p.center[p.center_per_channel ? k : 0], threshold = p.threshold[p.threshold_per_channel ? k : 0];
-    const float excess = ramp_lift(p.steepness) * threshold - p.steepness * std::fabs(z);
-    return excess > 0.0f ? z - std::copysign(excess, z) : z;
+    const float excess = threshold - (std::fabs(z) - threshold) * p.steepness;
+    return p.steepness > 0.0f && excess > 0.0f ? z - std::copysign(excess, z) : z;
 }
 
 inline void compact(const CompactParams& p) noexcept {
