@@ -17,7 +17,7 @@ from scap_ov.calibration.dataset import load_tokenizer
 from scap_ov.demo.source import stock_model
 
 BEGIN, END = "<!-- runtimes: begin -->", "<!-- runtimes: end -->"
-CASES = "0.1:0,0.5:0,0.5:1"
+CASES = "0.1:0,0.5:0,0.4:1,0.5:1"
 
 
 def table(rows: list[Row]) -> str:
