@@ -74,7 +74,12 @@ def texts() -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]:
 
 
 def measure(
-    stock: onnx.ModelProto, targets: Sequence[float], *, samples: int | None = None, say: Callable[[str], None] = print
+    stock: onnx.ModelProto,
+    targets: Sequence[float],
+    *,
+    ramp: float = 0.0,
+    samples: int | None = None,
+    say: Callable[[str], None] = print,
 ) -> list[Row]:
     """Calibrate once, prune for every target, embed in both runtimes.
 
@@ -87,7 +92,7 @@ def measure(
     dense = _embed(OnnxSession(open_onnx(stock)).run, evaluation)
     rows = []
     for target in targets:
-        plan = scap_ov.fit(profile, SparsityConfig(target_sparsity=target, rows="all"))
+        plan = scap_ov.fit(profile, SparsityConfig(target_sparsity=target, rows="all", ramp=ramp))
         sparse = scap_ov.apply(stock, plan)
         own = _embed(OnnxSession(open_onnx(sparse)).run, evaluation)
         other = _embed(_lowered(sparse), evaluation)

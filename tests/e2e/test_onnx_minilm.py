@@ -54,3 +54,9 @@ def test_pruned_embeddings_stay_and_runtimes_agree(stock):
         assert row.share_close >= 0.85  # cosine above 0.9999
         assert row.runtimes > 0.999
         assert row.least_runtimes > 0.98
+
+
+def test_with_a_ramp_the_runtimes_agree_on_every_sentence(stock):
+    for row in measure(stock, [0.3, 0.5], ramp=0.2, samples=24, say=lambda _: None):
+        assert row.least_runtimes > 0.99999
+        assert row.share_close == 1
