@@ -84,7 +84,7 @@ bench: $(STAMP)
 	$(BIN)/python -I benchmarks/decode.py --work $(BENCH_OUTPUT)/models --models llama-3.2-1b --weights i4 --sparsity 0.5 --prompts 32 --lm-head --json $(BENCH_OUTPUT)/decode-3-lm_head.json
 	$(BIN)/python -I benchmarks/decode.py --work $(BENCH_OUTPUT)/models --models llama-3.1-8b --weights i4 --sparsity 0.5 --prompts 32 --repeats 3 --json $(BENCH_OUTPUT)/decode-4-8b.json
 	$(BIN)/python -I benchmarks/peers.py --work $(BENCH_OUTPUT)/models --json $(BENCH_OUTPUT)/peers.json
-	$(BIN)/python -I benchmarks/write_docs.py $(BENCH_OUTPUT) docs/benchmarks.md
+	$(BIN)/python -I benchmarks/write_docs.py $(BENCH_OUTPUT) docs/benchmarks.md --readme README.md
 
 # Goes on where an interrupted run stopped; rm -rf $(QUALITY_OUTPUT) to start afresh. Model folders $(QUALITY_OUTPUT)/{f16,i8,i4} that are there are used.
 quality: $(STAMP)

@@ -1,10 +1,13 @@
-"""Write docs/benchmarks.md from the JSON files that kernel.py, decode.py and peers.py left in a folder. Run by `make bench`, last.
+"""Write docs/benchmarks.md, and README's table of gains, from the JSON files that kernel.py, decode.py and peers.py left in a folder.
 
-python benchmarks/write_docs.py bench_results docs/benchmarks.md
+Run by `make bench`, last:
+
+    python benchmarks/write_docs.py bench_results docs/benchmarks.md --readme README.md
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -15,24 +18,55 @@ from typing import Any
 _NAMES = {"smollm2-135m": "SmolLM2-135M (real weights)", "llama-3.2-1b": "Llama-3.2-1B shape", "llama-3.1-8b": "Llama-3.1-8B shape"}
 
 
-def main(argv: Sequence[str]) -> None:
-    """argv: folder of results, file to write, and a remark on the circumstances if there is one."""
-    if len(argv) not in (2, 3):
-        raise SystemExit((__doc__ or "").strip())
-    folder, target = map(Path, argv[:2])
+def main() -> None:
+    """Read, write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("results", type=Path, help="folder of kernel*.json, decode*.json and peers*.json")
+    parser.add_argument("target", type=Path, help="file to write")
+    parser.add_argument("--readme", type=Path, help="file whose table between `gains: begin` and `gains: end` is written too")
+    parser.add_argument("--remark", action="append", default=[], help="on the circumstances, for the page's head")
+    args = parser.parse_args()
     kernels, models, peers = (
-        [json.loads(p.read_text()) for p in sorted(folder.glob(f"{kind}*.json"))] for kind in ("kernel", "decode", "peers")
+        [json.loads(p.read_text()) for p in sorted(args.results.glob(f"{kind}*.json"))] for kind in ("kernel", "decode", "peers")
     )
     if not kernels and not models:
-        msg = f"{folder} holds no kernel*.json and no decode*.json; run `make bench`"
+        msg = f"{args.results} holds no kernel*.json and no decode*.json; run `make bench`"
         raise SystemExit(msg)
     lines = ["# Benchmarks", "", "Written by `make bench` (benchmarks/write_docs.py) from measurements; nothing here is typed in.", ""]
     lines += _about([*kernels, *models, *peers])
-    lines += [f"{remark}\n" for remark in argv[2:]]
+    lines += [f"{remark}\n" for remark in args.remark]
     bandwidth = max((file["read_bandwidth_gb_s"] for file in kernels), default=0.0)
     lines += _targets(models, kernels) + _models(models) + _kernels(kernels, bandwidth) + _peers(peers)
-    target.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    print(f"wrote {target}", file=sys.stderr)
+    args.target.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    print(f"wrote {args.target}", file=sys.stderr)
+    if args.readme:
+        _write_gains(args.readme, models)
+
+
+def _write_gains(readme: Path, files: Sequence[dict[str, Any]]) -> None:
+    """What users ask for first: whole models at 50 %."""
+    begin, end = "<!-- gains: begin -->", "<!-- gains: end -->"
+    before, _, rest = readme.read_text(encoding="utf-8").partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        msg = f"{readme} has no lines `{begin}` and `{end}`"
+        raise SystemExit(msg)
+    results = [r for file in files for r in file["results"] if r["sparsity"] == 0.5 and not r["lm_head"] and "extrapolated" not in r]
+    rows = []
+    for name, weights in dict.fromkeys((r["name"], r["weights"]) for r in results):
+        own = [r for r in results if (r["name"], r["weights"]) == (name, weights)]
+        prompts = " / ".join(str(r["prompt_tokens"]) for r in own)
+        cells = (
+            [r["decode_speedup"] for r in own],
+            [r["prefill_speedup"] for r in own],
+            *([_ratio(r["model"], r["reference"], key) for r in own] for key in ("peak_rss_bytes", "load_s")),
+        )
+        rows.append((f"{_NAMES.get(name, name)}, {weights}", prompts, *(" / ".join(f"{v:.2f}×" for v in cell) for cell in cells)))
+    header = ("model, weights", "prompt, tokens", "decode speed", "prompt speed", "peak memory", "load time")
+    about = f"{', '.join(dict.fromkeys(file['machine'] for file in files))}:"
+    table = "\n".join(["", about, "", *_table(header, rows), ""])
+    readme.write_text(before + begin + table + end + after, encoding="utf-8")
+    print(f"wrote the table of {readme}", file=sys.stderr)
 
 
 def _about(files: Sequence[dict[str, Any]]) -> list[str]:
@@ -192,4 +226,4 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
