@@ -16,6 +16,8 @@ QUALITY_OUTPUT ?= quality_output
 # A text file: its halves are calibrated on and measured on. Without it, Python's own documentation.
 QUALITY_TEXT ?=
 QUALITY_TITLE ?= $(if $(QUALITY_TEXT),$(notdir $(QUALITY_TEXT)),Python's documentation)
+# Multiple choice besides: .jsonl files with query, choices and gold, joined by commas.
+QUALITY_TASKS ?=
 # The pin keeps pip from taking a newer build with CUDA, of gigabytes, where a CPU build of this release is at hand. Any pair serves (docs/adr/0004).
 TORCH ?= torch==2.13.0
 TORCHVISION ?= torchvision==0.28.0
@@ -89,7 +91,7 @@ bench: $(STAMP)
 # Goes on where an interrupted run stopped; rm -rf $(QUALITY_OUTPUT) to start afresh. Model folders $(QUALITY_OUTPUT)/{f16,i8,i4} that are there are used.
 quality: $(STAMP)
 	mkdir -p $(QUALITY_OUTPUT)
-	$(BIN)/python benchmarks/quality.py --work $(QUALITY_OUTPUT) --json $(QUALITY_OUTPUT)/quality.json --output docs --title "$(QUALITY_TITLE)" $(if $(QUALITY_TEXT),--text "$(QUALITY_TEXT)") $(QUALITY_OPTIONS)
+	$(BIN)/python benchmarks/quality.py --work $(QUALITY_OUTPUT) --json $(QUALITY_OUTPUT)/quality.json --output docs --title "$(QUALITY_TITLE)" $(if $(QUALITY_TEXT),--text "$(QUALITY_TEXT)") $(if $(QUALITY_TASKS),--tasks "$(QUALITY_TASKS)") $(QUALITY_OPTIONS)
 
 # Gemma 3 270M for the rows with real weights: 250 MB in four packages.
 coverage: $(STAMP_EXPORT)

@@ -22,12 +22,13 @@ from typing import Any
 import numpy as np
 from minilm import ranking
 from quality_page import write_page
+from quality_tasks import answer
 
 from scap_ov import api
 from scap_ov.benchmarking.machine import machine
 from scap_ov.benchmarking.real_weights import FORMS, write_in_form
 from scap_ov.calibration.compensation import fit_compensation
-from scap_ov.calibration.dataset import self_dataset, text_dataset
+from scap_ov.calibration.dataset import load_tokenizer, self_dataset, text_dataset
 from scap_ov.calibration.drift import measure_drift
 from scap_ov.calibration.probe_model import ProbeModel, Reference
 from scap_ov.calibration.refine import refine
@@ -43,7 +44,7 @@ from scap_ov.profile import CalibrationProfile
 from scap_ov.storage.model_folder import read_model
 
 WINDOW = 512
-COMPENSATION_TOKENS = 16_384  # from 4,096, half of them held out, constants were learned that fitted nothing else
+COMPENSATION_TOKENS = 16_384  # read once; a second time fits the noise of these tokens
 ALL = 1 << 40
 FFN_SHARE = 1 / 3  # of the FFN's weights: CATS with half of its gates
 
@@ -140,7 +141,7 @@ class Run:
         plan = fit(profile, config)
         if extra == "compensation":
             started = time.monotonic()
-            plan = fit_compensation(probe.stock, self.data(folder, COMPENSATION_TOKENS, 256), profile, plan, steps=self.args.steps)
+            plan = fit_compensation(probe.stock, self.data(folder, COMPENSATION_TOKENS, WINDOW), profile, plan, steps=self.args.steps)
             self.keep(f"{form} compensation {sparsity:g}", {**plan.notes["compensation"], "seconds": time.monotonic() - started})
         return unseen.measure(probe, plan)
 
@@ -169,6 +170,22 @@ class Run:
             own = self.profile("f16", folder, own=True)
             self.point("f16 self 0.5", lambda: unseen.measure(probe, fit(own, SparsityConfig())))
 
+    def tasks(self) -> None:
+        """Multiple choice: dense f16, and plans on it."""
+        wanted = [("dense", 0.0), *((m, s) for s in (0.4, 0.5) for m in ("adaptive", "scap"))]
+        left = [(f, m, s) for f in self.args.tasks for m, s in wanted if f"task {f.stem} {m} {s:g}" not in self.kept]
+        if not left or "f16" not in self.args.forms:
+            return
+        folder = self.folder("f16")
+        probe = ProbeModel(read_model(folder))
+        profile, encode = self.profile("f16", folder), load_tokenizer(folder)
+        for file, method, sparsity in left:
+            started = time.monotonic()
+            plan = fit(profile, SparsityConfig(method=method, target_sparsity=sparsity)) if method != "dense" else None
+            found = answer(probe, plan, encode, file, self.args.questions)
+            self.keep(f"task {file.stem} {method} {sparsity:g}", found)
+            print(f"{file.stem}, {method} {sparsity:g}: {found['accuracy']:.1%} ({time.monotonic() - started:.0f} s)", flush=True)
+
     def embeddings(self) -> None:
         """The same methods on an encoder."""
         if "minilm" not in self.kept:
@@ -186,9 +203,9 @@ class Run:
 
     def points(self, form: str) -> list[tuple[str, float]]:
         """Methods and sparsities of a form; the full set for f16."""
-        grid = [(m, s) for s in self.args.sparsities for m in self.args.methods]
         if form != "f16":
-            return [(m, s) for m, s in grid if m in ("adaptive", "scap") and s in self.args.quantised_sparsities]
+            return [(m, s) for s in self.args.quantised_sparsities for m in self.args.methods]
+        grid = [(m, s) for s in self.args.sparsities for m in self.args.methods]
         # targets of scope ffn are shares of the FFN's weights; what is measured counts all block weights
         ffn = [("cats+ffn", FFN_SHARE), ("scap+ffn", FFN_SHARE), ("adaptive+ffn", FFN_SHARE)] * self.args.all_methods
         return grid + [("adaptive+compensation", s) for s in self.args.compensate] + ffn
@@ -242,13 +259,16 @@ def main() -> None:
     parser.add_argument("--methods", type=lambda t: t.split(","), default=["adaptive", "scap", "teal", "wina", "topk"])
     parser.add_argument("--sparsities", type=_shares, default=[0.5, 0.4, 0.25, 0.6])
     parser.add_argument("--quantised-sparsities", type=_shares, default=[0.5, 0.4])
-    parser.add_argument("--compensate", type=_shares, default=[0.5], help="sparsities at which compensation is learned too")
-    parser.add_argument("--steps", type=int, default=24, help="of learning compensation")
+    parser.add_argument("--compensate", type=_shares, default=[0.5, 0.4], help="sparsities at which compensation is learned too")
+    parser.add_argument("--steps", type=int, help="of learning compensation; else one pass over its text")
     parser.add_argument("--tokens", type=int, default=2048, help="to measure on")
     parser.add_argument("--calibration-tokens", type=int, default=16_384)
     parser.add_argument("--all-methods", action=argparse.BooleanOptionalAction, default=True, help="the FFN-only comparison with CATS too")
     parser.add_argument("--self", action=argparse.BooleanOptionalAction, default=True, help="calibrate on text that the model writes, too")
     parser.add_argument("--sequential", action=argparse.BooleanOptionalAction, default=True, help="calibrate --sequential, too")
+    parser.add_argument("--tasks", type=lambda t: [Path(f) for f in t.split(",") if f], default=[], metavar="FILE,FILE",
+                        help="multiple choice: .jsonl files with query, choices and gold")  # fmt: skip
+    parser.add_argument("--questions", type=int, default=250, help="most of each file")
     parser.add_argument("--minilm", action=argparse.BooleanOptionalAction, default=True, help="sentence embeddings of MiniLM, too")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
@@ -256,6 +276,7 @@ def main() -> None:
     for form in args.forms:
         run.form(form)
     run.other_text()
+    run.tasks()
     if args.minilm:
         run.embeddings()
     if args.output:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from quality_plot import plot
 
 Kept = Mapping[str, Any]
 _NAMES = {"f16": "f16", "i8": "int8", "i4": "int4"}
@@ -20,9 +21,10 @@ def write_page(kept: Kept, output: Path) -> None:
     :param kept: the JSON of quality.py.
     """
     output.mkdir(parents=True, exist_ok=True)
-    parts = [_head(kept), _methods(kept), _equal(kept), _ffn(kept), _weights(kept), _hold(kept), _minilm(kept), _cost(kept), _NOTES]
+    sections = (_head, _methods, _quantised, _equal, _ffn, _weights, _tasks, _hold, _minilm, _cost)
+    parts = [*(section(kept) for section in sections), _NOTES]
     (output / "quality.md").write_text("\n\n".join(part.strip() for part in parts if part) + "\n", encoding="utf-8")
-    plot(kept, output / "quality.png")
+    plot({form: points(kept, form) for form in _NAMES}, output / "quality.png")
 
 
 def points(kept: Kept, form: str) -> dict[tuple[str, float], dict[str, Any]]:
@@ -53,11 +55,13 @@ def at_sparsity(curve: list[tuple[float, float]], sparsity: float) -> float | No
 
 def _head(kept: Kept) -> str:
     about = kept["about"]
+    tokens = {name: kept[f"{form} calibration"]["tokens"] for form, name in _NAMES.items() if f"{form} calibration" in kept}
+    fitted = ", ".join(f"{name} on {count:,} tokens" for name, count in tokens.items())
     return f"""# Quality: what pruning costs
 
 Written by `make quality` from measurements (`benchmarks/quality.py`). SmolLM2-135M-Instruct, every block layer
 a site, every row but the first of a window pruned. Models: {about["source"]}.
-Text: {about["text"]}; calibrated on at most {about["calibration_tokens"]} tokens of its first half,
+Text: {about["text"]}; calibrated on its first half ({fitted}),
 measured on {about["tokens"]} tokens of its second half, {about["tokens"] // 512} windows: a few percent of a KL mean nothing.
 KL is the mean divergence of the next-token distribution from that of the dense f16 model, in nats. A model of 135M parameters is far
 more brittle than one of 1B and more: read the ratios.
@@ -75,16 +79,25 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
 
 def _methods(kept: Kept) -> str:
     found = points(kept, "f16")
-    dense = found.get(("dense", 0.0))
-    if not dense:
-        return ""
-    rows = [["dense", "", "0", "0", f"{dense['perplexity']:.2f}", "100 %", f"{dense['bytes'] / 1e6:.0f}"]]
+    return f"## Methods, f16 weights\n\n{_of_methods(found)}\n\n{_LEGEND}" if ("dense", 0.0) in found else ""
+
+
+def _quantised(kept: Kept) -> str:
+    """The same for int8 and int4."""
+    found = {_NAMES[form]: points(kept, form) for form in ("i8", "i4")}
+    parts = [f"### {name} weights\n\n{_of_methods(own)}" for name, own in found.items() if ("dense", 0.0) in own]
+    head = "## Methods, quantised weights\n\nKL to the dense f16 model, what quantisation costs included."
+    return "\n\n".join([head, *parts]) if parts else ""
+
+
+def _of_methods(found: Mapping[tuple[str, float], dict[str, Any]]) -> str:
+    rows = []
     for (method, target), p in sorted(found.items(), key=lambda item: (item[0][1], item[1]["kl"])):
-        if method != "dense" and not method.endswith("ffn"):
-            rows.append([_label(method), f"{target:.0%}", f"{p['sparsity']:.1%}", f"{p['kl']:.3f}", f"{p['perplexity']:.1f}",
+        if not method.endswith("ffn"):
+            asked = "" if method == "dense" else f"{target:.0%}"
+            rows.append([_label(method), asked, f"{p['sparsity']:.1%}", f"{max(p['kl'], 0):.3f}", f"{p['perplexity']:.1f}",
                          f"{p['top1']:.1%}", f"{p['bytes'] / 1e6:.0f}"])  # fmt: skip
-    header = ["method", "asked", "measured", "KL", "perplexity", "same first token", "MB per token"]
-    return "## Methods, f16 weights\n\n" + _table(header, rows) + "\n\n" + _LEGEND
+    return _table(["method", "asked", "measured", "KL", "perplexity", "same first token", "MB per token"], rows)
 
 
 def _label(method: str) -> str:
@@ -173,6 +186,29 @@ def _additive(kept: Kept) -> str:
     return "Do the losses add up? " + " ".join(lines) if lines else ""
 
 
+def _tasks(kept: Kept) -> str:
+    """Multiple choice."""
+    found = {tuple(key.split()[1:]): value for key, value in kept.items() if key.startswith("task ")}
+    if not found:
+        return ""
+    files = list(dict.fromkeys(file for file, _, _ in found))
+    rows = []
+    for method, target in dict.fromkeys((m, t) for _, m, t in found):
+        cells = []
+        for file in files:
+            r = found.get((file, method, target))
+            cells += [f"{r['accuracy']:.1%} ± {r['accuracy_standard_error']:.1%}", f"{r['log_likelihood']:.2f}"] if r else ["", ""]
+        rows.append([_label(method), "" if method == "dense" else f"{float(target):.0%}", *cells])
+    header = ["method", "asked", *(text for file in files for text in (f"{file}, accuracy", "nats of the right answer"))]
+    counts = ", ".join(f"{next(r['questions'] for (f, _, _), r in found.items() if f == file)} of {file}" for file in files)
+    return f"""## Multiple choice, f16 weights
+
+The likeliest choice by summed log-probability; questions: {counts}. ± is one standard error of the accuracy: on so few questions only large
+differences show, and the mean log-probability of the right answer tells more.
+
+{_table(header, rows)}"""
+
+
 def _hold(kept: Kept) -> str:
     rows = []
     for key, p in kept.items():
@@ -224,44 +260,14 @@ def _cost(kept: Kept) -> str:
                 what = (f"{value['tokens']} tokens observed, sensitivity on {value['sensitivity_tokens']} tokens "
                         f"({value['sensitivity_forwards']} passes over windows), profile {value['file_bytes'] / 1e6:.0f} MB")  # fmt: skip
             else:
-                what = (f"{value['steps']} steps; KL on held-out samples {value['held_out_loss_before']:.3f} -> "
-                        f"{value['held_out_loss_after']:.3f}, at {value['held_out_sparsity_after']:.1%} of "
-                        f"{value['held_out_sparsity_before']:.1%} dropped; {'kept' if value['kept'] else 'not kept'}")  # fmt: skip
+                what = (f"{value['steps']} steps, {value['share']:g} of their way; KL on held-out samples "
+                        f"{value['held_out_loss_before']:.3f} -> {value['held_out_loss_after']:.3f}, at "
+                        f"{value['held_out_sparsity_after']:.1%} "
+                        f"of {value['held_out_sparsity_before']:.1%} dropped; {'kept' if value['kept'] else 'not kept'}")  # fmt: skip
             rows.append([key, f"{value['seconds']:.0f} s", what])
     if not rows:
         return ""
     return f"## What it costs\n\nOn {kept['about']['machine']}, with other work on it.\n\n" + _table(["step", "time", "for"], rows)
-
-
-def plot(kept: Kept, path: Path) -> None:
-    """KL over measured sparsity, f16; and KL over bytes, every weight form."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6))
-    _lines(left, points(kept, "f16"), "sparsity", 1.0, "")
-    left.set(xlabel="measured sparsity of the block weights", ylabel="KL to dense f16, nats", yscale="log", title="f16 weights")
-    for form, name in _NAMES.items():
-        found = {key: p for key, p in points(kept, form).items() if key[0] in (_OURS, _BASE)}
-        _lines(right, found, "bytes", 1e-6, f"{name} ")
-        dense = points(kept, form).get(("dense", 0.0))
-        if dense and dense["kl"] > 1e-4:
-            right.plot(dense["bytes"] / 1e6, dense["kl"], "k*", markersize=11)
-            right.annotate(f"dense {name}", (dense["bytes"] / 1e6, dense["kl"]), textcoords="offset points", xytext=(6, 4))
-    right.set(xlabel="MB of weights per token", yscale="log", title="over bytes")
-    for axis in (left, right):
-        axis.legend(fontsize=7)
-        axis.grid(alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-
-
-def _lines(axis: Any, found: Mapping[tuple[str, float], dict[str, Any]], x: str, factor: float, prefix: str) -> None:
-    for method in dict.fromkeys(m for m, _ in found if m != "dense" and not m.endswith("ffn")):
-        curve = sorted((p[x] * factor, p["kl"]) for (m, _), p in found.items() if m == method)
-        axis.plot(*zip(*curve, strict=True), "o-", label=prefix + method, markersize=4)
 
 
 _LEGEND = """`adaptive`: a centre for each channel, thresholds and sparsities by the sensitivity of the output. `scap`: uniform, centre

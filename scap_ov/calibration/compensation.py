@@ -3,7 +3,7 @@
 The loss is KL(dense ‖ pruned) on calibration text, the steps are Adam's. Sparsity is held: the thresholds of the sites move against
 each other, and together by what the constants have changed. Text is held out of the steps, and what was learned is kept only where it
 lowers the loss there at the sparsity that the plan had: idea of SPON (arXiv 2512.12744). After: fitting.fit. Uses: gradient_model.
-Cost: about four forward passes over TOKENS_A_STEP tokens a step, and four times the held-out text.
+Cost: about four forward passes over TOKENS_A_STEP tokens a step, and seven times the held-out text.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from scap_ov.plan import SparsityPlan
     from scap_ov.profile import CalibrationProfile
 
-STEPS = 40
+STEPS = 64  # at most; fewer where the text is read once before
 TOKENS_A_STEP = 512
 HELD_OUT = 2048  # tokens
-RATE = 0.006  # of the root mean square of a site's output, the first step; falls to zero along a cosine
-THRESHOLD_RATE = 0.02  # of a threshold, likewise
+RATE = 0.001  # of the root mean square of a site's output, the largest step; 0.006 fits noise, docs/adr/0008
+THRESHOLD_RATE = 0.004  # of a threshold, likewise
+WARM_UP = 5  # steps until the rate is whole; from there it falls to zero along a cosine
+SHARES = (1.0, 0.5)  # of the way that the descent went, tried on the held-out text
 MOST_SHIFT = 0.1  # of the logarithm of all thresholds, in one go
 _BETAS = (0.9, 0.98)
 _ALL = 1 << 40  # tokens: every sample
@@ -57,11 +59,10 @@ def fit_compensation(
     3. `plan.notes["compensation"]` tells the loss there before and after, and whether the new constants were kept.
 
     :param profile: what the plan was fitted from; gives the size of the outputs.
-    :param steps: of the descent; None for STEPS.
+    :param steps: of the descent; None for one pass over the samples, at most STEPS.
     :raises BadModelError: the model has no logits, or an operation without a gradient rule.
     :raises BadDatasetError: the data has fewer than four samples that start a sequence.
     """
-    steps = STEPS if steps is None else steps
     learner = _Learner(model, profile, plan)
     pieces = pick_pieces(learner.probe, dataset, _ALL)
     if len(pieces) < 4:
@@ -72,10 +73,12 @@ def fit_compensation(
     held = {int(i) for i in (np.arange(count) + 0.5) * len(pieces) / count}
     check, train = [pieces[i] for i in sorted(held)], [p for i, p in enumerate(pieces) if i not in held]
     before, sparsity = learner.measure(check)
-    learner.descend(train, max(round(TOKENS_A_STEP / size), 1), steps, progress)
-    after, reached = learner.at_sparsity(check, sparsity)
+    batch = max(round(TOKENS_A_STEP / size), 1)
+    steps = min(STEPS, max(len(train) // batch, 1)) if steps is None else steps
+    learner.descend(train, batch, steps, progress)
+    share, after, reached = learner.best_share(check, sparsity)
     told = {"held_out_loss_before": before, "held_out_loss_after": after, "held_out_sparsity_before": sparsity,
-            "held_out_sparsity_after": reached, "kept": after < before, "steps": steps}  # fmt: skip
+            "held_out_sparsity_after": reached, "kept": after < before, "steps": steps, "share": share}  # fmt: skip
     notes = {**plan.notes, "compensation": told}
     if after >= before:
         return replace(plan, notes=notes)
@@ -123,6 +126,25 @@ class _Learner:
             loss, reached = self.measure(pieces)
         return loss, reached
 
+    def best_share(self, pieces: Sequence[Piece], sparsity: float) -> tuple[float, float, float]:
+        """Stop at that share of the way from the plan which has the least loss at this sparsity.
+
+        :return: the share, the loss, the sparsity.
+        """
+        moved, constants = dict(self.moved), self.settings.compensation.copy()
+        found = []
+        for share in SHARES:
+            self.settings.compensation[:] = np.float32(share) * constants
+            for name, by in moved.items():
+                self._move(name, share * by - self.moved[name])
+            loss, reached = self.at_sparsity(pieces, sparsity)
+            found.append((loss, share, reached, dict(self.moved)))
+        loss, share, reached, there = min(found, key=lambda f: f[0])
+        self.settings.compensation[:] = np.float32(share) * constants
+        for name, by in there.items():
+            self._move(name, by - self.moved[name])
+        return share, loss, reached
+
     def shift(self, by: float) -> None:
         """Move all thresholds, in the logarithm."""
         for site in self.sites:
@@ -133,12 +155,13 @@ class _Learner:
         self.settings.thresholds[self.probe.channels(name)] *= np.float32(np.exp(by))
 
     def descend(self, train: Sequence[Piece], batch: int, steps: int, progress: Progress | None) -> None:
-        """Adam from where the plan is, every sample in turn."""
+        """Adam from where the plan is, the samples in an order that mixes the text, each once before any is repeated."""
+        order = np.random.default_rng(0).permutation(len(train))
         constants, thresholds = _Adam(self._sizes.size), _Adam(len(self.sites))
         seen: list[float] = []
         for step in range(steps):
-            self._gradients([train[(step * batch + i) % len(train)] for i in range(batch)])
-            rate = 0.5 * (1 + np.cos(np.pi * step / steps))
+            self._gradients([train[order[(step * batch + i) % len(train)]] for i in range(batch)])
+            rate = min((step + 1) / WARM_UP, 1) * 0.5 * (1 + np.cos(np.pi * step / steps))
             self.settings.compensation -= (RATE * rate * self._sizes * constants.step(self._slope * self._sizes)).astype(np.float32)
             price = self._cost.sum() / self._denser.sum()  # of dropping more: what a site costs beyond it is to be moved elsewhere
             ahead = thresholds.step((self._cost - price * self._denser) / self.weights)

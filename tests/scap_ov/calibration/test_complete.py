@@ -8,7 +8,7 @@ from small_llm import TEXT, letters, small_llm
 
 import scap_ov
 from scap_ov.api import apply_with_plan
-from scap_ov.calibration.compensation import fit_compensation
+from scap_ov.calibration.compensation import SHARES, _Learner, fit_compensation
 from scap_ov.calibration.complete import complete
 from scap_ov.calibration.dataset import text_dataset
 from scap_ov.calibration.gradient_model import GradientModel
@@ -97,6 +97,7 @@ def test_compensation_lowers_the_loss_and_never_reaches_a_dense_row(model, datas
     assert told["kept"]
     assert told["held_out_loss_after"] < told["held_out_loss_before"]
     assert told["held_out_sparsity_after"] == pytest.approx(told["held_out_sparsity_before"], abs=0.002)
+    assert told["share"] in SHARES
     (before, dropped), (after, still) = (measured(model, dataset, p.entries.values()) for p in (plan, learned))
     assert still == pytest.approx(dropped, abs=0.01)
     assert after < before
@@ -109,6 +110,22 @@ def test_compensation_lowers_the_loss_and_never_reaches_a_dense_row(model, datas
     probe.run(piece.inputs, loud)
     for name, value in probe.tapped().items():
         np.testing.assert_array_equal(value[:, 0], stock[name], err_msg=name)
+
+
+def test_compensation_reads_its_text_once_and_goes_the_way_that_is_best_on_held_out_text(model, dataset, profile):
+    plan = fit(profile, SparsityConfig(target_sparsity=0.6))
+    told = fit_compensation(model, dataset, profile, plan).notes["compensation"]
+    assert told["steps"] == 2  # 32 samples of 63 rows, 16 of them held out, 8 a step
+    learner = _Learner(model, profile, plan)
+    pieces = pick_pieces(learner.probe, dataset, 512)
+    learner.descend(pieces, 2, 4, None)
+    far, moved = learner.settings.compensation.copy(), dict(learner.moved)
+    _, sparsity = learner.measure(pieces)
+    share, loss, reached = learner.best_share(pieces, sparsity)
+    assert learner.measure(pieces) == pytest.approx((loss, reached), rel=1e-5)
+    np.testing.assert_allclose(learner.settings.compensation, share * far, rtol=1e-6)
+    shifts = [learner.moved[name] - share * by for name, by in moved.items()]
+    assert np.ptp(shifts) < 1e-6  # what is left is the one factor that holds the sparsity
 
 
 def test_the_gradient_of_the_compensation_is_that_of_the_divergence(model, dataset):
