@@ -23,6 +23,7 @@ FILES = [pytest.param(row, file, id=f"{row.name}-{file.removeprefix('openvino_')
          for row in ROWS.values() if not row.refused for file in row.files]  # fmt: skip
 # Roundings of float32 through two layers and a norm each, relative to the largest output; a wrong layer shows as 1e-1.
 ROUNDING = 2e-5
+FLIP = 3e-2  # one entry decided otherwise
 
 
 def cleaned(name):
@@ -78,11 +79,15 @@ def test_exact_at_0(row, file, load):
 @pytest.mark.covers_row("portable = lowered at 50 %")
 @pytest.mark.parametrize(("row", "file"), FILES)
 def test_portable_equals_lowered_at_50(row, file, pruned):
+    """An entry within rounding of its threshold is kept by one and dropped by the other (docs/onnx.md): of four inputs one may have one."""
     stock, *forms = pruned(row, file)
-    for ids in (random_ids(1, 12, 6), random_ids(2, 9, 7)):
+    apart = []
+    for ids in (random_ids(1, 12, 6), random_ids(2, 9, 7), random_ids(1, 8, 8), random_ids(1, 10, 9)):
         dense, portable, lowered = (answers(compile_exactly(model), ids) for model in (stock, *forms))
-        assert distance(lowered, portable) < ROUNDING
+        apart.append(distance(lowered, portable))
         assert distance(lowered, dense) > 1e-2
+    assert sorted(apart)[-2] < ROUNDING
+    assert max(apart) < FLIP
 
 
 GENERATING = [param for param in FILES if "past" in param.values[0].task and "encoder_model" not in param.values[1]]
