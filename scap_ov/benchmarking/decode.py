@@ -124,7 +124,8 @@ def _speed(runs: list[tuple[float, float]], loads: list[dict[str, float]], promp
 
 
 def open_pipeline(folder: str | Path, backend: str = "PA", library: str | None = None, **properties: Any) -> Any:
-    """An openvino_genai.LLMPipeline of a model folder, with the extension library when one is given.
+    """An openvino_genai.LLMPipeline of a model folder, with the extension library when one is given, and then in f32: the op computes in f32,
+    and where a CPU's default is bf16 the plugin would put conversions around every op (ADR 0011).
 
     :raises MissingDependencyError: openvino-genai is not installed.
     :raises BadModelError: openvino-genai refuses the folder.
@@ -135,7 +136,7 @@ def open_pipeline(folder: str | Path, backend: str = "PA", library: str | None =
         msg = "this needs openvino-genai, which is not installed; pip install scap_ov[genai]"
         raise MissingDependencyError(msg) from e
     if library:
-        properties["extensions"] = [library]
+        properties = {"INFERENCE_PRECISION_HINT": "f32", "extensions": [library], **properties}
     if backend == "SDPA":
         properties["ATTENTION_BACKEND"] = "SDPA"
     try:
