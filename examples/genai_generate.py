@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("prompt")
     parser.add_argument("--tokens", type=int, default=100)
     args = parser.parse_args()
-    pipeline = openvino_genai.LLMPipeline(args.folder, "CPU", extensions=[str(scap_ov.extension_path())])
+    pipeline = openvino_genai.LLMPipeline(args.folder, "CPU", extensions=[str(scap_ov.extension_path())], INFERENCE_PRECISION_HINT="f32")
 
     def streamer(piece: str) -> openvino_genai.StreamingStatus:
         print(piece, end="", flush=True)

@@ -124,8 +124,9 @@ def _speed(runs: list[tuple[float, float]], loads: list[dict[str, float]], promp
 
 
 def open_pipeline(folder: str | Path, backend: str = "PA", library: str | None = None, **properties: Any) -> Any:
-    """An openvino_genai.LLMPipeline of a model folder, with the extension library when one is given, and then in f32: the op computes in f32,
-    and where a CPU's default is bf16 the plugin would put conversions around every op (ADR 0011).
+    """An openvino_genai.LLMPipeline of a model folder, with the extension library when one is given.
+
+    In f32 then: the op computes in f32, and where a CPU's default is bf16 the plugin would put conversions around every op (ADR 0011).
 
     :raises MissingDependencyError: openvino-genai is not installed.
     :raises BadModelError: openvino-genai refuses the folder.
