@@ -23,6 +23,7 @@ struct Simd {
     static constexpr size_t kBytes = 32;
     static constexpr size_t kParts = kColumnBlock / kBytes;  // registers of a block of 64 bytes
     static constexpr size_t kStripColumns = 8192;            // int32 sums of these and a few rows lie in L1
+    static constexpr bool kDotOfBytes = false;
     static constexpr size_t kPrefetchRows = 8;
 
     static Float load(const float* p) { return _mm256_loadu_ps(p); }

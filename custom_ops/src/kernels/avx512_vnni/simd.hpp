@@ -12,6 +12,7 @@ struct Simd {
     static constexpr size_t kBytes = 64;
     static constexpr size_t kParts = kColumnBlock / kBytes;  // registers of a block of 64 bytes
     static constexpr size_t kStripColumns = 4096;            // int32 sums of these and a few rows lie in L1
+    static constexpr bool kDotOfBytes = true;
     static constexpr size_t kPrefetchRows = 16;
 
     static Float load(const float* p) { return _mm512_loadu_ps(p); }

@@ -1,6 +1,7 @@
 // Sparse GEMV of bytes and nibbles with int8 activations, over the Simd vocabulary. Included after sparse_gemv.hpp.
 //
-// Per activation group and strip the products of M rows gather in scratch as int32, and are then scaled into y.
+// Per activation group and strip the products of M rows gather in scratch as int32 [columns / lanes, M, lanes], and are then scaled into y.
+// Rows of sums one behind the other would be a power of two apart, and a load that follows a store 4 KB away waits for it.
 #pragma once
 
 namespace scap_ov {
@@ -21,22 +22,24 @@ struct QuadsOfX {
     size_t count() const { return Rows < kMaxGemvRows ? Rows : rows; }
 };
 
-// Adds the products of M rows of x and the quads [quad][j] of rows to dot[m], at four registers of columns.
+// Adds the products of M rows of x and the quads [quad][j] of rows to their sums, at four registers of columns.
 template <class Format, int Quads, bool First, size_t Rows>
-inline void multiply_quads(const Simd::Int (*quads)[4], const QuadsOfX<Format, Quads, Rows>& x, int32_t* dot, size_t dot_stride) {
+inline void multiply_quads(const Simd::Int (*quads)[4], const QuadsOfX<Format, Quads, Rows>& x, int32_t* dot) {
     for (int j = 0; j < 4; ++j) {
-        int32_t* to = dot + 16 * j;
-        for (size_t row = 0; row < x.count(); ++row, to += dot_stride) {
-            Simd::Int partial = Simd::zero();
+        int32_t* to = dot + 16 * j * x.count();
+        for (size_t row = 0; row < x.count(); ++row, to += Simd::kLanes) {
+            const Simd::Int sum = First ? Simd::zero() : Simd::load(to);
+            Simd::Int partial = Simd::kDotOfBytes ? sum : Simd::zero();
             for (int q = 0; q < Quads; ++q) partial = Simd::multiply_quad<Format>(partial, quads[q][j], x.quad[row][q]);
-            Simd::store(to, Simd::add_partial<Format>(First ? Simd::zero() : Simd::load(to), partial));
+            Simd::store(to, Simd::kDotOfBytes ? partial : Simd::add_partial<Format>(sum, partial));
         }
     }
 }
 
-// The same for a register of bytes of each row. Bytes of nibbles are interleaved before they are split: half the shuffles.
+// The same for a register of bytes of each row. Bytes of nibbles are interleaved before they are split: half the shuffles. Where a dot
+// product takes whole bytes, low nibbles are not even masked: add_group takes what the high ones gave from their sums.
 template <class Format, int Quads, bool First, size_t Rows>
-inline void multiply_bytes(const RowSet<Quads>& rows, size_t at, const QuadsOfX<Format, Quads, Rows>& x, int32_t* dot, size_t dot_stride) {
+inline void multiply_bytes(const RowSet<Quads>& rows, size_t at, const QuadsOfX<Format, Quads, Rows>& x, int32_t* dot) {
     Simd::Int quads[Quads][4];
     for (int q = 0; q < Quads; ++q) {
         Simd::Int bytes[4];
@@ -44,15 +47,15 @@ inline void multiply_bytes(const RowSet<Quads>& rows, size_t at, const QuadsOfX<
         Simd::interleave(bytes, quads[q]);
     }
     if constexpr (Format::kFormat == WeightFormat::u8) {
-        multiply_quads<Format, Quads, First, Rows>(quads, x, dot, dot_stride);
+        multiply_quads<Format, Quads, First, Rows>(quads, x, dot);
     } else {
         Simd::Int nibbles[Quads][4];
         for (int q = 0; q < Quads; ++q)
-            for (int j = 0; j < 4; ++j) nibbles[q][j] = Simd::low_nibbles(quads[q][j]);
-        multiply_quads<Format, Quads, First, Rows>(nibbles, x, dot, dot_stride);
+            for (int j = 0; j < 4; ++j) nibbles[q][j] = Simd::kDotOfBytes ? quads[q][j] : Simd::low_nibbles(quads[q][j]);
+        multiply_quads<Format, Quads, First, Rows>(nibbles, x, dot);
         for (int q = 0; q < Quads; ++q)
             for (int j = 0; j < 4; ++j) nibbles[q][j] = Simd::high_nibbles(quads[q][j]);
-        multiply_quads<Format, Quads, First, Rows>(nibbles, x, dot + kColumnBlock, dot_stride);
+        multiply_quads<Format, Quads, First, Rows>(nibbles, x, dot + kColumnBlock * x.count());
     }
 }
 
@@ -66,7 +69,7 @@ void sweep_quantized(const SparseGemvParams& p, const Strip& strip, size_t slot,
         const size_t at = Format::byte_offset(c);
         rows.prefetch(at);
         for (size_t part = 0; part < Simd::kParts; ++part)
-            multiply_bytes<Format, Quads, First, Rows>(rows, at + part * Simd::kBytes, x, dot + c + part * 8, columns);
+            multiply_bytes<Format, Quads, First, Rows>(rows, at + part * Simd::kBytes, x, dot + (c + part * 8) * x.count());
     }
     if (Format::kFormat == WeightFormat::u4 && c < columns) {  // a last single block
         rows.prefetch(Format::byte_offset(c));
@@ -77,7 +80,7 @@ void sweep_quantized(const SparseGemvParams& p, const Strip& strip, size_t slot,
                 for (int r = 0; r < 4; ++r) nibbles[r] = Simd::last_nibbles(rows.row[4 * q + r] + Format::byte_offset(c), part);
                 Simd::interleave(nibbles, quads[q]);
             }
-            multiply_quads<Format, Quads, First, Rows>(quads, x, dot + c + part * 8, columns);
+            multiply_quads<Format, Quads, First, Rows>(quads, x, dot + (c + part * 8) * x.count());
         }
     }
 }
@@ -88,29 +91,42 @@ inline bool scaled_at_the_end(const PackedWeight& w) {
 }
 
 // y += (dot - zero point * sum) * scale, for one activation group and strip; the first group of a task overwrites y.
-template <class Format>
-inline void add_group(const SparseGemvParams& p, const Strip& strip, size_t g, const int32_t* dot, bool first) {
+template <class Format, bool Scaled, bool ZeroPoint>
+inline void add_row_of_group(const SparseGemvParams& p, const Strip& strip, size_t g, const int32_t* dot, size_t row, bool first) {
     const PackedWeight& w = *p.weight;
     const KeptChannels& kept = *p.kept;
     const size_t from = g * kept.group_size / w.group_size * w.n_padded + strip.from, columns = strip.columns();
-    const bool scaled = !scaled_at_the_end(w);
-    for (size_t row = 0; row < p.m; ++row, dot += columns) {
-        float* y = p.y + row * p.y_stride + strip.from;
-        const int32_t sum = kept.sum[row * kept.groups + g];
-        const int32_t left_out = Simd::left_out<Format>(kept.quantized + row * kept.capacity + strip.begin, strip.end - strip.begin, sum);
-        const Simd::Int x_sum = Simd::broadcast(sum), rest = Simd::broadcast(left_out);
-        const Simd::Int shift = Simd::broadcast(sum * w.implicit_zero_point - left_out);
-        const Simd::Float x_scale = Simd::broadcast(kept.scale[row * kept.groups + g]);
-        for (size_t c = 0; c < columns; c += Simd::kLanes) {
-            const Simd::Int correction =
-                w.zero_point ? Simd::subtract(Simd::multiply(Simd::load_u8(w.zero_point + from + c), x_sum), rest) : shift;
-            Simd::Int product = Simd::load(dot + c);
-            if (Format::kFormat == WeightFormat::u4 && c / kColumnBlock % 2) product = Simd::of_high_nibbles(product);
-            const Simd::Float value = Simd::to_float(Simd::subtract(product, correction));
-            const Simd::Float scale = scaled ? Simd::multiply(Simd::load_scale(w, from + c), x_scale) : x_scale;
-            Simd::store(y + c, first ? Simd::multiply(value, scale) : Simd::multiply_add(value, scale, Simd::load(y + c)));
-        }
-    }
+    float* y = p.y + row * p.y_stride + strip.from;
+    const int32_t sum = kept.sum[row * kept.groups + g];
+    const int32_t left_out = Simd::left_out<Format>(kept.quantized + row * kept.capacity + strip.begin, strip.end - strip.begin, sum);
+    const Simd::Int x_sum = Simd::broadcast(sum), rest = Simd::broadcast(left_out);
+    const Simd::Int shift = Simd::broadcast(sum * w.implicit_zero_point - left_out);
+    const Simd::Float x_scale = Simd::broadcast(kept.scale[row * kept.groups + g]);
+    dot += row * Simd::kLanes;
+    const auto add = [&](size_t c, Simd::Int product) {
+        const Simd::Int correction =
+            ZeroPoint ? Simd::subtract(Simd::multiply(Simd::load_u8(w.zero_point + from + c), x_sum), rest) : shift;
+        const Simd::Float value = Simd::to_float(Simd::subtract(product, correction));
+        const Simd::Float scale = Scaled ? Simd::multiply(Simd::load_scale(w, from + c), x_scale) : x_scale;
+        Simd::store(y + c, first ? Simd::multiply(value, scale) : Simd::multiply_add(value, scale, Simd::load(y + c)));
+    };
+    size_t c = 0;
+    if (Format::kFormat == WeightFormat::u4)  // blocks of low and high nibbles alternate, but for a last single block
+        for (; c + Format::kTileColumns <= columns; c += Format::kTileColumns)
+            for (size_t lane = 0; lane < kColumnBlock; lane += Simd::kLanes) {
+                const Simd::Int low = Simd::load(dot + (c + lane) * p.m), high = Simd::load(dot + (c + lane + kColumnBlock) * p.m);
+                add(c + lane, Simd::kDotOfBytes ? Simd::subtract(low, high) : low);
+                add(c + lane + kColumnBlock, Simd::of_high_nibbles(high));
+            }
+    for (; c < columns; c += Simd::kLanes) add(c, Simd::load(dot + c * p.m));
+}
+
+template <class Format>
+inline void add_group(const SparseGemvParams& p, const Strip& strip, size_t g, const int32_t* dot, bool first) {
+    const bool scaled = !scaled_at_the_end(*p.weight), zero_point = p.weight->zero_point != nullptr;
+    const auto add = scaled ? (zero_point ? add_row_of_group<Format, true, true> : add_row_of_group<Format, true, false>)
+                            : (zero_point ? add_row_of_group<Format, false, true> : add_row_of_group<Format, false, false>);
+    for (size_t row = 0; row < p.m; ++row) add(p, strip, g, dot, row, first);
 }
 
 inline void scale_columns(const SparseGemvParams& p) {
