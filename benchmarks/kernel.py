@@ -17,7 +17,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +39,7 @@ MODELS = {
     "qwen2.5-1.5b": ("1536:1536+256+256", "1536:1536", "1536:8960+8960", "8960:1536"),
     "smollm2-135m": ("576:576+192+192", "576:576", "576:1536+1536", "1536:576"),
 }
+WEIGHTS = ("i4", "u4", "i8", "u8", "f16")
 # Starting a request and waking its threads takes up to half a millisecond when two models take turns; spread over this much it is small.
 _MODEL_BYTES = 256 << 20
 
@@ -79,12 +80,12 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shape", action="append", help="K:N or K:N1+N2 of a fused site; several times; default: four models")
-    parser.add_argument("--models", default=",".join(MODELS), help="whose shapes to take when there is no --shape")
-    parser.add_argument("--weights", default="i4", help="comma list of i4, u4, i8, u8, f16")
+    parser.add_argument("--shape", action="append", type=_shape, help="K:N or K:N1+N2 of a fused site; several times; default: four models")
+    parser.add_argument("--models", default=list(MODELS), type=_list_of(MODELS), help="whose shapes to take when there is no --shape")
+    parser.add_argument("--weights", default=["i4"], type=_list_of(WEIGHTS), help="comma list of " + ", ".join(WEIGHTS))
     parser.add_argument("--group-size", type=int, default=128, help="of int4 and u8 weights; 0 for per channel, as i8 weights always are")
-    parser.add_argument("--sparsity", default="0,0.25,0.4,0.5,0.6,0.7,0.9", type=lambda text: [float(s) for s in text.split(",")])
-    parser.add_argument("--rows", default="1", help="comma list of rows of x; many rows are computed dense, as a prompt is")
+    parser.add_argument("--sparsity", default=[0, 0.25, 0.4, 0.5, 0.6, 0.7, 0.9], type=_sparsities, help="comma list of shares, 0 to 1")
+    parser.add_argument("--rows", default=[1], type=_rows, help="comma list of rows of x; many rows are computed dense, as a prompt is")
     parser.add_argument("--isa", help="force an implementation, as SCAP_OV_ISA does")
     parser.add_argument("--no-dynamic-quantization", action="store_true", help="float activations in our op; stock keeps its default")
     parser.add_argument("--seconds", type=float, default=2.0, help="of timing per shape, behind building and compiling")
@@ -92,17 +93,56 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _list_of(known: Iterable[str]) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        names = text.split(",")
+        if unknown := [name for name in names if name not in known]:
+            msg = f"'{unknown[0]}' is unknown; give some of {', '.join(known)}, joined by commas"
+            raise argparse.ArgumentTypeError(msg)
+        return names
+
+    return parse
+
+
+def _sparsities(text: str) -> list[float]:
+    values = [float(value) for value in text.split(",")]
+    if not all(0 <= value < 1 for value in values):
+        msg = f"'{text}' has a share outside 0 to 1"
+        raise argparse.ArgumentTypeError(msg)
+    return values
+
+
+def _rows(text: str) -> list[int]:
+    values = [int(value) for value in text.split(",")]
+    if min(values) < 1:
+        msg = f"'{text}' has less than one row"
+        raise argparse.ArgumentTypeError(msg)
+    return values
+
+
+def _shape(text: str) -> tuple[int, tuple[int, ...]]:
+    """K and the sizes of a site's layers."""
+    k, colon, sizes = text.partition(":")
+    try:
+        shape = int(k), tuple(int(size) for size in sizes.split("+"))
+    except ValueError:
+        shape = 0, ()
+    if not colon or min(shape[0], *shape[1], 1) < 1:
+        msg = f"'{text}' is no shape; give K:N, such as 2048:8192, or K:N1+N2"
+        raise argparse.ArgumentTypeError(msg)
+    return shape
+
+
 def _cases(args: argparse.Namespace) -> Iterator[Case]:
-    shapes = args.shape or list(dict.fromkeys(shape for model in args.models.split(",") for shape in MODELS[model]))
-    for weights in args.weights.split(","):
-        for shape in shapes:
-            k, _, n = shape.partition(":")
-            group = 0 if weights == "f16" else int(k) if weights == "i8" or not args.group_size else args.group_size
-            if group and int(k) % group:
-                print(f"{shape}: groups of {group} do not divide K; taking 64", file=sys.stderr)
+    shapes = args.shape or [_shape(text) for text in dict.fromkeys(text for name in args.models for text in MODELS[name])]
+    for weights in args.weights:
+        for k, sizes in shapes:
+            group = 0 if weights == "f16" else k if weights == "i8" or not args.group_size else args.group_size
+            if group and k % group:
+                print(f"K = {k}: groups of {group} do not divide it; taking 64", file=sys.stderr)
                 group = 64
-            for rows in args.rows.split(","):
-                yield Case(int(k), tuple(int(size) for size in n.split("+")), weights, group, int(rows))
+            for rows in args.rows:
+                yield Case(k, sizes, weights, group, rows)
 
 
 def _measure(case: Case, sparsities: list[float], seconds: float, *, dynamic_quantization: bool) -> list[dict[str, Any]]:

@@ -5,7 +5,9 @@ optimum-intel reads models with a Core of its own; one call before `from_pretrai
     from optimum.intel.openvino import modeling_base
     scap_ov.register(modeling_base.core)
 
-openvino-genai takes the library's path: `openvino_genai.LLMPipeline(folder, "CPU", extensions=[str(scap_ov.extension_path())])`.
+openvino-genai takes the library's path, and keeps the op in its own f32 where the CPU's default is bf16:
+
+    openvino_genai.LLMPipeline(folder, "CPU", extensions=[str(scap_ov.extension_path())], INFERENCE_PRECISION_HINT="f32")
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ def ask(
     except ImportError as error:
         msg = "this needs openvino-genai; pip install 'scap_ov[genai]'"
         raise MissingDependencyError(msg) from error
-    if extensions:
-        properties["extensions"] = list(extensions)
+    if extensions:  # the op computes in f32: docs/adr/0011
+        properties = {"extensions": list(extensions), "INFERENCE_PRECISION_HINT": "f32", **properties}
     pipeline = genai.LLMPipeline(str(folder), "CPU", **properties)
     config = pipeline.get_generation_config()
     config.max_new_tokens = max_new_tokens
