@@ -1,19 +1,19 @@
-// AVX-512 VNNI vocabulary of generic/{sparse_gemv,compact}.hpp. Included inside the target region.
+// AVX-512 VNNI vocabulary of what is in generic/. Included inside the target region.
 #pragma once
 
 namespace scap_ov {
 namespace avx512_vnni {
 namespace {
 
-struct Simd {
+struct Registers {
     using Float = __m512;
     using Int = __m512i;
     static constexpr size_t kLanes = 16;
     static constexpr size_t kBytes = 64;
     static constexpr size_t kParts = kColumnBlock / kBytes;  // registers of a block of 64 bytes
     static constexpr size_t kStripColumns = 4096;            // int32 sums of these and a few rows lie in L1
-    static constexpr bool kDotOfBytes = true;
     static constexpr size_t kPrefetchRows = 16;
+    static constexpr size_t kMrFloat = 8;  // 16 accumulators: more than FMA latency x throughput (4 x 2)
 
     static Float load(const float* p) { return _mm512_loadu_ps(p); }
     static Int load(const int32_t* p) { return _mm512_loadu_si512(p); }
@@ -21,6 +21,7 @@ struct Simd {
     static Float load_part(const float* p, size_t lanes) { return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << lanes) - 1u), p); }
     static void store(float* p, Float v) { _mm512_storeu_ps(p, v); }
     static void store(int32_t* p, Int v) { _mm512_storeu_si512(p, v); }
+    static void store(uint8_t* p, Int v) { _mm512_storeu_si512(p, v); }
     static void store_i8(int8_t* p, Int v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(v)); }
     static Float broadcast(float v) { return _mm512_set1_ps(v); }
     static Int broadcast(int32_t v) { return _mm512_set1_epi32(v); }
@@ -34,6 +35,7 @@ struct Simd {
     static Float subtract(Float a, Float b) { return _mm512_sub_ps(a, b); }
     static Float multiply(Float a, Float b) { return _mm512_mul_ps(a, b); }
     static Float multiply_add(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
+    static Float negative_multiply_add(Float a, Float b, Float c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a b
     static Float absolute(Float v) { return _mm512_abs_ps(v); }
     static float sum_of(Float v) { return _mm512_reduce_add_ps(v); }
     static Int add(Int a, Int b) { return _mm512_add_epi32(a, b); }
@@ -69,8 +71,9 @@ struct Simd {
     }
 
     static Int low_nibbles(Int v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
-    static Int high_nibbles(Int v) { return _mm512_and_si512(v, _mm512_set1_epi8(-16)); }
-    static Int of_high_nibbles(Int sum) { return _mm512_srai_epi32(sum, 4); }
+    static Int shift_nibbles(Int v) { return _mm512_srli_epi16(v, 4); }                    // high nibbles to where low_nibbles takes them
+    static Int high_nibbles(Int v) { return _mm512_and_si512(v, _mm512_set1_epi8(-16)); }  // multiplied where they are,
+    static Int of_high_nibbles(Int sum) { return _mm512_srai_epi32(sum, 4); }              // and their sums shifted once
     // Part `part` of a last single block: 32 bytes, low nibbles are positions 0…31, high ones 32…63.
     static Int last_nibbles(const uint8_t* p, size_t) {
         const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
@@ -90,29 +93,15 @@ struct Simd {
         __builtin_memcpy(&quad, p, sizeof(quad));
         return _mm512_set1_epi32(quad);
     }
-    template <class Format>
-    using Multiplier = Int;  // four int8 in every int32
-    template <class Format>
-    static Multiplier<Format> multiplier(const int8_t* quad) {
-        return broadcast_quad(quad);
-    }
-    // Σ x w, less what dot4 and dot8 give: nothing.
-    template <class Format>
-    static int32_t left_out(const int8_t*, size_t, int32_t) {
-        return 0;
-    }
-    // Products of a quad of rows gather in `partial`, which starts at 0.
-    template <class Format>
-    static Int multiply_quad(Int partial, Int w, Int x) {
-        return _mm512_dpbusd_epi32(partial, w, x);
-    }
-    template <class Format>
-    static Int add_partial(Int sum, Int partial) {
-        return _mm512_add_epi32(sum, partial);
-    }
+    // sum + Σ w x over the four bytes of each int32; w unsigned, x signed.
+    static Int dot_bytes(Int sum, Int w, Int x) { return _mm512_dpbusd_epi32(sum, w, x); }
     // Of a byte in every lane.
     static Int low_nibble(Int v) { return _mm512_and_si512(v, _mm512_set1_epi32(15)); }
     static Int high_nibble(Int v) { return _mm512_srli_epi32(v, 4); }
+    // A block of 64 bytes in position order to channel order: dword 4l + j is channels 16j + 4l ….
+    static void to_channel_order(Int* block) {
+        *block = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), *block);
+    }
     // Channels 16j … 16j + 15 of a block in position order.
     static Float load_channels(const float* block, size_t j, size_t) {
         const float* from = block + 4 * j;
@@ -124,3 +113,5 @@ struct Simd {
 }  // namespace
 }  // namespace avx512_vnni
 }  // namespace scap_ov
+
+#include "kernels/generic/simd_vnni.hpp"

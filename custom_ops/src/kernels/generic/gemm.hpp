@@ -1,5 +1,4 @@
-// Dense prompt path: y = x Wᵀ for many rows, from the packed weight. Written once over the vocabulary of <isa>/gemm.hpp, which
-// includes this file inside the target region with SCAP_OV_ISA set to the instruction set's namespace.
+// Dense prompt path: y = x Wᵀ for many rows, from the packed weight. Over Simd, gemm_unpack.hpp and gemm_micro.hpp.
 //
 // A tile of kGemmTileColumns columns x about kTileK input channels is unpacked once into scratch (L2) and used for all rows
 // of the call; strips of kNr columns of it stay in L1 while the rows pass by, kMr at a time, and the products of one
@@ -34,19 +33,17 @@ inline size_t gemm_scratch_bytes(size_t k, size_t group_size) noexcept {
     const size_t groups = groups_per_tile(group_size);
     const size_t tile_k = groups * round_up(group_size, kQuad), scales = groups * 2 * sizeof(float);
     const size_t quantized = kGemmTileColumns * (tile_k * kMaxPlanes + scales) + kRowParts * kMrQuantized<1> * round_up(tile_k, 64);
-    const size_t plain = (kGemmTileColumns * (kFloatTileK + 2) + kRowParts * kMrFloat * kFloatTileK) * sizeof(float);
+    const size_t plain = (kGemmTileColumns * (kFloatTileK + 2) + kRowParts * Simd::kMrFloat * kFloatTileK) * sizeof(float);
     return quantized > plain ? quantized : plain;
 }
 
 // Scales and zero points of one group for `columns` columns, as floats.
 inline void expand_group(const PackedWeight& w, size_t group, size_t n, size_t columns, float* scale, float* zero_point) {
     const size_t at = group * w.n_padded + n;
-    for (size_t c = 0; c < columns; c += kLanes) {
-        if (w.scale_is_f16)
-            store(scale + c, load_f16(static_cast<const uint16_t*>(w.scale) + at + c));
-        else
-            store(scale + c, load(static_cast<const float*>(w.scale) + at + c));
-        store(zero_point + c, w.zero_point ? load_u8(w.zero_point + at + c) : broadcast(static_cast<float>(w.implicit_zero_point)));
+    for (size_t c = 0; c < columns; c += Simd::kLanes) {
+        Simd::store(scale + c, Simd::load_scale(w, at + c));
+        Simd::store(zero_point + c,
+                    Simd::to_float(w.zero_point ? Simd::load_u8(w.zero_point + at + c) : Simd::broadcast(w.implicit_zero_point)));
     }
 }
 
@@ -189,7 +186,7 @@ void unpack_float_block(const PackedWeight& w, size_t k_from, size_t k_to, size_
 inline void copy_rows(const float* x, size_t x_stride, size_t rows, size_t depth, float* out) {
     for (size_t r = 0; r < rows; ++r, x += x_stride, out += depth) {
         size_t k = 0;
-        for (; k + kLanes <= depth; k += kLanes) store(out + k, load(x + k));
+        for (; k + Simd::kLanes <= depth; k += Simd::kLanes) Simd::store(out + k, Simd::load(x + k));
         for (; k < depth; ++k) out[k] = x[k];
     }
 }
@@ -200,8 +197,8 @@ void gemm_f32(const GemmParams& p) noexcept {
     float* scale = static_cast<float*>(p.scratch);
     float* zero_point = scale + kGemmTileColumns;
     float* rows_of_x = zero_point + kGemmTileColumns;
-    float* tile = rows_of_x + kRowParts * kMrFloat * kFloatTileK;
-    const EvenRows parts(p.m_to - p.m_from, kMrFloat);
+    float* tile = rows_of_x + kRowParts * Simd::kMrFloat * kFloatTileK;
+    const EvenRows parts(p.m_to - p.m_from, Simd::kMrFloat);
     for (size_t n = p.n_from; n < p.n_to; n += kGemmTileColumns) {
         const size_t columns = at_most(kGemmTileColumns, p.n_to - n);
         for (size_t k = 0; k < w.k; k += kFloatTileK) {

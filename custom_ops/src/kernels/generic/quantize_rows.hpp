@@ -1,5 +1,5 @@
-// Dynamic quantisation of the dense path: int8, symmetric, one scale per row and activation group. Written over the vocabulary
-// of <isa>/gemm.hpp. scale = max|x| / 127, so that -128 never occurs; pad slots are 0. A NaN or an infinity makes the scale of its
+// Dynamic quantisation of the dense path: int8, symmetric, one scale per row and activation group. Over the Simd
+// vocabulary. scale = max|x| / 127, so that -128 never occurs; pad slots are 0. A NaN or an infinity makes the scale of its
 // group NaN or infinite, and with it the row of y, as the exact product would.
 #pragma once
 
@@ -11,28 +11,30 @@ namespace {
 constexpr float kSmallestMaximum = 1e-36f;
 
 inline void quantize_group(const float* x, size_t count, int8_t* out, float* scale, int32_t* sum) {
-    Bits largest = zero_bits();
+    Simd::Int largest = Simd::zero();  // as integers NaN is the largest
     size_t i = 0;
-    for (; i + kLanes <= count; i += kLanes) largest = max_bits(largest, absolute_bits(load(x + i)));
-    if (i < count) largest = max_bits(largest, absolute_bits(load_part(x + i, count - i)));
-    const float maximum = float_of_largest(largest);
+    for (; i + Simd::kLanes <= count; i += Simd::kLanes) largest = Simd::maximum(largest, Simd::bits(Simd::absolute(Simd::load(x + i))));
+    if (i < count) largest = Simd::maximum(largest, Simd::bits(Simd::absolute(Simd::load_part(x + i, count - i))));
+    const int32_t maximum_bits = Simd::maximum_of(largest);
+    float maximum;
+    __builtin_memcpy(&maximum, &maximum_bits, sizeof(maximum));
     const bool tiny = maximum < kSmallestMaximum;  // false for NaN
     *scale = tiny ? 0.0f : maximum / 127.0f;
-    const Float inverse = broadcast(tiny ? 0.0f : 127.0f / maximum);
-    Bits total = zero_bits();
-    for (i = 0; i + kLanes <= count; i += kLanes) {
-        const Bits q = round_to_int(mul(load(x + i), inverse));
-        total = add_bits(total, q);
-        store_i8(out + i, q);
+    const Simd::Float inverse = Simd::broadcast(tiny ? 0.0f : 127.0f / maximum);
+    Simd::Int total = Simd::zero();
+    for (i = 0; i + Simd::kLanes <= count; i += Simd::kLanes) {
+        const Simd::Int q = Simd::round(Simd::multiply(Simd::load(x + i), inverse));
+        total = Simd::add(total, q);
+        Simd::store_i8(out + i, q);
     }
     if (i < count) {
-        const Bits q = round_to_int(mul(load_part(x + i, count - i), inverse));
-        total = add_bits(total, q);
-        int8_t rest[kLanes];
-        store_i8(rest, q);
+        const Simd::Int q = Simd::round(Simd::multiply(Simd::load_part(x + i, count - i), inverse));
+        total = Simd::add(total, q);
+        int8_t rest[Simd::kLanes];
+        Simd::store_i8(rest, q);
         for (size_t j = 0; i < round_up(count, kQuad); ++i, ++j) out[i] = rest[j];
     }
-    *sum = sum_of_bits(total);
+    *sum = Simd::sum_of(total);
 }
 
 inline void quantize_rows(const QuantizeRowsParams& p) noexcept {

@@ -22,24 +22,16 @@ void add(const float* other, size_t count, float* y) noexcept {
 
 }  // namespace
 
+}  // namespace scap_ov::scalar
+
+#define SCAP_OV_ISA scalar
+#include "kernels/generic/table.hpp"
+
+namespace scap_ov::scalar {
+
 const Implementation& implementation() {
-    static const Implementation table = {
-        "scalar",
-        "plain C++, any CPU",
-        0,
-        widen,
-        narrow,
-        add,
-        compact,
-        quantize_rows,
-        {sparse_gemv_qd8<U4>, sparse_gemv_qd8<U8>, nullptr, nullptr, nullptr},
-        {sparse_gemv_f32<U4>, sparse_gemv_f32<U8>, sparse_gemv_f32<F16>, sparse_gemv_f32<BF16>, sparse_gemv_f32<F32>},
-        {gemm_qd8<U4>, gemm_qd8<U8>, nullptr, nullptr, nullptr},
-        {gemm_f32<U4>, gemm_f32<U8>, gemm_f32<F16>, gemm_f32<BF16>, gemm_f32<F32>},
-        gemv_scratch_bytes,
-        gemm_scratch_bytes,
-    };
-    return table;
+    static const Implementation kernels = table("scalar", "plain C++, any CPU", 0);
+    return kernels;
 }
 
 }  // namespace scap_ov::scalar
