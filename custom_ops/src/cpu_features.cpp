@@ -45,13 +45,15 @@ uint32_t detect() {
 #ifdef SCAP_OV_X86
     if (cpuid(0, 0).eax < 7) return 0;
     const Registers one = cpuid(1, 0), seven = cpuid(7, 0);
-    if (!(one.ecx >> 27 & 1))  // OSXSAVE
+    const Registers more = seven.eax >= 1 ? cpuid(7, 1) : Registers{};  // eax: the last subleaf
+    if (!(one.ecx >> 27 & 1))                                           // OSXSAVE
         return 0;
     const uint64_t saved = saved_registers();
     if ((saved & 0x6) == 0x6) {  // xmm, ymm
         features |= seven.ebx >> 5 & 1 ? static_cast<uint32_t>(kAvx2) : 0u;
         features |= one.ecx >> 12 & 1 ? static_cast<uint32_t>(kFma) : 0u;
         features |= one.ecx >> 29 & 1 ? static_cast<uint32_t>(kF16c) : 0u;
+        features |= more.eax >> 4 & 1 ? static_cast<uint32_t>(kAvxVnni) : 0u;
     }
     if ((saved & 0xe6) == 0xe6) {  // and opmask, zmm
         features |= seven.ebx >> 16 & 1 ? static_cast<uint32_t>(kAvx512f) : 0u;

@@ -13,6 +13,7 @@ enum CpuFeature : uint32_t {
     kAvx512vl = 1u << 5,
     kAvx512dq = 1u << 6,
     kAvx512vnni = 1u << 7,
+    kAvxVnni = 1u << 8,
 };
 
 // Bits that both the CPU and the operating system (saved registers) support.

@@ -5,7 +5,7 @@
 namespace scap_ov {
 
 struct Implementation {
-    const char* name;  // "scalar", "avx2", "avx512_vnni": the value of SCAP_OV_ISA
+    const char* name;  // "scalar", "avx2", "avx_vnni", "avx512_vnni": the value of SCAP_OV_ISA
     const char* description;
     uint32_t required_features;                                              // bits of cpu_features.hpp
     void (*widen)(const uint16_t* from, size_t count, float* to) noexcept;   // f16 -> f32

@@ -28,7 +28,7 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = folder / "avx512_vnni.cpp"
     copy.write_text("".join(line for line in source.read_text().splitlines(keepends=True) if "pragma GCC" not in line))
     sources: dict[Path, list[str]] = {path: [] for path in plumbing(every_feature=True)}
-    sources |= {implementation_source(isa): [] for isa in ("avx2", "scalar")}
+    sources |= {implementation_source(isa): [] for isa in ("avx_vnni", "avx2", "scalar")}
     sources[copy] = [f"-I{HERE / 'simde'}"]
     return build(sources, folder / "libemulated.so", ["-O1"])
 

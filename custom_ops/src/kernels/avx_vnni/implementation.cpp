@@ -1,0 +1,44 @@
+// AVX2 with VNNI: Intel from Alder Lake, where clients have no AVX-512; AMD from Zen 5.
+#include "implementation.hpp"
+
+#include <immintrin.h>
+
+#include <type_traits>
+#include <utility>
+
+#include "cpu_features.hpp"
+#include "formats/formats.hpp"
+
+#define SCAP_OV_ISA avx_vnni
+
+// Everything between the pragmas is compiled for these instructions, and only reached when the CPU has them.
+#if defined(__clang__)
+#    pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avxvnni"))), apply_to = function)
+#elif defined(__GNUC__)
+#    pragma GCC push_options
+#    pragma GCC target("avx2,fma,f16c,avxvnni")
+#endif
+
+#include "kernels/avx_vnni/simd.hpp"
+// order matters: the vocabulary before what is written over it
+#include "kernels/generic/gemm_vnni.hpp"
+// and that before all kernels
+#include "kernels/generic/kernels.hpp"
+
+#if defined(__clang__)
+#    pragma clang attribute pop
+#elif defined(__GNUC__)
+#    pragma GCC pop_options
+#endif
+
+#include "kernels/generic/table.hpp"
+
+namespace scap_ov::avx_vnni {
+
+const Implementation& implementation() {
+    static const Implementation kernels =
+        table("avx_vnni", "AVX2 with VNNI: dot products of bytes, 256 bits", kAvx2 | kFma | kF16c | kAvxVnni);
+    return kernels;
+}
+
+}  // namespace scap_ov::avx_vnni
