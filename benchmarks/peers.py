@@ -1,4 +1,4 @@
-"""Decode and prompt speed of other engines on the same model: llama.cpp and onnxruntime against ours at 50 %, alternating.
+"""Decode and prompt speed of other engines on the same model: OpenVINO, llama.cpp and onnxruntime against ours at 50 %, alternating.
 
     pip install 'scap_ov[peers]'      # llama-cpp-python compiles for some minutes
     python benchmarks/peers.py --work bench_models --json peers.json
@@ -63,6 +63,7 @@ def _measure(name: str, weights: str, args: argparse.Namespace) -> list[dict[str
     engines: dict[str, Run] = {
         f"scap_ov {args.sparsity:.0%}": _openvino(sparse),
         "OpenVINO": _openvino(stock),
+        "OpenVINO in f32": _openvino(stock, INFERENCE_PRECISION_HINT="f32"),  # as ours: what of the gain is the hint's
     }
     if importlib.util.find_spec("llama_cpp"):
         engines[f"llama.cpp {llama}"] = _llama(_gguf(name, llama, args.work), args.prompt + args.new_tokens + 8)
@@ -95,8 +96,8 @@ def _turn(run: Run, prompts: list[np.ndarray], new_tokens: int) -> Callable[[int
     return lambda turn: run(prompts[turn], new_tokens)
 
 
-def _openvino(folder: Path) -> Run:
-    pipeline = open_pipeline(folder, "PA", library_for(folder))
+def _openvino(folder: Path, **properties: str) -> Run:
+    pipeline = open_pipeline(folder, "PA", library_for(folder), **properties)
 
     def run(prompt: np.ndarray, new_tokens: int) -> tuple[float, float]:
         metrics = pipeline.generate(ov.Tensor(prompt[None]), generation(new_tokens)).perf_metrics
