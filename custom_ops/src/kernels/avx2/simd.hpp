@@ -7,7 +7,8 @@ namespace avx2 {
 namespace {
 
 struct Simd : Ymm {
-    static constexpr bool kDotOfBytes = false;
+    static Int low_operand(Int v) { return low_nibbles(v); }
+    static Int of_low_nibbles(Int low, Int) { return low; }
     static Int high_nibbles(Int v) { return low_nibbles(shift_nibbles(v)); }
     static Int of_high_nibbles(Int sum) { return sum; }
 
@@ -43,6 +44,7 @@ struct Simd : Ymm {
     }
     // Products of a quad of rows gather in `partial`, which starts at 0: int32 of bytes; of nibbles int16, at most eight quads: 8 * 2 * 15
     // * 127 fits.
+    static Int start_partial(Int) { return zero(); }
     template <class Format>
     static Int multiply_quad(Int partial, Int w, const Multiplier<Format>& x) {
         if constexpr (Format::kFormat == WeightFormat::u8)

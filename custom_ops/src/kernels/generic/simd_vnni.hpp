@@ -7,7 +7,6 @@ namespace SCAP_OV_ISA {
 namespace {
 
 struct Simd : Registers {
-    static constexpr bool kDotOfBytes = true;
     template <class Format>
     using Multiplier = Int;  // four int8 in every int32
     template <class Format>
@@ -19,14 +18,18 @@ struct Simd : Registers {
     static int32_t left_out(const int8_t*, size_t, int32_t) {
         return 0;
     }
-    // Products of a quad of rows gather in `partial`, which starts at 0.
+    // Low nibbles are multiplied with the high ones in the same byte, whose products are taken off the sums.
+    static Int low_operand(Int v) { return v; }
+    static Int of_low_nibbles(Int low, Int high) { return subtract(low, high); }
+    // Products of a quad of rows gather in the sum itself.
+    static Int start_partial(Int sum) { return sum; }
     template <class Format>
     static Int multiply_quad(Int partial, Int w, Int x) {
         return dot_bytes(partial, w, x);
     }
     template <class Format>
-    static Int add_partial(Int sum, Int partial) {
-        return add(sum, partial);
+    static Int add_partial(Int, Int partial) {
+        return partial;
     }
 };
 

@@ -29,15 +29,14 @@ inline void multiply_quads(const Simd::Int (*quads)[4], const QuadsOfX<Format, Q
         int32_t* to = dot + 16 * j * x.count();
         for (size_t row = 0; row < x.count(); ++row, to += Simd::kLanes) {
             const Simd::Int sum = First ? Simd::zero() : Simd::load(to);
-            Simd::Int partial = Simd::kDotOfBytes ? sum : Simd::zero();
+            Simd::Int partial = Simd::start_partial(sum);
             for (int q = 0; q < Quads; ++q) partial = Simd::multiply_quad<Format>(partial, quads[q][j], x.quad[row][q]);
-            Simd::store(to, Simd::kDotOfBytes ? partial : Simd::add_partial<Format>(sum, partial));
+            Simd::store(to, Simd::add_partial<Format>(sum, partial));
         }
     }
 }
 
-// The same for a register of bytes of each row. Bytes of nibbles are interleaved before they are split: half the shuffles. Where a dot
-// product takes whole bytes, low nibbles are not even masked: add_group takes what the high ones gave from their sums.
+// The same for a register of bytes of each row. Bytes of nibbles are interleaved before they are split: half the shuffles.
 template <class Format, int Quads, bool First, size_t Rows>
 inline void multiply_bytes(const RowSet<Quads>& rows, size_t at, const QuadsOfX<Format, Quads, Rows>& x, int32_t* dot) {
     Simd::Int quads[Quads][4];
@@ -51,7 +50,7 @@ inline void multiply_bytes(const RowSet<Quads>& rows, size_t at, const QuadsOfX<
     } else {
         Simd::Int nibbles[Quads][4];
         for (int q = 0; q < Quads; ++q)
-            for (int j = 0; j < 4; ++j) nibbles[q][j] = Simd::kDotOfBytes ? quads[q][j] : Simd::low_nibbles(quads[q][j]);
+            for (int j = 0; j < 4; ++j) nibbles[q][j] = Simd::low_operand(quads[q][j]);
         multiply_quads<Format, Quads, First, Rows>(nibbles, x, dot);
         for (int q = 0; q < Quads; ++q)
             for (int j = 0; j < 4; ++j) nibbles[q][j] = Simd::high_nibbles(quads[q][j]);
@@ -115,7 +114,7 @@ inline void add_row_of_group(const SparseGemvParams& p, const Strip& strip, size
         for (; c + Format::kTileColumns <= columns; c += Format::kTileColumns)
             for (size_t lane = 0; lane < kColumnBlock; lane += Simd::kLanes) {
                 const Simd::Int low = Simd::load(dot + (c + lane) * p.m), high = Simd::load(dot + (c + lane + kColumnBlock) * p.m);
-                add(c + lane, Simd::kDotOfBytes ? Simd::subtract(low, high) : low);
+                add(c + lane, Simd::of_low_nibbles(low, high));
                 add(c + lane + kColumnBlock, Simd::of_high_nibbles(high));
             }
     for (; c < columns; c += Simd::kLanes) add(c, Simd::load(dot + c * p.m));
