@@ -27,6 +27,7 @@ import openvino as ov
 from scap_ov.benchmarking.machine import machine
 from scap_ov.benchmarking.paired import Spread, median_ratio
 from scap_ov.benchmarking.site_models import MOST_COPIES, copies_of, sparse_model, stock_model
+from scap_ov.cli.options import positive
 from scap_ov.config import SparsityConfig
 from scap_ov.custom_ops.formats import padded_columns
 from scap_ov.evaluation.bytes_read import layer_bytes
@@ -81,11 +82,11 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", action="append", type=_shape, help="K:N or K:N1+N2 of a fused site; several times; default: four models")
-    parser.add_argument("--models", default=list(MODELS), type=_list_of(MODELS), help="whose shapes to take when there is no --shape")
-    parser.add_argument("--weights", default=["i4"], type=_list_of(WEIGHTS), help="comma list of " + ", ".join(WEIGHTS))
+    parser.add_argument("--models", default=list(MODELS), type=_list_of(_one_of(MODELS)), help="whose shapes, without --shape")
+    parser.add_argument("--weights", default=["i4"], type=_list_of(_one_of(WEIGHTS)), help="comma list of " + ", ".join(WEIGHTS))
     parser.add_argument("--group-size", type=int, default=128, help="of int4 and u8 weights; 0 for per channel, as i8 weights always are")
-    parser.add_argument("--sparsity", default=[0, 0.25, 0.4, 0.5, 0.6, 0.7, 0.9], type=_sparsities, help="comma list of shares, 0 to 1")
-    parser.add_argument("--rows", default=[1], type=_rows, help="comma list of rows of x; many rows are computed dense, as a prompt is")
+    parser.add_argument("--sparsity", default=[0, 0.25, 0.4, 0.5, 0.6, 0.7, 0.9], type=_list_of(_share), help="comma list, 0 to 1")
+    parser.add_argument("--rows", default=[1], type=_list_of(positive), help="comma list of rows of x; many are computed dense")
     parser.add_argument("--isa", help="force an implementation, as SCAP_OV_ISA does")
     parser.add_argument("--no-dynamic-quantization", action="store_true", help="float activations in our op; stock keeps its default")
     parser.add_argument("--seconds", type=float, default=2.0, help="of timing per shape, behind building and compiling")
@@ -93,44 +94,39 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _list_of(known: Iterable[str]) -> Callable[[str], list[str]]:
-    def parse(text: str) -> list[str]:
-        names = text.split(",")
-        if unknown := [name for name in names if name not in known]:
-            msg = f"'{unknown[0]}' is unknown; give some of {', '.join(known)}, joined by commas"
+def _list_of(parse: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    return lambda text: [parse(item) for item in text.split(",")]
+
+
+def _one_of(known: Iterable[str]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in known:
+            msg = f"'{text}' is unknown; give some of {', '.join(known)}, joined by commas"
             raise argparse.ArgumentTypeError(msg)
-        return names
+        return text
 
     return parse
 
 
-def _sparsities(text: str) -> list[float]:
-    values = [float(value) for value in text.split(",")]
-    if not all(0 <= value < 1 for value in values):
-        msg = f"'{text}' has a share outside 0 to 1"
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        msg = f"'{text}' is no share; give 0 to below 1"
         raise argparse.ArgumentTypeError(msg)
-    return values
-
-
-def _rows(text: str) -> list[int]:
-    values = [int(value) for value in text.split(",")]
-    if min(values) < 1:
-        msg = f"'{text}' has less than one row"
-        raise argparse.ArgumentTypeError(msg)
-    return values
+    return value
 
 
 def _shape(text: str) -> tuple[int, tuple[int, ...]]:
     """K and the sizes of a site's layers."""
-    k, colon, sizes = text.partition(":")
+    k, _, sizes = text.partition(":")
     try:
-        shape = int(k), tuple(int(size) for size in sizes.split("+"))
-    except ValueError:
-        shape = 0, ()
-    if not colon or min(shape[0], *shape[1], 1) < 1:
+        return positive(k), tuple(positive(size) for size in sizes.split("+"))
+    except argparse.ArgumentTypeError as e:
         msg = f"'{text}' is no shape; give K:N, such as 2048:8192, or K:N1+N2"
-        raise argparse.ArgumentTypeError(msg)
-    return shape
+        raise argparse.ArgumentTypeError(msg) from e
 
 
 def _cases(args: argparse.Namespace) -> Iterator[Case]:

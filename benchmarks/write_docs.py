@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import Any
 
 _NAMES = {"smollm2-135m": "SmolLM2-135M (real weights)", "llama-3.2-1b": "Llama-3.2-1B shape", "llama-3.1-8b": "Llama-3.1-8B shape"}
-
-
-HINT = (
+_HINT = (
     "Whole models: ours runs with `INFERENCE_PRECISION_HINT=f32` (ADR 0011), stock with its defaults, which are bf16 where the CPU has it; "
     "stock gains from f32 there too."
 )
@@ -40,7 +38,7 @@ def main() -> None:
         raise SystemExit(msg)
     lines = ["# Benchmarks", "", "Written by `make bench` (benchmarks/write_docs.py) from measurements; nothing here is typed in.", ""]
     lines += _about([*kernels, *models, *peers])
-    lines += [f"{remark}\n" for remark in (HINT, *args.remark)]
+    lines += [f"{remark}\n" for remark in (_HINT, *args.remark)]
     bandwidth = max((file["read_bandwidth_gb_s"] for file in kernels), default=0.0)
     lines += _targets(models, kernels) + _models(models) + _kernels(kernels, bandwidth) + _peers(peers)
     args.target.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")

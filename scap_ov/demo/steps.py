@@ -92,7 +92,7 @@ def apply_and_ask(stock: Path, profile: Path, home: Path, target: float, out: Ou
             command(out, "apply", stock, "--profile", profile, "--target-sparsity", f"{share:g}", "--output", folder,
                     "--save-plan", plan_path(folder))  # fmt: skip
         out.say(f"  sparse, {share:.0%}:")
-        answers = ask(folder, QUESTIONS, extensions=[str(extension_path())], write=_stream)
+        answers = ask(folder, QUESTIONS, library=str(extension_path()), write=_stream)
         if TOUCHSTONE[1] in answers[0].text:
             return Sparse(folder, share, tuple(lost), stock_answers, answers)
         out.say(f"  At {share:.0%} the answer to '{TOUCHSTONE[0]}' is lost; trying {share - STEP:.0%}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scap_ov.errors import MissingDependencyError
+from scap_ov.benchmarking.decode import open_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,26 +31,22 @@ def ask(
     folder: Path,
     questions: Sequence[str],
     *,
-    extensions: Sequence[str] = (),
+    library: str | None = None,
     max_new_tokens: int = 64,
     write: Callable[[str], None] | None = None,
     **properties: object,
 ) -> list[Answer]:
     """Put each question, in the model's chat template, greedily, in a conversation of its own.
 
-    :param extensions: extension libraries that the model needs.
+    :param library: path of the extension library, when the model needs it.
     :param write: takes the text piece by piece as it is made.
     :param properties: of the pipeline, such as ATTENTION_BACKEND="SDPA".
     :raises MissingDependencyError: openvino-genai is not installed.
+    :raises BadModelError: openvino-genai refuses the folder.
     """
-    try:
-        import openvino_genai as genai
-    except ImportError as error:
-        msg = "this needs openvino-genai; pip install 'scap_ov[genai]'"
-        raise MissingDependencyError(msg) from error
-    if extensions:  # the op computes in f32: docs/adr/0011
-        properties = {"extensions": list(extensions), "INFERENCE_PRECISION_HINT": "f32", **properties}
-    pipeline = genai.LLMPipeline(str(folder), "CPU", **properties)
+    pipeline = open_pipeline(folder, library=library, **properties)
+    import openvino_genai as genai  # it is there: the pipeline is
+
     config = pipeline.get_generation_config()
     config.max_new_tokens = max_new_tokens
     config.do_sample = False

@@ -16,9 +16,9 @@ def test_stock_light_road_names_paris(stock_folder):
 
 @pytest.mark.parametrize("backend", ["PA", "SDPA"])
 def test_where_nothing_is_dropped_the_op_writes_what_stock_writes(stock_folder, unpruned_folder, backend):
-    library = [str(scap_ov.extension_path())]
+    library = str(scap_ov.extension_path())
     stock = ask(stock_folder, QUESTIONS, max_new_tokens=24, ATTENTION_BACKEND=backend, **EXACT)
-    lowered = ask(unpruned_folder, QUESTIONS, extensions=library, max_new_tokens=24, ATTENTION_BACKEND=backend, **EXACT)
+    lowered = ask(unpruned_folder, QUESTIONS, library=library, max_new_tokens=24, ATTENTION_BACKEND=backend, **EXACT)
     assert [a.text for a in stock] == [a.text for a in lowered]
     assert all(a.text.strip() for a in stock)
 
@@ -26,9 +26,9 @@ def test_where_nothing_is_dropped_the_op_writes_what_stock_writes(stock_folder, 
 @pytest.mark.parametrize("backend", ["PA", "SDPA"])
 def test_both_forms_answer_the_touchstone(lowered_folder, portable_folder, backend):
     """Longer texts of the two may part: rounding decides on which side of the threshold a value falls, once in some thousands."""
-    library = [str(scap_ov.extension_path())]
+    library = str(scap_ov.extension_path())
     for folder in (lowered_folder, portable_folder):
-        (answer,) = ask(folder, QUESTIONS[:1], extensions=library, ATTENTION_BACKEND=backend, **EXACT)
+        (answer,) = ask(folder, QUESTIONS[:1], library=library, ATTENTION_BACKEND=backend, **EXACT)
         assert TOUCHSTONE[1] in answer.text, (backend, answer.text)
 
 
