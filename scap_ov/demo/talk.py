@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scap_ov.benchmarking.decode import open_pipeline
 
@@ -34,7 +34,7 @@ def ask(
     library: str | None = None,
     max_new_tokens: int = 64,
     write: Callable[[str], None] | None = None,
-    **properties: object,
+    **properties: Any,
 ) -> list[Answer]:
     """Put each question, in the model's chat template, greedily, in a conversation of its own.
 
