@@ -27,7 +27,7 @@ class LowerSparseMatMul(Pass[ov.Model]):
     """Make one op of every site's pattern and layers, in place.
 
     1. All layers of a site with weights of one type (dtype, group size, scale type, zero points or none) become one op with
-       an output each; other types become an op each.
+       an output each, up to the op's MOST_OUTPUTS; other types, and further layers, become an op each.
     2. A pattern may come from another tool or through ONNX; match_pattern says which forms are understood.
     3. A pattern without a row policy prunes every row, in the op too: `decode` without a limit.
     4. Base, the product W·c, is computed in float64.
@@ -109,7 +109,8 @@ def _groups(readable: Sequence[tuple[PatternLayer, WeightMatrix]]) -> Iterator[l
         scale_type = packed_scale_type(spec.scale_dtype) if spec.scale_dtype else ""
         path = tuple(node.get_instance_id() for node in layer.path)
         groups.setdefault((spec.dtype, spec.group_size, scale_type, spec.has_zero_point, path), []).append((layer, weight))
-    yield from groups.values()
+    for layers in groups.values():
+        yield from (layers[start : start + sparse_op.MOST_OUTPUTS] for start in range(0, len(layers), sparse_op.MOST_OUTPUTS))
 
 
 def _replace(name: str, pattern: Pattern, group: Sequence[tuple[PatternLayer, WeightMatrix]], create: sparse_op.CreateOp, *,

@@ -18,6 +18,7 @@ from scap_ov.passes.openvino.packed_site import PackedSite
 from scap_ov.passes.openvino.portable_pattern import PREFIX
 
 OP = "SparseMatMul"
+MOST_OUTPUTS = 16  # layers that one op holds, kMaxOutputs of custom_ops/src/execute.hpp
 _SECTION_STEP = 64  # bytes, docs/packing.md
 CreateOp = Callable[[list[Any], dict[str, Any]], ov.Node]
 

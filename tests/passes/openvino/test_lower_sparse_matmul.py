@@ -142,6 +142,19 @@ def test_other_ranks(rank, lead, rows):
     check_both(one_site(["i8"], [N], K, rank=rank), 0.5, (lead,), rows=rows)
 
 
+@pytest.mark.parametrize(("count", "sizes"), [(16, [16]), (17, [16, 1]), (35, [16, 16, 3])])
+def test_rule_1_a_site_of_many_layers_becomes_several_ops(count, sizes):
+    built = one_site(["i8"] * count, [8 + i % 3 for i in range(count)], 64)
+    portable, lowered = forms_of(built, 0.6, center=0.1)
+    assert [node.get_output_size() for node in ops_of(lowered)] == sizes
+    x = [x_of(1, 1, 64)]
+    raised = RaiseSparseMatMul()(lowered.clone()).model
+    assert len([node for node in raised.get_ops() if node.get_type_name() == "Select" and "scap_ov." in node.get_friendly_name()]) == 1
+    for one, two, three in zip(infer(portable, x), infer(lowered, x), infer(raised, x), strict=True):
+        np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(three, one)
+
+
 @pytest.mark.parametrize("dtype", ["f16", "bf16"])
 def test_narrow_activations(dtype):
     """The op takes f16 as it is; bf16 goes through it in f32 (rule 5)."""
