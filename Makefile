@@ -75,18 +75,18 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	mkdir -p $(BENCH_OUTPUT)
-	$(BIN)/python -I benchmarks/kernel.py --weights i4 --json $(BENCH_OUTPUT)/kernel-i4.json
-	$(BIN)/python -I benchmarks/kernel.py --weights i4 --group-size 64 --models llama-3.2-1b --json $(BENCH_OUTPUT)/kernel-i4-g64.json
-	$(BIN)/python -I benchmarks/kernel.py --weights i8 --json $(BENCH_OUTPUT)/kernel-i8.json
-	$(BIN)/python -I benchmarks/kernel.py --weights f16 --models llama-3.2-1b --json $(BENCH_OUTPUT)/kernel-f16.json
-	$(BIN)/python -I benchmarks/kernel.py --weights i4,i8 --models llama-3.2-1b --rows 2,4,512 --sparsity 0,0.5 --json $(BENCH_OUTPUT)/kernel-rows.json
-	$(BIN)/python -I benchmarks/kernel.py --isa avx2 --weights i4,i8 --models llama-3.2-1b,llama-3.1-8b --sparsity 0,0.5,0.7 --json $(BENCH_OUTPUT)/kernel-with-avx2.json
-	$(BIN)/python -I benchmarks/decode.py --work $(BENCH_OUTPUT)/models --models smollm2-135m --json $(BENCH_OUTPUT)/decode-1-smollm2.json
-	$(BIN)/python -I benchmarks/decode.py --work $(BENCH_OUTPUT)/models --models llama-3.2-1b --sparsity 0,0.5 --prompts 32,512 --json $(BENCH_OUTPUT)/decode-2-1b.json
-	$(BIN)/python -I benchmarks/decode.py --work $(BENCH_OUTPUT)/models --models llama-3.2-1b --weights i4 --sparsity 0.5 --prompts 32 --lm-head --json $(BENCH_OUTPUT)/decode-3-lm_head.json
-	$(BIN)/python -I benchmarks/decode.py --work $(BENCH_OUTPUT)/models --models llama-3.1-8b --weights i4 --sparsity 0.5 --prompts 32 --repeats 3 --json $(BENCH_OUTPUT)/decode-4-8b.json
-	$(BIN)/python -I benchmarks/peers.py --work $(BENCH_OUTPUT)/models --json $(BENCH_OUTPUT)/peers.json
-	$(BIN)/python -I benchmarks/write_docs.py $(BENCH_OUTPUT) docs/benchmarks.md --readme README.md
+	$(BIN)/python benchmarks/kernel.py --weights i4 --json $(BENCH_OUTPUT)/kernel-i4.json
+	$(BIN)/python benchmarks/kernel.py --weights i4 --group-size 64 --models llama-3.2-1b --json $(BENCH_OUTPUT)/kernel-i4-g64.json
+	$(BIN)/python benchmarks/kernel.py --weights i8 --json $(BENCH_OUTPUT)/kernel-i8.json
+	$(BIN)/python benchmarks/kernel.py --weights f16 --models llama-3.2-1b --json $(BENCH_OUTPUT)/kernel-f16.json
+	$(BIN)/python benchmarks/kernel.py --weights i4,i8 --models llama-3.2-1b --rows 2,4,512 --sparsity 0,0.5 --json $(BENCH_OUTPUT)/kernel-rows.json
+	$(BIN)/python benchmarks/kernel.py --isa avx2 --weights i4,i8 --models llama-3.2-1b,llama-3.1-8b --sparsity 0,0.5,0.7 --json $(BENCH_OUTPUT)/kernel-with-avx2.json
+	$(BIN)/python benchmarks/decode.py --work $(BENCH_OUTPUT)/models --models smollm2-135m --json $(BENCH_OUTPUT)/decode-1-smollm2.json
+	$(BIN)/python benchmarks/decode.py --work $(BENCH_OUTPUT)/models --models llama-3.2-1b --sparsity 0,0.5 --prompts 32,512 --json $(BENCH_OUTPUT)/decode-2-1b.json
+	$(BIN)/python benchmarks/decode.py --work $(BENCH_OUTPUT)/models --models llama-3.2-1b --weights i4 --sparsity 0.5 --prompts 32 --lm-head --json $(BENCH_OUTPUT)/decode-3-lm_head.json
+	$(BIN)/python benchmarks/decode.py --work $(BENCH_OUTPUT)/models --models llama-3.1-8b --weights i4 --sparsity 0.5 --prompts 32 --repeats 3 --json $(BENCH_OUTPUT)/decode-4-8b.json
+	$(BIN)/python benchmarks/peers.py --work $(BENCH_OUTPUT)/models --json $(BENCH_OUTPUT)/peers.json
+	$(BIN)/python benchmarks/write_docs.py $(BENCH_OUTPUT) docs/benchmarks.md --readme README.md
 
 # Goes on where an interrupted run stopped; rm -rf $(QUALITY_OUTPUT) to start afresh. Model folders $(QUALITY_OUTPUT)/{f16,i8,i4} that are there are used.
 quality: $(STAMP)

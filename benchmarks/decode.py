@@ -17,12 +17,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from machine import machine
+from model_pairs import REAL, pair, real
+
 from scap_ov.benchmarking.decode import benchmark
-from scap_ov.benchmarking.machine import machine
-from scap_ov.benchmarking.model_pairs import REAL, pair, real
 from scap_ov.benchmarking.paired import median_ratio
-from scap_ov.benchmarking.random_llm import SHAPES, WEIGHTS
-from scap_ov.benchmarking.real_weights import FORMS
+from scap_ov.sample_models.random_llm import SHAPES, WEIGHTS
+from scap_ov.sample_models.real_weights import FORMS
 
 MEASURED_LAYERS = {REAL: 30, "llama-3.2-1b": 16, "llama-3.1-8b": 4}  # of the last one what fits the time; the rest is extrapolated
 

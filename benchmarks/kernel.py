@@ -23,15 +23,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import openvino as ov
+from machine import machine
 
-from scap_ov.benchmarking.machine import machine
 from scap_ov.benchmarking.paired import Spread, median_ratio
 from scap_ov.benchmarking.site_models import MOST_COPIES, copies_of, sparse_model, stock_model
 from scap_ov.cli.options import positive
 from scap_ov.config import SparsityConfig
 from scap_ov.custom_ops.formats import padded_columns
+from scap_ov.custom_ops.library import extension_path, implementation
 from scap_ov.evaluation.bytes_read import layer_bytes
-from scap_ov.runtime import extension_path, implementation, register
+from scap_ov.runtime import register
 from scap_ov.sites import Layer, Site, SiteKind, WeightSpec
 
 MODELS = {

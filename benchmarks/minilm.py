@@ -16,12 +16,12 @@ import nncf
 import numpy as np
 import onnx
 import openvino as ov
+from minilm_embeddings import measure, model_folder, texts
 
 import scap_ov
-from scap_ov.benchmarking.minilm import measure, model_folder, texts
-from scap_ov.benchmarking.onnx_encoder import encoder
 from scap_ov.calibration.probe_model import ProbeModel
 from scap_ov.calibration.samples import pick_pieces
+from scap_ov.sample_models.onnx_encoder import encoder
 
 BEGIN, END = "<!-- minilm: begin -->", "<!-- minilm: end -->"
 

@@ -23,14 +23,14 @@ from typing import Any
 
 import numpy as np
 import openvino as ov
+from machine import machine
+from model_pairs import REAL, pair, real
 
 from scap_ov.benchmarking.decode import generation, library_for, open_pipeline
-from scap_ov.benchmarking.machine import machine
-from scap_ov.benchmarking.model_pairs import REAL, pair, real
 from scap_ov.benchmarking.paired import Spread, alternate, median_ratio
-from scap_ov.benchmarking.random_gguf import write_gguf
-from scap_ov.benchmarking.random_llm import SHAPES
-from scap_ov.demo.source import find_gguf
+from scap_ov.sample_models.random_gguf import write_gguf
+from scap_ov.sample_models.random_llm import SHAPES
+from scap_ov.sample_models.source import find_gguf
 
 Run = Callable[[np.ndarray, int], tuple[float, float]]  # prompt ids, new tokens -> seconds of the prompt, seconds a token
 LLAMA_TYPES = {"Q4_0": 2, "Q8_0": 7}  # enum llama_ftype of llama.h
@@ -149,8 +149,8 @@ def _onnxruntime(bits: int) -> Run:
     import onnxruntime as ort
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
-    from scap_ov.benchmarking.gguf_weights import llama_of
-    from scap_ov.benchmarking.onnx_decoder import decoder
+    from scap_ov.sample_models.gguf_weights import llama_of
+    from scap_ov.sample_models.onnx_decoder import decoder
 
     shape, rotary, weights = llama_of(find_gguf())
     weights.setdefault("lm_head.weight", weights["model.embed_tokens.weight"])  # tied and transposed it would stay f32

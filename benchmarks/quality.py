@@ -20,27 +20,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import machine
 from minilm import ranking
 from quality_page import write_page
 from quality_tasks import answer
 
 from scap_ov import api
-from scap_ov.benchmarking.machine import machine
-from scap_ov.benchmarking.real_weights import FORMS, write_in_form
 from scap_ov.calibration.compensation import fit_compensation
-from scap_ov.calibration.dataset import load_tokenizer, self_dataset, text_dataset
 from scap_ov.calibration.drift import measure_drift
 from scap_ov.calibration.probe_model import ProbeModel, Reference
 from scap_ov.calibration.refine import refine
 from scap_ov.calibration.samples import Piece, pick_pieces
 from scap_ov.config import SparsityConfig
-from scap_ov.demo.reading import documentation
-from scap_ov.demo.source import stock_model
 from scap_ov.evaluation.bytes_read import weight_bytes_per_token
 from scap_ov.evaluation.evaluate import evaluate
 from scap_ov.fitting.fit import fit
+from scap_ov.models.dataset import load_tokenizer, self_dataset, text_dataset
 from scap_ov.plan import SparsityPlan
-from scap_ov.profile import CalibrationProfile
+from scap_ov.sample_models.real_weights import FORMS, write_in_form
+from scap_ov.sample_models.sample_text import documentation
+from scap_ov.sample_models.source import stock_model
+from scap_ov.statistics.profile import CalibrationProfile
 from scap_ov.storage.model_folder import read_model
 
 WINDOW = 512

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from scap_ov.calibration.dataset import model_inputs
 from scap_ov.calibration.probe_model import ProbeModel, Settings
-from scap_ov.evaluation.tasks import read_jsonl, run_task
+from scap_ov.evaluation.tasks import run_task
+from scap_ov.models.dataset import model_inputs
+from scap_ov.models.jsonl import read_jsonl
 from scap_ov.plan import SparsityPlan
 
 

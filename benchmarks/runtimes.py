@@ -11,10 +11,11 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from two_runtimes import CLOSE, PROMPTS, TOKENS, Row, both, config, measure, stock_and_profile
+
 import scap_ov
-from scap_ov.benchmarking.runtimes import CLOSE, PROMPTS, TOKENS, Row, both, config, measure, stock_and_profile
-from scap_ov.calibration.dataset import load_tokenizer
-from scap_ov.demo.source import stock_model
+from scap_ov.models.dataset import load_tokenizer
+from scap_ov.sample_models.source import stock_model
 
 BEGIN, END = "<!-- runtimes: begin -->", "<!-- runtimes: end -->"
 CASES = "0.1:0,0.5:0,0.4:1,0.5:1"

@@ -46,13 +46,13 @@ def pruned_smollm2(folder: Path) -> Path:
     import openvino as ov
 
     import scap_ov
-    from scap_ov.backends.onnx_model import open_onnx
-    from scap_ov.benchmarking.gguf_weights import llama_of
-    from scap_ov.benchmarking.onnx_decoder import decoder
-    from scap_ov.calibration.dataset import load_tokenizer, text_dataset
     from scap_ov.calibration.run_onnx import observe
-    from scap_ov.demo.reading import documentation
-    from scap_ov.demo.source import find_gguf, stock_model
+    from scap_ov.models.dataset import load_tokenizer, text_dataset
+    from scap_ov.models.onnx_model import open_onnx
+    from scap_ov.sample_models.gguf_weights import llama_of
+    from scap_ov.sample_models.onnx_decoder import decoder
+    from scap_ov.sample_models.sample_text import documentation
+    from scap_ov.sample_models.source import find_gguf, stock_model
 
     tokenizer = stock_model("genai", folder / "ir", print)
     shape, rotary, weights = llama_of(find_gguf())
@@ -68,7 +68,7 @@ def pruned_smollm2(folder: Path) -> Path:
 
 def main() -> None:
     """Prune when no model was given, then write a few lines."""
-    from scap_ov.calibration.dataset import load_tokenizer
+    from scap_ov.models.dataset import load_tokenizer
 
     with tempfile.TemporaryDirectory() as scratch:
         model = Path(sys.argv[1]) if len(sys.argv) > 1 else pruned_smollm2(Path(scratch))

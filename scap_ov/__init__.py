@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from scap_ov import _moved
+
 if TYPE_CHECKING:
     from scap_ov import errors
     from scap_ov.api import apply, benchmark, calibrate, evaluate, fit, save_model
     from scap_ov.config import SparsityConfig
+    from scap_ov.custom_ops.library import extension_path
     from scap_ov.plan import SparsityPlan
-    from scap_ov.profile import CalibrationProfile
-    from scap_ov.runtime import extension_path, register
+    from scap_ov.runtime import register
+    from scap_ov.statistics.profile import CalibrationProfile
 
 __version__ = "0.1.0"
 
@@ -33,6 +36,8 @@ __all__ = [  # noqa: RUF022 - in the order of the flow
     "apply", "calibrate", "fit", "evaluate", "benchmark", "save_model", "register", "extension_path",
     "CalibrationProfile", "SparsityPlan", "SparsityConfig", "errors", "__version__",
 ]  # fmt: skip
+
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:

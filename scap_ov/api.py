@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from scap_ov.benchmarking.decode import BenchmarkResult
     from scap_ov.evaluation.result import EvaluationResult
     from scap_ov.plan import SparsityPlan
-    from scap_ov.profile import CalibrationProfile
+    from scap_ov.statistics.profile import CalibrationProfile
 
 Progress = Callable[..., None]
 
@@ -133,7 +133,7 @@ def apply_with_plan(
 def _plan(
     backend: Any, model: Any, calibration: Any, config: SparsityConfig, data: Any, max_loss: str | None, progress: Progress | None
 ) -> SparsityPlan:
-    from scap_ov.profile import CalibrationProfile
+    from scap_ov.statistics.profile import CalibrationProfile
 
     if isinstance(calibration, CalibrationProfile):
         profile, fitted, held_out = calibration, data, data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scap_ov.calibration.dataset import model_inputs
+from scap_ov.models.dataset import model_inputs
 
 # Exact arithmetic on both sides, so that logits and greedy text can be compared.
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0, "KV_CACHE_PRECISION": "f32"}

@@ -6,10 +6,10 @@ import functools
 
 import numpy as np
 
-from scap_ov.calibration.collector import Collector, Sample, gate_name
-from scap_ov.calibration.observers.reservoir import row_priorities
-from scap_ov.profile import CalibrationProfile
 from scap_ov.sites import Layer, Site, SiteKind, WeightSpec
+from scap_ov.statistics.collector import Collector, Sample, gate_name
+from scap_ov.statistics.observers.reservoir import row_priorities
+from scap_ov.statistics.profile import CalibrationProfile
 
 HIDDEN, FFN = 24, 40
 _LAYERS = {

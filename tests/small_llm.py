@@ -6,7 +6,7 @@ from pathlib import Path
 
 import openvino as ov
 
-from scap_ov.benchmarking.random_llm import Shape, build
+from scap_ov.sample_models.random_llm import Shape, build
 from scap_ov.storage.model_folder import write_model_folder
 
 SHAPE = Shape("small", layers=2, hidden=64, ffn=128, heads=4, kv_heads=2, vocabulary=128)

@@ -11,8 +11,8 @@ import onnx_ir as ir
 import openvino as ov
 from onnx_graphs import Drawing, K, N
 
-from scap_ov.benchmarking.onnx_decoder import Rotary, decoder, random_weights
-from scap_ov.benchmarking.random_llm import Shape
+from scap_ov.sample_models.onnx_decoder import Rotary, decoder, random_weights
+from scap_ov.sample_models.random_llm import Shape
 
 SHAPE = Shape("small", layers=2, hidden=64, ffn=96, heads=4, kv_heads=2, vocabulary=256)
 

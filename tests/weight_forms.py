@@ -8,7 +8,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from scap_ov.passes.openvino.constants import INTEGERS, typed_constant
+from scap_ov.passes.rules.constants import INTEGERS, typed_constant
 from scap_ov.sites import WeightSpec
 
 WIDTHS = {"f32": np.float32, "f16": np.float16}

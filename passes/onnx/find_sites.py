@@ -14,9 +14,9 @@ from scap_ov.errors import BadModelError
 from scap_ov.passes.onnx.graph_view import GraphView, NodeView, OutputView
 from scap_ov.passes.onnx.variants import DOMAIN
 from scap_ov.passes.onnx.weights import read_weight
-from scap_ov.passes.openvino.find_sites import FoundSites, SiteMatch, hash_layers, sort_out
-from scap_ov.passes.openvino.match_pattern import match_pattern
-from scap_ov.passes.openvino.weights import LeaveStock, NoLayer, WeightMatrix
+from scap_ov.passes.rules.match_pattern import match_pattern
+from scap_ov.passes.rules.sites import FoundSites, SiteMatch, hash_layers, sort_out
+from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix
 
 FINGERPRINT = "onnx:"  # begins the fingerprint of an ONNX model
 _INTEGER_LAYERS = {"MatMulInteger", "QLinearMatMul", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QGemm"}

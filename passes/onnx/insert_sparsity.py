@@ -15,8 +15,9 @@ from scap_ov.passes.onnx.find_sites import SiteMatch, find_sites, fingerprint, s
 from scap_ov.passes.onnx.portable_pattern import call_function, function, pruned_rows, write_pattern
 from scap_ov.passes.onnx.runtime_inputs import RuntimeInputs, SiteInputs
 from scap_ov.passes.onnx.variants import DOMAIN, DOMAIN_VERSION, PREFIX, Variant
-from scap_ov.passes.openvino.insert_sparsity import planned, site_compensation
-from scap_ov.passes.openvino.portable_pattern import path_between, steepness
+from scap_ov.passes.rules.match_ramp import steepness
+from scap_ov.passes.rules.path import path_between
+from scap_ov.passes.rules.planned import planned, site_compensation
 from scap_ov.plan import SitePlan, SparsityPlan
 
 _log = logging.getLogger(__name__)

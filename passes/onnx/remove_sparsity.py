@@ -9,7 +9,7 @@ from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.onnx.graph_view import GraphView
 from scap_ov.passes.onnx.infer_shapes import infer_shapes
 from scap_ov.passes.onnx.variants import DOMAIN
-from scap_ov.passes.openvino.match_pattern import Pattern, PatternLayer, match_pattern
+from scap_ov.passes.rules.match_pattern import Pattern, PatternLayer, match_pattern
 
 
 class RemoveSparsity(Pass[ir.Model]):

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from scap_ov.passes.onnx.emitter import Emitter
-from scap_ov.passes.openvino.runtime_inputs import CENTERS, COMPENSATION, THRESHOLDS, Places
+from scap_ov.passes.rules.places import CENTERS, COMPENSATION, THRESHOLDS, Places
 from scap_ov.sites import Site
 
 

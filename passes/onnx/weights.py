@@ -12,8 +12,8 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.passes.onnx.graph_view import NodeView, OutputView
-from scap_ov.passes.openvino.constants import FLOATS, INTEGERS, constant_values
-from scap_ov.passes.openvino.weights import LeaveStock, NoLayer, WeightMatrix
+from scap_ov.passes.rules.constants import FLOATS, INTEGERS, constant_values
+from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix
 from scap_ov.sites import WeightSpec
 
 _MOVES = ("Convert", "Transpose")

@@ -40,7 +40,7 @@ class InsertCats(Pass[ov.Model]):
 
     def call(self, model: ov.Model) -> PassResult[ov.Model]:
         """Insert masks and patterns."""
-        from scap_ov.calibration.run_openvino import gate_activation
+        from scap_ov.passes.openvino.gate_activation import gate_activation
 
         gates: dict[str, tuple[ov.Output, ov.Input]] = {}
         for match in find_sites(model).matches:

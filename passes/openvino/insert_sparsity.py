@@ -10,11 +10,12 @@ from openvino import opset13 as ops
 
 from scap_ov.errors import MismatchError
 from scap_ov.passes.base import Pass, PassResult
-from scap_ov.passes.openvino.find_sites import FoundSites, SiteMatch, find_sites, fingerprint
+from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
 from scap_ov.passes.openvino.portable_pattern import PatternWriter
 from scap_ov.passes.openvino.runtime_inputs import RuntimeInputs
+from scap_ov.passes.rules.planned import planned, site_compensation
+from scap_ov.passes.rules.sites import SiteMatch
 from scap_ov.plan import SitePlan, SparsityPlan
-from scap_ov.sites import Site
 
 _log = logging.getLogger(__name__)
 
@@ -75,43 +76,6 @@ def _constants(match: SiteMatch, entry: SitePlan, plan: SparsityPlan) -> tuple[o
         center = ops.constant(np.asarray(entry.center, np.float32).reshape([*lead, -1])).output(0)
     parts = site_compensation(match.site, entry, plan)
     return threshold, center, None if parts is None else [ops.constant(part).output(0) for part in parts]
-
-
-def planned(found: FoundSites, plan: SparsityPlan) -> dict[str, SiteMatch]:
-    """All sites by name, after checking that those of the plan are there.
-
-    :raises MismatchError: one is missing, or has another size.
-    """
-    matches = {match.site.name: match for match in found.matches}
-    for name, entry in plan.entries.items():
-        if name not in matches:
-            msg = f"the plan prunes the site {name}, which the model does not have; fit a plan to a profile of this model"
-            raise MismatchError(msg)
-        _check_sizes(matches[name], entry)
-    return matches
-
-
-def site_compensation(own: Site, entry: SitePlan, plan: SparsityPlan) -> list[np.ndarray] | None:
-    """The compensation of each layer of a site, float32 [N]; the plan's layers may be in another order than the graph's, `own`."""
-    if entry.compensation is None:
-        return None
-    site = next(s for s in plan.sites if s.name == entry.site)
-    ends = np.cumsum([layer.out_features for layer in site.layers])
-    parts = dict(zip([layer.name for layer in site.layers], np.split(np.asarray(entry.compensation, np.float32), ends[:-1]), strict=True))
-    return [parts[layer.name] for layer in own.layers]
-
-
-def _check_sizes(match: SiteMatch, entry: SitePlan) -> None:
-    k, n = match.site.in_features, match.site.out_features
-    for what, value, sizes in (
-        ("threshold", entry.threshold, (1, k)),
-        ("center", entry.center, (1, k)),
-        ("compensation", entry.compensation, (n,)),
-    ):
-        if value is not None and (value.ndim != 1 or value.size not in sizes):
-            wanted = " or ".join(f"[{s}]" for s in sizes)
-            msg = f"the plan's {what} of {entry.site} has shape {list(value.shape)}, the model needs {wanted}; fit it again"
-            raise MismatchError(msg)
 
 
 def _rank(value: ov.Output) -> int:

@@ -10,11 +10,12 @@ import openvino as ov
 
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino import sparse_op
-from scap_ov.passes.openvino.match_pattern import Pattern, PatternLayer, match_patterns
 from scap_ov.passes.openvino.packed_site import pack_site, packed_scale_type
 from scap_ov.passes.openvino.portable_pattern import PREFIX, as_type, follow
 from scap_ov.passes.openvino.remove_sparsity import hand_over
-from scap_ov.passes.openvino.weights import LeaveStock, NoLayer, WeightMatrix, read_weight
+from scap_ov.passes.openvino.weights import read_weight
+from scap_ov.passes.rules.match_pattern import Pattern, PatternLayer, match_patterns
+from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix
 from scap_ov.sites import Layer, Site, SiteKind
 
 _log = logging.getLogger(__name__)

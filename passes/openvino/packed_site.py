@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from scap_ov.custom_ops.formats import pack, unpack
-from scap_ov.passes.openvino.constants import FLOATS
-from scap_ov.passes.openvino.weights import WeightMatrix
+from scap_ov.passes.rules.constants import FLOATS
+from scap_ov.passes.rules.weight_matrix import WeightMatrix
 
 _BLOCK = 64  # output channels are padded to a multiple of this, docs/packing.md
 _OFFSET = {"i4": 8, "i8": 128, "u4": 0, "u8": 0}  # signed values, zero points too, are stored unsigned

@@ -8,6 +8,9 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
+from scap_ov.passes.rules.match_ramp import steepness
+from scap_ov.passes.rules.path import path_between
+
 PREFIX = "scap_ov."  # of the friendly name of a site's Select
 
 
@@ -100,22 +103,6 @@ class PatternWriter:
         first = ops.equal(ops.range(np.array(0), length, np.array(1), output_type="i64"), ops.constant(np.array(0)))
         several = ops.greater(length, ops.constant(np.array(1)))
         return ops.unsqueeze(ops.logical_and(first, several), np.array([1]))
-
-
-def steepness(ramp: float) -> np.float32:
-    """Of a ramp, in f32 as the op has it."""
-    return np.float32(1) / np.float32(ramp)
-
-
-def path_between(matmul: ov.Node, source: ov.Output) -> list[ov.Node]:
-    """The nodes between a site's tensor and its layer, the first one to run first."""
-    path: list[ov.Node] = []
-    value = matmul.input_value(0)
-    while not (value.get_node().get_instance_id() == source.get_node().get_instance_id() and value.get_index() == source.get_index()):
-        node = value.get_node()
-        path.insert(0, node)
-        value = node.input_value(0)
-    return path
 
 
 def follow(value: ov.Output, path: list[ov.Node]) -> ov.Output:

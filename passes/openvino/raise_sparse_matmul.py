@@ -8,11 +8,11 @@ from openvino import opset13 as ops
 
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino import sparse_op
-from scap_ov.passes.openvino.constants import FLOATS, typed_constant
-from scap_ov.passes.openvino.match_pattern import EVERY_ROW
 from scap_ov.passes.openvino.packed_site import LayerWeight, PackedSite, unpack_site
 from scap_ov.passes.openvino.portable_pattern import PatternWriter, as_type
 from scap_ov.passes.openvino.remove_sparsity import hand_over
+from scap_ov.passes.rules.constants import FLOATS, typed_constant
+from scap_ov.passes.rules.match_pattern import EVERY_ROW
 
 
 class RaiseSparseMatMul(Pass[ov.Model]):

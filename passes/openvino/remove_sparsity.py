@@ -5,8 +5,8 @@ from __future__ import annotations
 import openvino as ov
 
 from scap_ov.passes.base import Pass, PassResult
-from scap_ov.passes.openvino.match_pattern import match_patterns
 from scap_ov.passes.openvino.portable_pattern import follow
+from scap_ov.passes.rules.match_pattern import match_patterns
 
 
 class RemoveSparsity(Pass[ov.Model]):

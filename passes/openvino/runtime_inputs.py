@@ -8,21 +8,8 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
+from scap_ov.passes.rules.places import CENTERS, COMPENSATION, THRESHOLDS, Places
 from scap_ov.sites import Site
-
-THRESHOLDS, CENTERS, COMPENSATION = "scap_ov.thresholds", "scap_ov.centers", "scap_ov.compensation"
-
-
-class Places:
-    """Where the numbers of each site lie in three vectors: thresholds and centres [ΣK], compensation [ΣN].
-
-    :param sites: in the order of the vectors.
-    """
-
-    def __init__(self, sites: Sequence[Site]) -> None:
-        self.sites = tuple(sites)
-        self.channel_range = _ranges({site.name: site.in_features for site in sites})
-        self.compensation_range = _ranges({site.name: site.out_features for site in sites})
 
 
 class RuntimeInputs(Places):
@@ -48,14 +35,6 @@ class RuntimeInputs(Places):
             parts.append(_part(self._compensation, start, start + layer.out_features).output(0))
             start += layer.out_features
         return threshold.output(0), center.output(0), parts
-
-
-def _ranges(sizes: dict[str, int]) -> dict[str, tuple[int, int]]:
-    found, start = {}, 0
-    for name, size in sizes.items():
-        found[name] = (start, start + size)
-        start += size
-    return found
 
 
 def _parameter(model: ov.Model, name: str, size: int) -> ov.Node:

@@ -50,7 +50,7 @@ def creator() -> CreateOp:
     """
     from openvino.utils.node_factory import NodeFactory
 
-    from scap_ov.runtime import extension_path
+    from scap_ov.custom_ops.library import extension_path
 
     path = extension_path()
     factory = NodeFactory()

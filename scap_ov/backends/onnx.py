@@ -12,16 +12,16 @@ from typing import Any
 
 import onnx
 
-from scap_ov.backends.onnx_model import OnnxModel, open_onnx, save_onnx, to_proto
 from scap_ov.backends.openvino import fit, titled
 from scap_ov.backends.transfer import plan_for
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import BadModelError, OutputError, UsageError
+from scap_ov.models.onnx_model import OnnxModel, open_onnx, save_onnx, to_proto
 from scap_ov.passes.onnx import find_sites as sites
 from scap_ov.passes.onnx.insert_sparsity import InsertSparsity
 from scap_ov.plan import SparsityPlan
-from scap_ov.profile import CalibrationProfile
 from scap_ov.sites import Site
+from scap_ov.statistics.profile import CalibrationProfile
 from scap_ov.storage import rt_info
 from scap_ov.storage.model_folder import copy_companions, new_folder
 
@@ -81,7 +81,7 @@ def calibrate(
     :param sequential: observe once more, every site behind sites that are pruned at the default configuration.
     :param checkpoint: file to keep an interrupted measurement in.
     """
-    from scap_ov.calibration.complete import complete
+    from scap_ov.calibration.calibrate import complete
     from scap_ov.calibration.run_onnx import observe
 
     profile = observe(model, dataset, progress=titled(progress, "observing"))

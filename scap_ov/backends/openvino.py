@@ -1,4 +1,4 @@
-"""The steps on openvino.Model. Uses: passes.openvino, calibration.run_openvino, storage. Nothing here changes the caller's model."""
+"""The steps on openvino.Model. Uses: passes.openvino, calibration.observe, storage. Nothing here changes the caller's model."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from scap_ov.backends.transfer import plan_for
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import BadModelError, OutputError, UsageError
 from scap_ov.plan import SparsityPlan
-from scap_ov.profile import CalibrationProfile
 from scap_ov.sites import Site
+from scap_ov.statistics.profile import CalibrationProfile
 from scap_ov.storage import rt_info
 from scap_ov.storage.aligned import save_aligned
 from scap_ov.storage.model_folder import MODEL_FILE, read_model, write_model_folder
@@ -66,8 +66,8 @@ def calibrate(
     :param sequential: observe once more, every site behind sites that are pruned at the default configuration.
     :param checkpoint: file to keep an interrupted measurement in.
     """
-    from scap_ov.calibration.complete import complete
-    from scap_ov.calibration.run_openvino import observe
+    from scap_ov.calibration.calibrate import complete
+    from scap_ov.calibration.observe import observe
 
     profile = observe(model, dataset, progress=titled(progress, "observing"))
     return complete(model, dataset, profile, sequential=sequential, checkpoint=checkpoint, progress=progress)

@@ -172,7 +172,7 @@ def library_for(folder: Path) -> str | None:
     """Path of the extension library when the folder's model needs it, else None."""
     if not is_lowered_file(folder / "openvino_model.xml"):
         return None
-    from scap_ov.runtime import extension_path
+    from scap_ov.custom_ops.library import extension_path
 
     return str(extension_path())
 

@@ -13,13 +13,13 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from scap_ov.benchmarking.synthetic import random_weight
 from scap_ov.config import SparsityConfig
 from scap_ov.evaluation.bytes_read import layer_bytes
 from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
 from scap_ov.plan import SitePlan, SparsityPlan
+from scap_ov.sample_models.synthetic import random_weight
 from scap_ov.sites import Site
 
 MOST_COPIES = 96

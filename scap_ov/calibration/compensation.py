@@ -19,15 +19,15 @@ from scap_ov.calibration.probe_model import ProbeModel, Reference
 from scap_ov.calibration.samples import pick_pieces
 from scap_ov.errors import BadDatasetError
 from scap_ov.fitting.output_error import output_energy
-from scap_ov.passes.openvino.runtime_inputs import COMPENSATION
+from scap_ov.passes.rules.places import COMPENSATION
 
 if TYPE_CHECKING:
     import openvino as ov
 
-    from scap_ov.calibration.run_openvino import InferenceData
     from scap_ov.calibration.samples import Piece
+    from scap_ov.models.runner import InferenceData
     from scap_ov.plan import SparsityPlan
-    from scap_ov.profile import CalibrationProfile
+    from scap_ov.statistics.profile import CalibrationProfile
 
 STEPS = 64  # at most; fewer where the text is read once before
 TOKENS_A_STEP = 512

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scap_ov.calibration.kinds import probe_of
-from scap_ov.calibration.observers.histogram import HistogramObserver, magnitude_quantile
 from scap_ov.calibration.samples import pick_pieces
 from scap_ov.config import SparsityConfig
 from scap_ov.fitting.allocation.sensitivity import predicted_loss
 from scap_ov.fitting.drift import DRIFT, LOSS, drift_ratios, knows_drift
 from scap_ov.fitting.fit import allot, criterion_for, fit
+from scap_ov.statistics.observers.histogram import HistogramObserver, magnitude_quantile
 
 if TYPE_CHECKING:
-    from scap_ov.calibration.run_openvino import InferenceData
+    from scap_ov.models.runner import InferenceData
     from scap_ov.plan import SitePlan
-    from scap_ov.profile import CalibrationProfile
+    from scap_ov.statistics.profile import CalibrationProfile
 
 REFERENCES = (0.3, 0.5, 0.65)  # sparsities of the plans that are run; each starts from what the one before has shown
 TOKENS = 1024

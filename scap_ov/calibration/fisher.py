@@ -23,10 +23,10 @@ from scap_ov.fitting.thresholds import pruned
 if TYPE_CHECKING:
     import openvino as ov
 
-    from scap_ov.calibration.run_openvino import InferenceData
     from scap_ov.fitting.criteria import SiteFit
-    from scap_ov.profile import CalibrationProfile
+    from scap_ov.models.runner import InferenceData
     from scap_ov.sites import Site
+    from scap_ov.statistics.profile import CalibrationProfile
 
 AT = (0.1, 0.3, 0.5, 0.7, 0.9)  # levels that are measured; between them the logarithm of the loss is interpolated over that of the level
 FIT_ROWS = 256  # of the reservoir: the fits at these levels of every site take about as long as a forward pass then

@@ -12,11 +12,11 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from scap_ov.calibration.gradient import gradients
 from scap_ov.calibration.probe_model import ProbeModel
-from scap_ov.calibration.pruning_gradient import dropped_rows, threshold_gradient
 from scap_ov.errors import BadModelError
-from scap_ov.passes.openvino.runtime_inputs import CENTERS, COMPENSATION
+from scap_ov.gradients.gradient import gradients
+from scap_ov.gradients.pruning_gradient import dropped_rows, threshold_gradient
+from scap_ov.passes.rules.places import CENTERS, COMPENSATION
 
 
 class GradientModel(ProbeModel):

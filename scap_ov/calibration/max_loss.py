@@ -22,10 +22,10 @@ from scap_ov.fitting.fit import fit
 
 if TYPE_CHECKING:
     from scap_ov.calibration.probe_model import ProbeModel, Settings
-    from scap_ov.calibration.run_openvino import InferenceData
     from scap_ov.config import SparsityConfig
+    from scap_ov.models.runner import InferenceData
     from scap_ov.plan import SparsityPlan
-    from scap_ov.profile import CalibrationProfile
+    from scap_ov.statistics.profile import CalibrationProfile
 
 TOKENS = 8192  # of held-out text, at most
 STEP = 0.005  # the sparsity is found within it

@@ -13,15 +13,17 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from scap_ov.calibration.attention_gradient import repeat_heads
-from scap_ov.calibration.run_openvino import EXACT, site_taps
+from scap_ov.calibration.observe import site_taps
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import BadModelError
 from scap_ov.fitting.thresholds import NOTHING
+from scap_ov.gradients.attention_gradient import repeat_heads
+from scap_ov.models.runner import EXACT
 from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.portable_pattern import PREFIX
-from scap_ov.passes.openvino.runtime_inputs import CENTERS, COMPENSATION, THRESHOLDS, RuntimeInputs
+from scap_ov.passes.openvino.runtime_inputs import RuntimeInputs
+from scap_ov.passes.rules.places import CENTERS, COMPENSATION, THRESHOLDS
 from scap_ov.plan import SparsityPlan
 
 if TYPE_CHECKING:

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from scap_ov.backends.onnx_model import OnnxModel
-from scap_ov.backends.onnx_session import OnnxSession
 from scap_ov.calibration.probe_model import ProbeModel, Reference, Settings
 from scap_ov.calibration.run_onnx import tapped_values
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import BadModelError
-from scap_ov.evaluation.agreement import log_softmax
+from scap_ov.models.agreement import log_softmax
+from scap_ov.models.onnx_model import OnnxModel
+from scap_ov.models.onnx_session import OnnxSession
 from scap_ov.passes.onnx.find_sites import find_sites, fingerprint
 from scap_ov.passes.onnx.insert_sparsity import InsertSparsity
-from scap_ov.passes.openvino.runtime_inputs import CENTERS, COMPENSATION, THRESHOLDS
+from scap_ov.passes.rules.places import CENTERS, COMPENSATION, THRESHOLDS
 from scap_ov.plan import SparsityPlan
 
 

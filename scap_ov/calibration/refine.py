@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scap_ov.calibration.collector import Collector, Sample
 from scap_ov.calibration.kinds import fingerprint_of, probe_of
-from scap_ov.calibration.observers import OBSERVERS
-from scap_ov.calibration.observers.reservoir import row_priorities
 from scap_ov.calibration.probe_model import ProbeModel
 from scap_ov.calibration.samples import pick_pieces
 from scap_ov.errors import MismatchError
 from scap_ov.fitting.fit import fit
-from scap_ov.profile import CalibrationProfile, SiteStatistics
+from scap_ov.statistics.collector import Collector, Sample
+from scap_ov.statistics.observers import OBSERVERS
+from scap_ov.statistics.observers.reservoir import row_priorities
+from scap_ov.statistics.profile import CalibrationProfile, SiteStatistics
 
 if TYPE_CHECKING:
     import openvino as ov
 
-    from scap_ov.calibration.run_openvino import InferenceData
+    from scap_ov.models.runner import InferenceData
     from scap_ov.plan import SparsityPlan
 
 ROUNDS = 2  # all sites are refitted at once, on inputs that the previous plan gave; see docs/quality.md for 0, 1, 2 and 3

@@ -1,6 +1,6 @@
 """Run an ONNX model in onnxruntime on calibration data and observe the input of every site. After: passes.onnx.find_sites.
 
-What counts as a row, and the statistics, are those of run_openvino.
+What counts as a row, and the statistics, are those of observe.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from scap_ov.backends.onnx_model import OnnxModel
-from scap_ov.backends.onnx_session import OnnxSession
-from scap_ov.calibration.collector import collect
-from scap_ov.calibration.run_openvino import InferenceData, run_samples, site_taps
+from scap_ov.calibration.observe import site_taps
 from scap_ov.errors import BadModelError
+from scap_ov.models.onnx_model import OnnxModel
+from scap_ov.models.onnx_session import OnnxSession
+from scap_ov.models.runner import InferenceData, run_samples
 from scap_ov.passes.onnx.find_sites import FoundSites, find_sites, fingerprint
-from scap_ov.profile import CalibrationProfile
+from scap_ov.statistics.collector import collect
+from scap_ov.statistics.profile import CalibrationProfile
 
 Progress = Callable[[int, "int | None"], None]
 
@@ -24,7 +25,7 @@ Progress = Callable[[int, "int | None"], None]
 def observe(
     model: OnnxModel, dataset: InferenceData, *, capacity: int | None = None, progress: Progress | None = None
 ) -> CalibrationProfile:
-    """Stream a dataset through a model and keep bounded statistics of every site's input; as run_openvino.observe.
+    """Stream a dataset through a model and keep bounded statistics of every site's input; as observe.observe.
 
     :param dataset: nncf.Dataset, or anything with `get_inference_data()`; of token ids alone, the other inputs are made from them.
     :param capacity: rows to keep per site; None for what `profile.capacity_for` allows.

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scap_ov.calibration.run_openvino import _digest, _named_inputs, _sequence_mask
 from scap_ov.errors import BadDatasetError
+from scap_ov.models.runner import _digest, _named_inputs, _sequence_mask
 
 if TYPE_CHECKING:
     from scap_ov.calibration.probe_model import ProbeModel
-    from scap_ov.calibration.run_openvino import InferenceData
+    from scap_ov.models.runner import InferenceData
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Measure how much the model's output changes when one site alone is pruned. After: run_openvino. Before: fitting.allocation.sensitivity.
+"""Measure how much the model's output changes when one site alone is pruned. After: observe. Before: fitting.allocation.sensitivity.
 
 Two ways, chosen by what the model allows; both without torch, on the model that is deployed, int4 weights and all:
 by gradients (fisher), about four forward passes over `tokens` tokens in all; or, where an operation has no gradient rule or the model is
@@ -30,9 +30,9 @@ from scap_ov.fitting.output_error import error_curve
 from scap_ov.plan import SitePlan
 
 if TYPE_CHECKING:
-    from scap_ov.calibration.run_openvino import InferenceData
-    from scap_ov.profile import CalibrationProfile
+    from scap_ov.models.runner import InferenceData
     from scap_ov.sites import Site
+    from scap_ov.statistics.profile import CalibrationProfile
 
 TOKENS = 1024  # of each pass when sites are pruned one by one
 GRADIENT_TOKENS = 2048

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scap_ov.calibration.run_openvino import InferenceData
+    from scap_ov.models.runner import InferenceData
 
 EVERY = 4  # one sample in four is held out
 

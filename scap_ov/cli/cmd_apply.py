@@ -96,7 +96,7 @@ def _calibration(args: argparse.Namespace, model: Any, out: Output) -> Any:
 
         return SparsityPlan.load(args.plan)
     if args.profile:
-        from scap_ov.profile import CalibrationProfile
+        from scap_ov.statistics.profile import CalibrationProfile
 
         return CalibrationProfile.load(args.profile)
     return calibration_dataset(args, model, out)

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
     """Fit, rewrite and evaluate every combination."""
     from scap_ov import api
     from scap_ov.backends import backend_of
-    from scap_ov.calibration.dataset import load_tokenizer
+    from scap_ov.models.dataset import load_tokenizer
     from scap_ov.storage.model_folder import model_file
 
     configs = [
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
 
 def _profile(args: argparse.Namespace, model: Any, out: Output) -> Any:
     from scap_ov import api
-    from scap_ov.profile import CalibrationProfile
+    from scap_ov.statistics.profile import CalibrationProfile
 
     if args.profile:
         return CalibrationProfile.load(args.profile)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from scap_ov.cli.options import add_json_option, parse_target
 from scap_ov.config import SparsityConfig
-from scap_ov.demo.source import ROADS, stock_model
 from scap_ov.errors import OutputError, UsageError
+from scap_ov.sample_models.source import ROADS, stock_model
 
 if TYPE_CHECKING:
     import argparse
 
+    from scap_ov.cli.demo_steps import Sparse
     from scap_ov.cli.output import Output
-    from scap_ov.demo.steps import Sparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
 
 
 def _walk(road: str, target: float, home: Path, out: Output) -> None:
-    from scap_ov.demo import steps
+    from scap_ov.cli import demo_steps as steps
 
     start = time.monotonic()
     out.say(f"[1/5] Get the stock model (road: {road})")

@@ -88,7 +88,8 @@ def _library() -> list[dict[str, object]]:
     try:
         import openvino as ov
 
-        from scap_ov.runtime import extension_path, register
+        from scap_ov.custom_ops.library import extension_path
+        from scap_ov.runtime import register
 
         path = extension_path()
         register(ov.Core())
@@ -101,7 +102,7 @@ def _library() -> list[dict[str, object]]:
 def _implementation() -> dict[str, object]:
     forced = os.environ.get("SCAP_OV_ISA")
     try:
-        from scap_ov.runtime import implementation
+        from scap_ov.custom_ops.library import implementation
 
         chosen = implementation()
     except (ScapError, ImportError) as e:

@@ -14,7 +14,7 @@ from scap_ov.cli.options import add_json_option, positive
 from scap_ov.cli.output import Output, plain
 from scap_ov.errors import BadDatasetError, UsageError
 from scap_ov.evaluation.result import EvaluationResult
-from scap_ov.evaluation.windows import read_text
+from scap_ov.models.windows import read_text
 
 DRIFT = 0.04  # of model-wide sparsity on other text; more is told
 
@@ -108,10 +108,11 @@ def _tell(result: EvaluationResult, expected: float | None, out: Output) -> None
 
 
 def _tasks(args: argparse.Namespace, out: Output) -> dict[str, Any]:
-    from scap_ov.calibration.dataset import load_tokenizer
-    from scap_ov.evaluation.sparse_view import sparse_view
-    from scap_ov.evaluation.tasks import read_jsonl, run_task
-    from scap_ov.evaluation.windows_run import WindowRunner
+    from scap_ov.evaluation.instrument import sparse_view
+    from scap_ov.evaluation.tasks import run_task
+    from scap_ov.models.dataset import load_tokenizer
+    from scap_ov.models.jsonl import read_jsonl
+    from scap_ov.models.window_runner import WindowRunner
     from scap_ov.storage.model_folder import model_file, read_model
 
     questions = {path: read_jsonl(path)[: args.limit] for path in args.tasks}
@@ -129,10 +130,10 @@ def _tasks(args: argparse.Namespace, out: Output) -> dict[str, Any]:
 
 
 def _similarity(args: argparse.Namespace, out: Output) -> dict[str, Any]:
-    from scap_ov.calibration.dataset import load_tokenizer
     from scap_ov.evaluation.similarity import compare_generation
-    from scap_ov.evaluation.windows import text_windows
-    from scap_ov.evaluation.windows_run import WindowRunner
+    from scap_ov.models.dataset import load_tokenizer
+    from scap_ov.models.window_runner import WindowRunner
+    from scap_ov.models.windows import text_windows
     from scap_ov.storage.model_folder import model_file, read_model
 
     encode = load_tokenizer(model_file(args.model).parent)

@@ -8,7 +8,7 @@ from typing import Any
 
 from scap_ov.cli.output import Output
 from scap_ov.errors import BadDatasetError, UsageError
-from scap_ov.evaluation.windows import read_text
+from scap_ov.models.windows import read_text
 from scap_ov.storage.model_folder import model_file
 
 
@@ -29,7 +29,7 @@ def calibration_dataset(args: argparse.Namespace, model: Any, out: Output) -> An
 
     :param model: the opened model; its folder, `args.model`, must hold a tokenizer.
     """
-    from scap_ov.calibration.dataset import self_dataset, text_dataset
+    from scap_ov.models.dataset import self_dataset, text_dataset
 
     folder = model_file(args.model).parent
     window = min(args.window, args.tokens)

@@ -10,12 +10,12 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.errors import MismatchError, UsageError
-from scap_ov.evaluation.agreement import WindowScore, score, standard_error
 from scap_ov.evaluation.bytes_read import weight_bytes_per_token
+from scap_ov.evaluation.instrument import SparseView, sparse_view
 from scap_ov.evaluation.result import EvaluationResult, SiteSparsity
-from scap_ov.evaluation.sparse_view import SparseView, sparse_view
-from scap_ov.evaluation.windows import text_windows
-from scap_ov.evaluation.windows_run import WindowRunner
+from scap_ov.models.agreement import WindowScore, score, standard_error
+from scap_ov.models.window_runner import WindowRunner
+from scap_ov.models.windows import text_windows
 from scap_ov.sites import Site
 from scap_ov.storage.model_folder import model_file, read_model
 

@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 
 import numpy as np
 
-from scap_ov.evaluation.windows_run import WindowRunner
+from scap_ov.models.window_runner import WindowRunner
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scap_ov.errors import BadDatasetError
-from scap_ov.evaluation.agreement import log_softmax
-from scap_ov.evaluation.windows_run import WindowRunner
+from scap_ov.models.agreement import log_softmax
+from scap_ov.models.window_runner import WindowRunner
 
 
 @dataclass(frozen=True)
@@ -31,32 +29,6 @@ class TaskResult:
     accuracy_standard_error: float
     log_likelihood: float
     accuracy_per_character: float | None = None
-
-
-def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
-    """Objects of a .jsonl file.
-
-    :raises BadDatasetError: the file cannot be read, or a line is no JSON object.
-    """
-    rows = []
-    try:
-        for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
-            if line.strip():
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    msg = f"{path} line {number} is no JSON object; give one object a line"
-                    raise BadDatasetError(msg)
-                rows.append(row)
-    except json.JSONDecodeError as e:
-        msg = f"{path} line {number} is no JSON ({e.msg}); give one object a line"
-        raise BadDatasetError(msg) from e
-    except (OSError, UnicodeDecodeError) as e:
-        msg = f"{path} cannot be read ({getattr(e, 'strerror', None) or e}); give a .jsonl file"
-        raise BadDatasetError(msg) from e
-    if not rows:
-        msg = f"{path} is empty; give one JSON object a line"
-        raise BadDatasetError(msg)
-    return rows
 
 
 def run_task(

@@ -11,7 +11,7 @@ from scap_ov.fitting.allocation.sensitivity import predicted_loss
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scap_ov.profile import CalibrationProfile
+    from scap_ov.statistics.profile import CalibrationProfile
 
 LOSS, DRIFT = "drift_loss", "drift_ratio"  # keys of a sensitivity table: predicted losses of the reference plans, ascending; ratios [R]
 _LEAST, _MOST = 0.5, 1.5  # ratios beyond are an extrapolation that went astray

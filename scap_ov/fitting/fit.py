@@ -1,4 +1,4 @@
-"""Fit a SparsityPlan to a CalibrationProfile. After: calibration.run_openvino. Before: passes.openvino.insert_sparsity."""
+"""Fit a SparsityPlan to a CalibrationProfile. After: calibration.observe. Before: passes.openvino.insert_sparsity."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scap_ov.scoping import found_sites, sites_in_scope, target_groups
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scap_ov.profile import CalibrationProfile
+    from scap_ov.statistics.profile import CalibrationProfile
 
 
 def fit(

@@ -10,8 +10,8 @@ from scap_ov.fitting.thresholds import pruned
 
 if TYPE_CHECKING:
     from scap_ov.fitting.criteria.base import Criterion
-    from scap_ov.profile import SiteStatistics
     from scap_ov.sites import Site
+    from scap_ov.statistics.profile import SiteStatistics
 
 CURVE_ROWS = 256  # a mean over 256 rows of a tensor's output error; to be judged against the 64 rows of the sketch
 

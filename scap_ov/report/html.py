@@ -14,7 +14,7 @@ from scap_ov.report import plots
 
 if TYPE_CHECKING:
     from scap_ov.plan import SparsityPlan
-    from scap_ov.profile import CalibrationProfile
+    from scap_ov.statistics.profile import CalibrationProfile
 
 _MOST_HISTOGRAMS = 24  # all 120 sites of a small model would make a page of 10 MB
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:1080px;margin:2em auto;padding:0 1em;color:#222}

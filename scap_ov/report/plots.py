@@ -14,7 +14,7 @@ from scap_ov.plan import SitePlan
 
 if TYPE_CHECKING:
     from scap_ov.plan import SparsityPlan
-    from scap_ov.profile import CalibrationProfile, SiteStatistics
+    from scap_ov.statistics.profile import CalibrationProfile, SiteStatistics
 
 _COLOURS = {"qkv": "#4477aa", "o": "#66ccee", "up": "#228833", "down": "#ccbb44", "lm_head": "#aa3377", "other": "#888888"}
 
@@ -89,7 +89,7 @@ def pareto(points: Sequence[Mapping[str, Any]], x: str, label: str) -> str:
 
 
 def _histogram(axis: Any, name: str, statistics: SiteStatistics, entry: SitePlan | None) -> None:
-    from scap_ov.calibration.observers.histogram import bin_edges
+    from scap_ov.statistics.observers.histogram import bin_edges
 
     edges = np.asarray(bin_edges(), np.float64)
     counts = np.asarray(statistics.histogram, np.float64)

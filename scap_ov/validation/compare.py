@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from scap_ov.evaluation.agreement import log_softmax
+from scap_ov.models.agreement import log_softmax
 
 LOGITS = "logits"
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from scap_ov.calibration.dataset import model_inputs
-from scap_ov.calibration.run_openvino import EXACT
 from scap_ov.errors import BadDatasetError
+from scap_ov.models.dataset import model_inputs
+from scap_ov.models.runner import EXACT
 from scap_ov.storage.model_folder import model_file, read_model
 
 
@@ -121,8 +121,8 @@ class OnnxRunner(Runner):
     """A model in onnxruntime; MatMulNBits at accuracy level 0."""
 
     def __init__(self, path: str) -> None:
-        from scap_ov.backends.onnx_model import open_onnx
-        from scap_ov.backends.onnx_session import OnnxSession
+        from scap_ov.models.onnx_model import open_onnx
+        from scap_ov.models.onnx_session import OnnxSession
         from scap_ov.passes.onnx.find_sites import is_sparse
 
         model = open_onnx(path)
@@ -157,7 +157,7 @@ def _vocabulary(outputs: list[Any]) -> int | None:
 
 
 def _openvino_kind(model: ov.Model) -> str:
-    from scap_ov.passes.openvino.match_pattern import match_patterns
+    from scap_ov.passes.rules.match_pattern import match_patterns
 
     if any(node.get_type_name() == "SparseMatMul" for node in model.get_ops()):
         return "sparse IR, lowered"

@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from scap_ov.errors import BadDatasetError, UsageError
-from scap_ov.evaluation.windows import read_text, text_windows
+from scap_ov.models.windows import read_text, text_windows
 from scap_ov.validation.runner import Runner
 
 RANDOM_SAMPLES, RANDOM_TOKENS = 4, 24

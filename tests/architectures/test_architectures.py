@@ -13,7 +13,7 @@ from pruned_layers import plan_of
 
 import scap_ov
 from scap_ov.backends.openvino import open_model
-from scap_ov.calibration.run_openvino import observe
+from scap_ov.calibration.observe import observe
 from scap_ov.passes.openvino.find_sites import find_sites
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul

@@ -13,10 +13,10 @@ from openvino import opset13 as ops
 from pruned_layers import plan_of
 
 import scap_ov
-from scap_ov.benchmarking.random_llm import Shape, build
 from scap_ov.passes.openvino.find_sites import find_sites
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
+from scap_ov.sample_models.random_llm import Shape, build
 
 SHAPE = Shape("forms", layers=2, hidden=64, ffn=128, heads=4, kv_heads=2, vocabulary=256)
 ROUNDING = 2e-5  # as in test_architectures

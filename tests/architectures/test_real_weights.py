@@ -12,13 +12,13 @@ import nncf
 import numpy as np
 import openvino as ov
 import pytest
+from minilm_embeddings import texts
 
 import scap_ov
 from scap_ov.backends.openvino import open_model
-from scap_ov.benchmarking.minilm import texts
-from scap_ov.calibration.dataset import load_tokenizer, text_dataset
-from scap_ov.demo.reading import documentation
-from scap_ov.demo.talk import ask
+from scap_ov.cli.chat import ask
+from scap_ov.models.dataset import load_tokenizer, text_dataset
+from scap_ov.sample_models.sample_text import documentation
 
 pytestmark = pytest.mark.real
 TABLE = "Real weights"

@@ -14,11 +14,11 @@ from nncf import BackupMode, CompressWeightsMode
 from pruned_layers import one_site, plan_of
 from weight_forms import FORMS, PER_CHANNEL
 
-from scap_ov.benchmarking.random_llm import Shape, build
 from scap_ov.cli.main import main
 from scap_ov.passes.openvino.find_sites import find_sites
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
+from scap_ov.sample_models.random_llm import Shape, build
 from scap_ov.storage.rt_info import weight_form
 
 SHAPE = Shape("forms", layers=2, hidden=128, ffn=256, heads=4, kv_heads=2, vocabulary=256)

@@ -10,10 +10,10 @@ import openvino as ov
 import pytest
 
 import scap_ov
-from scap_ov.calibration import run_openvino
-from scap_ov.calibration.dataset import load_tokenizer, text_dataset
-from scap_ov.demo.reading import documentation
-from scap_ov.demo.source import export, find_gguf, stock_model, write_hf
+from scap_ov.calibration import observe as observing
+from scap_ov.models.dataset import load_tokenizer, text_dataset
+from scap_ov.sample_models.sample_text import documentation
+from scap_ov.sample_models.source import export, find_gguf, stock_model, write_hf
 
 # Every site is replaced, so that the op is what is tested; dynamic quantisation off, so that the forms can be compared.
 CONFIG = scap_ov.SparsityConfig(target_sparsity=0.3, method="scap", replace="always", dynamic_quantization=False)
@@ -22,7 +22,7 @@ CONFIG = scap_ov.SparsityConfig(target_sparsity=0.3, method="scap", replace="alw
 def observe(stock):
     """A small profile, without the sensitivities that method scap does not ask for."""
     model = ov.Core().read_model(stock / "openvino_model.xml")
-    return run_openvino.observe(model, text_dataset(documentation(8000), stock, model, max_tokens=1024))
+    return observing.observe(model, text_dataset(documentation(8000), stock, model, max_tokens=1024))
 
 
 def prune(stock, folder, form, profile, config=CONFIG):

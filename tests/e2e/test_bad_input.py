@@ -15,9 +15,9 @@ from small_llm import TEXT, letters, small_folder, small_llm
 
 import scap_ov
 from scap_ov import errors
-from scap_ov.calibration import run_openvino
-from scap_ov.calibration.dataset import text_dataset
+from scap_ov.calibration.observe import observe
 from scap_ov.cli.main import main
+from scap_ov.models.dataset import text_dataset
 from scap_ov.storage.model_folder import write_model_folder
 
 
@@ -31,7 +31,7 @@ def profile(folder):
     """Path of a profile of the small model."""
     model = ov.Core().read_model(folder / "openvino_model.xml")
     path = folder.with_name("profile.safetensors")
-    run_openvino.observe(model, text_dataset(TEXT, letters, model, seq_len=64, max_tokens=512)).save(path)
+    observe(model, text_dataset(TEXT, letters, model, seq_len=64, max_tokens=512)).save(path)
     return path
 
 

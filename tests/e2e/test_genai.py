@@ -6,7 +6,7 @@ import pytest
 from decode_steps import EXACT
 
 import scap_ov
-from scap_ov.demo.talk import QUESTIONS, TOUCHSTONE, ask
+from scap_ov.cli.chat import QUESTIONS, TOUCHSTONE, ask
 
 
 def test_stock_light_road_names_paris(stock_folder):

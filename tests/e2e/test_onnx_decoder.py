@@ -17,12 +17,12 @@ import numpy as np
 import onnx
 import pytest
 from small_onnx import SHAPE, as_ir, small_decoder, token_data
+from two_runtimes import CLOSE, PROMPTS, TOKENS, both, config, measure, stock_and_profile, written
 
 import scap_ov
-from scap_ov.backends.onnx_model import open_onnx
-from scap_ov.benchmarking.runtimes import CLOSE, PROMPTS, TOKENS, both, config, measure, stock_and_profile, written
-from scap_ov.calibration.dataset import load_tokenizer
 from scap_ov.calibration.run_onnx import observe
+from scap_ov.models.dataset import load_tokenizer
+from scap_ov.models.onnx_model import open_onnx
 from scap_ov.validation.runner import open_runner
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "onnx_generate.py"

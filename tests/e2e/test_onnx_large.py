@@ -16,8 +16,8 @@ import nncf, numpy as np
 import onnx_ir as ir
 sys.path.insert(0, sys.argv[2])
 import scap_ov
-from scap_ov.backends.onnx_model import open_onnx
-from scap_ov.backends.onnx_session import OnnxSession
+from scap_ov.models.onnx_model import open_onnx
+from scap_ov.models.onnx_session import OnnxSession
 from scap_ov.calibration.run_onnx import observe
 from onnx_graphs import Drawing
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from minilm_embeddings import measure, model_folder, texts
 
 from scap_ov.backends import onnx as backend
-from scap_ov.backends.onnx_session import OnnxSession
-from scap_ov.benchmarking.minilm import measure, model_folder, texts
-from scap_ov.benchmarking.onnx_encoder import encoder
-from scap_ov.benchmarking.wordpiece import wordpiece
 from scap_ov.config import SparsityConfig
+from scap_ov.models.onnx_session import OnnxSession
+from scap_ov.sample_models.onnx_encoder import encoder
+from scap_ov.sample_models.wordpiece import wordpiece
 
 
 @pytest.fixture(scope="module")

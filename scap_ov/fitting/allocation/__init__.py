@@ -11,8 +11,8 @@ from scap_ov.fitting.allocation.greedy import allocate_greedy
 from scap_ov.fitting.allocation.kind_offsets import allocate_by_kind
 from scap_ov.fitting.allocation.uniform import allocate_uniform
 from scap_ov.fitting.criteria.base import Criterion
-from scap_ov.profile import CalibrationProfile
 from scap_ov.scoping import TargetGroup
+from scap_ov.statistics.profile import CalibrationProfile
 
 Allocation = Callable[[CalibrationProfile, TargetGroup, Criterion], dict[str, float]]
 

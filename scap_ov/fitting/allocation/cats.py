@@ -9,8 +9,8 @@ from scap_ov.sites import SiteKind
 
 if TYPE_CHECKING:
     from scap_ov.fitting.criteria.base import Criterion
-    from scap_ov.profile import CalibrationProfile
     from scap_ov.scoping import TargetGroup
+    from scap_ov.statistics.profile import CalibrationProfile
 
 MOST = 0.95  # of the gate's channels
 FFN_ONLY = 0.6  # with scope ffn, up and down are two thirds of the weights

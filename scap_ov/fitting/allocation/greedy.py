@@ -12,8 +12,8 @@ from scap_ov.sites import Site, SiteKind
 
 if TYPE_CHECKING:
     from scap_ov.fitting.criteria.base import Criterion
-    from scap_ov.profile import CalibrationProfile
     from scap_ov.scoping import TargetGroup
+    from scap_ov.statistics.profile import CalibrationProfile
 
 STEP = 0.05  # of the block's largest matrix; a smaller one steps further, so that every step drops about the same number of weights
 MOST = 0.95

@@ -10,8 +10,8 @@ from scap_ov.sites import Site, SiteKind
 
 if TYPE_CHECKING:
     from scap_ov.fitting.criteria.base import Criterion
-    from scap_ov.profile import CalibrationProfile
     from scap_ov.scoping import TargetGroup
+    from scap_ov.statistics.profile import CalibrationProfile
 
 # Means over the layers of SmolLM2-135M of the allocation that minimises the Fisher estimate of KL, for these model-wide sparsities.
 # These four numbers alone brought KL at 50 % to 0.73 of uniform's, the full allocation of 120 sites to 0.66.

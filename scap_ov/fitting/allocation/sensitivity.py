@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scap_ov.fitting.criteria.base import Criterion
-    from scap_ov.profile import CalibrationProfile
     from scap_ov.scoping import TargetGroup
+    from scap_ov.statistics.profile import CalibrationProfile
 
 LEVELS = np.array([0.05, *np.arange(1, 10) / 10])  # where a site's own error is known, [L]
 STEP = 0.005  # of the allotted sparsities; the mean is exact all the same

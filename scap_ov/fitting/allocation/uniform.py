@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from scap_ov.fitting.criteria.base import Criterion
-    from scap_ov.profile import CalibrationProfile
     from scap_ov.scoping import TargetGroup
+    from scap_ov.statistics.profile import CalibrationProfile
 
 
 def allocate_uniform(profile: CalibrationProfile, group: TargetGroup, criterion: Criterion) -> dict[str, float]:

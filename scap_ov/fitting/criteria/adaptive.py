@@ -11,8 +11,8 @@ from scap_ov.fitting.thresholds import dropped, quantile_threshold
 
 if TYPE_CHECKING:
     from scap_ov.config import SparsityConfig
-    from scap_ov.profile import SiteStatistics
     from scap_ov.sites import Site
+    from scap_ov.statistics.profile import SiteStatistics
 
 ROUNDS = 4  # from these starts two more change the output error by less than 0.3 % (from zero, 40 rounds would be needed)
 LEAST_DROPPED = 8  # a mean of fewer values is noise: the channel keeps the centre that it has

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from scap_ov.config import SparsityConfig
-    from scap_ov.profile import SiteStatistics
     from scap_ov.sites import Site
+    from scap_ov.statistics.profile import SiteStatistics
 
 
 @dataclass(frozen=True)

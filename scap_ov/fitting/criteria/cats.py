@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scap_ov.calibration.observers.histogram import magnitude_quantile
 from scap_ov.errors import BadModelError, UsageError
 from scap_ov.fitting.criteria.base import SiteFit
 from scap_ov.fitting.thresholds import NOTHING
 from scap_ov.sites import Site, SiteKind
+from scap_ov.statistics.observers.histogram import magnitude_quantile
 
 if TYPE_CHECKING:
     from scap_ov.config import SparsityConfig
-    from scap_ov.profile import SiteStatistics
+    from scap_ov.statistics.profile import SiteStatistics
 
 
 class CatsCriterion:

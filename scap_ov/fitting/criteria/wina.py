@@ -12,8 +12,8 @@ from scap_ov.fitting.thresholds import quantile_threshold
 
 if TYPE_CHECKING:
     from scap_ov.config import SparsityConfig
-    from scap_ov.profile import SiteStatistics
     from scap_ov.sites import Site
+    from scap_ov.statistics.profile import SiteStatistics
 
 
 class WinaCriterion(ScapCriterion):

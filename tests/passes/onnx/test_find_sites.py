@@ -7,9 +7,9 @@ import pytest
 from onnx_graphs import Drawing, K, N
 from small_onnx import as_ir, small_decoder, with_control_flow
 
-from scap_ov.backends.onnx_model import open_onnx
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import BadModelError
+from scap_ov.models.onnx_model import open_onnx
 from scap_ov.passes.onnx.find_sites import find_sites, fingerprint
 from scap_ov.passes.onnx.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.find_sites import find_sites as find_sites_of_ir

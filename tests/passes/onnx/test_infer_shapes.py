@@ -7,8 +7,8 @@ import onnx_ir as ir
 import pytest
 from onnx_graphs import BLOCK, Drawing, K
 
-from scap_ov.backends.onnx_model import open_onnx
-from scap_ov.backends.onnx_session import OnnxSession
+from scap_ov.models.onnx_model import open_onnx
+from scap_ov.models.onnx_session import OnnxSession
 from scap_ov.passes.onnx.find_sites import find_sites
 from scap_ov.passes.onnx.infer_shapes import infer_shapes, untranspose_gemm
 

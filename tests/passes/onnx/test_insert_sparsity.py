@@ -11,10 +11,10 @@ from onnx_graphs import FORMS, K
 from small_onnx import small_decoder, with_control_flow
 
 from scap_ov.backends import onnx as backend
-from scap_ov.backends.onnx_model import open_onnx
-from scap_ov.backends.onnx_session import OnnxSession
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import BadModelError, MismatchError
+from scap_ov.models.onnx_model import open_onnx
+from scap_ov.models.onnx_session import OnnxSession
 from scap_ov.passes.onnx.find_sites import find_sites, fingerprint
 from scap_ov.passes.onnx.insert_sparsity import InsertSparsity
 from scap_ov.plan import SitePlan, SparsityPlan

@@ -8,8 +8,8 @@ from onnx_graphs import FORMS
 from small_onnx import small_decoder
 
 from scap_ov.backends import onnx as backend
-from scap_ov.backends.onnx_model import open_onnx
 from scap_ov.config import SparsityConfig
+from scap_ov.models.onnx_model import open_onnx
 from scap_ov.passes.onnx.find_sites import find_sites, fingerprint, is_sparse
 from scap_ov.passes.onnx.remove_sparsity import RemoveSparsity, match_patterns
 from scap_ov.plan import SitePlan, SparsityPlan

@@ -12,8 +12,8 @@ from onnx_graphs import FORMS, Form, K
 
 import scap_ov
 from scap_ov.backends import onnx as backend
-from scap_ov.backends.onnx_session import OnnxSession
 from scap_ov.config import SparsityConfig
+from scap_ov.models.onnx_session import OnnxSession
 from scap_ov.passes.onnx.find_sites import fingerprint
 from scap_ov.passes.onnx.openvino_functions import conversions
 from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx_graphs import BLOCK, INTEGERS, Drawing, K, N
 
-from scap_ov.backends.onnx_model import open_onnx
+from scap_ov.models.onnx_model import open_onnx
 from scap_ov.passes.onnx.find_sites import find_sites
 
 

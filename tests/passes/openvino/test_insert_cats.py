@@ -8,9 +8,11 @@ import pytest
 from small_llm import TEXT, letters, small_llm
 
 import scap_ov
-from scap_ov.calibration.dataset import model_inputs, text_dataset
-from scap_ov.calibration.run_openvino import EXACT, gate_activation, observe
+from scap_ov.calibration.observe import observe
+from scap_ov.models.dataset import model_inputs, text_dataset
+from scap_ov.models.runner import EXACT
 from scap_ov.passes.openvino.find_sites import find_sites
+from scap_ov.passes.openvino.gate_activation import gate_activation
 from scap_ov.passes.openvino.insert_cats import InsertCats, gate_masks
 from scap_ov.plan import SparsityPlan
 from scap_ov.sites import SiteKind

@@ -14,8 +14,8 @@ from scap_ov.errors import ExtensionError
 from scap_ov.passes.openvino import sparse_op
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
-from scap_ov.passes.openvino.match_pattern import EVERY_ROW
 from scap_ov.passes.openvino.raise_sparse_matmul import RaiseSparseMatMul
+from scap_ov.passes.rules.match_pattern import EVERY_ROW
 from scap_ov.sites import SiteKind
 
 K, N = 256, 100

@@ -8,7 +8,8 @@ import pytest
 from openvino import opset13 as ops
 from pruned_layers import infer
 
-from scap_ov.passes.openvino.portable_pattern import PatternWriter, as_type, follow, path_between
+from scap_ov.passes.openvino.portable_pattern import PatternWriter, as_type, follow
+from scap_ov.passes.rules.path import path_between
 
 K = 8
 

@@ -12,9 +12,9 @@ from weight_forms import FORMS, PER_CHANNEL
 from scap_ov.passes.openvino.find_sites import find_sites
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
-from scap_ov.passes.openvino.match_pattern import match_patterns
 from scap_ov.passes.openvino.raise_sparse_matmul import RaiseSparseMatMul
 from scap_ov.passes.openvino.remove_sparsity import RemoveSparsity
+from scap_ov.passes.rules.match_pattern import match_patterns
 
 K, N = 256, 100
 CENTERS = np.random.default_rng(2).normal(0, 0.3, K).astype(np.float32)

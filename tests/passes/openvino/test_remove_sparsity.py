@@ -11,8 +11,8 @@ from small_llm import small_llm
 from weight_forms import matmul, store
 
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
-from scap_ov.passes.openvino.match_pattern import match_patterns
 from scap_ov.passes.openvino.remove_sparsity import RemoveSparsity, hand_over
+from scap_ov.passes.rules.match_pattern import match_patterns
 
 K, N = 64, 40
 

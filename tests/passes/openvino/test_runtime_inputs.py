@@ -7,7 +7,8 @@ import openvino as ov
 from made_up_profile import make_sites
 from openvino import opset13 as ops
 
-from scap_ov.passes.openvino.runtime_inputs import CENTERS, COMPENSATION, THRESHOLDS, RuntimeInputs
+from scap_ov.passes.openvino.runtime_inputs import RuntimeInputs
+from scap_ov.passes.rules.places import CENTERS, COMPENSATION, THRESHOLDS
 
 SITES = make_sites(2)
 

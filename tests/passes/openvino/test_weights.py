@@ -8,8 +8,9 @@ import pytest
 from openvino import opset13 as ops
 from weight_forms import FORMS, PER_CHANNEL, matmul, store
 
-from scap_ov.passes.openvino.constants import typed_constant
-from scap_ov.passes.openvino.weights import LeaveStock, NoLayer, read_weight
+from scap_ov.passes.openvino.weights import read_weight
+from scap_ov.passes.rules.constants import typed_constant
+from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer
 from scap_ov.sites import WeightSpec
 
 K, N = 256, 20

@@ -14,12 +14,12 @@ from small_onnx import as_ir, small_decoder, token_data
 
 import scap_ov
 from scap_ov.backends import onnx as backend
-from scap_ov.backends import onnx_model, onnx_session
-from scap_ov.backends.onnx_model import open_onnx
-from scap_ov.backends.onnx_session import OnnxSession
 from scap_ov.calibration.run_onnx import observe
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import BadDatasetError, BadModelError, MismatchError, OutputError, UsageError
+from scap_ov.models import onnx_model, onnx_session
+from scap_ov.models.onnx_model import open_onnx
+from scap_ov.models.onnx_session import OnnxSession
 
 CONFIG = SparsityConfig(method="scap", sequential=False)
 
@@ -84,7 +84,7 @@ def test_profile_and_plan_pass_between_onnx_and_ir(profile):
     model = as_ir(small_decoder())
     plan = scap_ov.fit(profile, CONFIG)
     from_plan = scap_ov.apply(model, plan, form="portable")
-    from scap_ov.calibration.run_openvino import observe as observe_ir
+    from scap_ov.calibration.observe import observe as observe_ir
 
     ir_profile = observe_ir(model, token_data())
     again = scap_ov.apply(small_decoder(), ir_profile, CONFIG)

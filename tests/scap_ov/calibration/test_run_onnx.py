@@ -7,8 +7,8 @@ import pytest
 from small_onnx import as_ir, small_decoder, token_data
 
 import scap_ov
-from scap_ov.backends.onnx_model import open_onnx
 from scap_ov.config import SparsityConfig
+from scap_ov.models.onnx_model import open_onnx
 from scap_ov.sites import SiteKind
 
 

@@ -16,7 +16,7 @@ TEXT = "A dog ran over the hill. It saw a cat, and the cat saw it; neither of th
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder with a decoder, and a tokenizer of letters."""
-    monkeypatch.setattr("scap_ov.calibration.dataset.load_tokenizer", lambda folder: lambda text: [ord(c) % 128 for c in text])
+    monkeypatch.setattr("scap_ov.models.dataset.load_tokenizer", lambda folder: lambda text: [ord(c) % 128 for c in text])
     source = tmp_path / "stock"
     source.mkdir()
     onnx.save(small_decoder(), source / "model.onnx")

@@ -13,10 +13,10 @@ from small_llm import small_folder
 from small_onnx import as_ir, small_decoder, token_data
 
 import scap_ov
-from scap_ov.backends.onnx_model import open_onnx
 from scap_ov.calibration.run_onnx import observe
 from scap_ov.cli.main import main
 from scap_ov.config import SparsityConfig
+from scap_ov.models.onnx_model import open_onnx
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_arrays_from_a_file(tmp_path):
 
 
 def test_text_is_tokenized(models, tmp_path, monkeypatch):
-    monkeypatch.setattr("scap_ov.calibration.dataset.load_tokenizer", lambda folder: lambda text: [ord(c) % 128 for c in text])
+    monkeypatch.setattr("scap_ov.models.dataset.load_tokenizer", lambda folder: lambda text: [ord(c) % 128 for c in text])
     (tmp_path / "text.txt").write_text("A dog ran over the hill. " * 20)
     code, found = figures(
         models["stock.onnx"], models["stock.xml"], "--data", tmp_path / "text.txt", "--tokens", 64, "--window", 32, tmp_path / "f.json"

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import scap_ov
-from scap_ov.calibration.dataset import text_dataset
 from scap_ov.calibration.probe_model import ProbeModel
 from scap_ov.calibration.samples import pick_pieces
-from scap_ov.demo.reading import documentation
-from scap_ov.demo.source import stock_model
+from scap_ov.models.dataset import text_dataset
+from scap_ov.sample_models.sample_text import documentation
+from scap_ov.sample_models.source import stock_model
 from scap_ov.storage.model_folder import read_model
 
 pytestmark = pytest.mark.slow

@@ -17,8 +17,8 @@ from scap_ov.fitting.fit import fit
 from scap_ov.fitting.output_error import output_error
 from scap_ov.fitting.thresholds import dropped, pruned, quantile_threshold
 from scap_ov.plan import SparsityPlan
-from scap_ov.profile import CalibrationProfile, SiteStatistics
 from scap_ov.sites import SiteKind
+from scap_ov.statistics.profile import CalibrationProfile, SiteStatistics
 
 BY_THRESHOLD = [m for m in METHODS if m != "cats"]
 

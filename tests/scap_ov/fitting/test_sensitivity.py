@@ -9,9 +9,9 @@ from scap_ov.config import SparsityConfig
 from scap_ov.errors import UsageError
 from scap_ov.fitting.allocation.sensitivity import LEVELS, MOST, allocate, convex_hull, least_loss, loss_curve, loss_grid, predicted_loss
 from scap_ov.fitting.criteria.adaptive import AdaptiveCriterion
-from scap_ov.profile import CalibrationProfile, SiteStatistics
 from scap_ov.scoping import TargetGroup
 from scap_ov.sites import Layer, Site, SiteKind, WeightSpec
+from scap_ov.statistics.profile import CalibrationProfile, SiteStatistics
 
 CRITERION = AdaptiveCriterion(SparsityConfig())
 

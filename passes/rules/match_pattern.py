@@ -1,0 +1,242 @@
+"""Match the portable pattern, ours or one that came in another way. Written by: portable_pattern. Used by the other passes.
+
+keep when   |x − c| > τ   Greater(Abs, τ), Less(τ, Abs), or the negation: LessEqual, GreaterEqual, LogicalNot
+x − c       Subtract(x, c), Add(x, −c), or x itself when c is 0
+value       Select(keep, x, c) or Select(drop, c, x); c a constant of any type, through Convert or not
+x           with a ramp: Subtract(x, Multiply(Sign(x − c), Relu(Subtract(τ, Multiply(Subtract(|x − c|, τ), s))))), s = 1 / ramp
+τ           a constant, or Select(rows ≤ constant, constant, negative constant), with a ramp also Select(exempt, negative constant, τ)
+exempt      LogicalOr(keep, something that depends on shapes alone), or LogicalAnd(drop, ...)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import openvino as ov
+
+from scap_ov.passes.rules.constants import constant_values
+from scap_ov.passes.rules.match_ramp import match_ramp
+from scap_ov.passes.rules.passthrough import carries_channels
+
+EVERY_ROW = 2**31 - 1  # `decode` without a limit: how a pattern without row policy reads
+_MIRRORED = {"Greater": "Less", "Less": "Greater", "GreaterEqual": "LessEqual", "LessEqual": "GreaterEqual"}
+
+
+@dataclass(frozen=True)
+class PatternLayer:
+    """A layer that reads a pruned tensor.
+
+    :param path: nodes between Select and MatMul.
+    :param compensation: float32 [N] or None.
+    :param result: the output that stands for the layer: of the Add of the compensation, or of the MatMul.
+    """
+
+    matmul: ov.Node
+    path: tuple[ov.Node, ...]
+    compensation: np.ndarray | None
+    result: ov.Output
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """One pruned tensor.
+
+    :param center: float32 [1] or [K].
+    :param threshold: float32 [1] or [K].
+    :param rows: `decode` or `all`.
+    :param max_sparse_rows: of `decode`; EVERY_ROW when there is no row policy.
+    :param ramp: relative width of the ramp above the threshold; 0 for none.
+    """
+
+    select: ov.Node
+    source: ov.Output
+    center: np.ndarray
+    threshold: np.ndarray
+    rows: str
+    max_sparse_rows: int
+    ramp: float
+    layers: tuple[PatternLayer, ...]
+
+
+@dataclass(frozen=True)
+class _Test:
+    """A condition: whether it is true for entries that are kept, |x − c| > τ, and rows that are exempt."""
+
+    keeps: bool
+    distance: ov.Output  # |x − c|
+    x: ov.Output
+    center: np.ndarray
+    threshold: ov.Output
+    inclusive: bool  # kept at equality
+    exempt: bool
+
+
+def match_patterns(model: ov.Model) -> list[Pattern]:
+    """All patterns of a model in topological order."""
+    return [p for node in model.get_ordered_ops() if node.get_type_name() == "Select" for p in [match_pattern(node)] if p is not None]
+
+
+def match_pattern(select: ov.Node) -> Pattern | None:
+    """The pattern that a Select closes, or None."""
+    test = _test(select.input_value(0))
+    if test is None:
+        return None
+    kept, other = select.input_value(1 if test.keeps else 2), select.input_value(2 if test.keeps else 1)
+    source, ramp = match_ramp(kept, test.distance, test.threshold)
+    replacement = _number(other)
+    if replacement is None or _key(_bare(test.x)) != _key(_bare(source)) or source.get_partial_shape().rank.is_dynamic:
+        return None
+    if not _same_in(source.get_element_type(), replacement, test.center):
+        return None
+    policy = _policy(test)
+    if policy is None:
+        return None
+    threshold, rows, limit = policy
+    if test.inclusive:
+        threshold = np.nextafter(threshold, np.float32(-np.inf))
+    layers = tuple(_layers(select.output(0), ()))
+    if not layers:
+        return None
+    return Pattern(select, source, test.center, threshold.astype(np.float32), rows, limit, ramp, layers)
+
+
+def _same_in(dtype: ov.Type, one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two constants are the same in a type; in bf16, whose rounding numpy does not do, within one of its steps."""
+    if dtype == ov.Type.bf16:
+        return bool(np.allclose(one, other, rtol=2.0**-7, atol=0))
+    exact = np.float16 if dtype == ov.Type.f16 else np.float32
+    return bool((one.astype(exact) == other.astype(exact)).all())
+
+
+def _test(value: ov.Output, *, depth: int = 0) -> _Test | None:
+    node = value.get_node()
+    kind = node.get_type_name()
+    if depth > 4:
+        return None
+    if kind == "Convert":
+        return _test(node.input_value(0), depth=depth + 1)
+    if kind == "LogicalNot":
+        inner = _test(node.input_value(0), depth=depth + 1)
+        return inner and replace(inner, keeps=not inner.keeps)
+    if kind in ("LogicalOr", "LogicalAnd"):
+        for port in (0, 1):
+            inner = _test(node.input_value(port), depth=depth + 1)
+            if inner and inner.keeps == (kind == "LogicalOr") and not inner.exempt and _of_shapes(node.input_value(1 - port)):
+                return replace(inner, exempt=True)
+        return None
+    return _comparison(node) if kind in _MIRRORED else None
+
+
+def _comparison(node: ov.Node) -> _Test | None:
+    left, right, kind = node.input_value(0), node.input_value(1), node.get_type_name()
+    if left.get_node().get_type_name() != "Abs":
+        left, right, kind = right, left, _MIRRORED[kind]
+    if left.get_node().get_type_name() != "Abs":
+        return None
+    x, center = left.get_node().input_value(0), np.zeros(1, np.float32)
+    shift = x.get_node()
+    if shift.get_type_name() in ("Subtract", "Add"):
+        for port in (1, 0) if shift.get_type_name() == "Add" else (1,):
+            constant = _number(shift.input_value(port))
+            if constant is not None:
+                x = shift.input_value(1 - port)
+                center = constant if shift.get_type_name() == "Subtract" else -constant
+                break
+    # |x - c| > t and >= t keep where true; < and <= drop where true, so that < keeps at equality
+    return _Test(kind in ("Greater", "GreaterEqual"), left, x, center, right, kind in ("GreaterEqual", "Less"), False)
+
+
+def _policy(test: _Test) -> tuple[np.ndarray, str, int] | None:
+    """Threshold, rows and the limit of `decode`."""
+    constant = _number(test.threshold)
+    shape = test.x.get_partial_shape()
+    if constant is not None:
+        one_position = len(shape) != 3 or (shape[1].is_static and shape[1].get_length() == 1)
+        return (constant, "all", 0) if test.exempt or one_position else (constant, "decode", EVERY_ROW)
+    node = test.threshold.get_node()
+    while node.get_type_name() == "Convert":
+        node = node.input_value(0).get_node()
+    if node.get_type_name() != "Select" or test.exempt:
+        return None
+    one, other = _number(node.input_value(1)), _number(node.input_value(2))
+    if one is None or other is None:
+        return None
+    limit = _row_limit(node.input_value(0).get_node())
+    if limit is not None:
+        return (one, "decode", limit) if (other < 0).all() else None
+    exempt = (one < 0).all() and one.size == 1 and _of_shapes(node.input_value(0))
+    return (other, "all", 0) if exempt else None
+
+
+def _row_limit(node: ov.Node) -> int | None:
+    """N of a test `rows ≤ n`, where rows depend on shapes alone."""
+    kind = node.get_type_name()
+    if kind not in _MIRRORED:
+        return None
+    left, right = node.input_value(0), node.input_value(1)
+    if _number(left) is not None:
+        left, right, kind = right, left, _MIRRORED[kind]
+    limit = _number(right)
+    if limit is None or limit.size != 1 or kind not in ("LessEqual", "Less") or not _of_shapes(left):
+        return None
+    return int(limit[0]) - (kind == "Less")
+
+
+def _layers(value: ov.Output, path: tuple[ov.Node, ...]) -> Iterator[PatternLayer]:
+    for target in sorted(value.get_target_inputs(), key=lambda t: t.get_node().get_instance_id()):
+        node = target.get_node()
+        if node.get_type_name() == "MatMul" and target.get_index() == 0:
+            yield PatternLayer(node, path, *_compensation(node))
+        elif carries_channels(node):
+            yield from _layers(node.output(0), (*path, node))
+
+
+def _compensation(matmul: ov.Node) -> tuple[np.ndarray | None, ov.Output]:
+    """The constant of `Add(layer, Select(pruned, compensation, 0))`."""
+    own = matmul.output(0)
+    readers = [t.get_node() for t in own.get_target_inputs()]
+    if len(readers) == 1 and readers[0].get_type_name() == "Add":
+        add = readers[0]
+        others = [v for v in add.input_values() if v.get_node().get_instance_id() != matmul.get_instance_id()]
+        node = _bare(others[0]).get_node() if others else add
+        if node.get_type_name() == "Select" and _of_shapes(node.input_value(0)):
+            value, rest = _number(node.input_value(1)), _number(node.input_value(2))
+            whole = value is not None and value.size == own.get_partial_shape()[-1].get_length()
+            if whole and rest is not None and not rest.any():
+                return value, add.output(0)
+    return None, own
+
+
+def _of_shapes(value: ov.Output) -> bool:
+    """Whether a value depends on shapes and constants alone."""
+    pending, seen = [value.get_node()], set()
+    while pending:
+        node = pending.pop()
+        if node.get_instance_id() in seen or node.get_type_name() in ("ShapeOf", "Constant"):
+            continue
+        seen.add(node.get_instance_id())
+        if node.get_input_size() == 0 or node.get_type_name() == "ReadValue" or len(seen) > 32:
+            return False
+        pending += [v.get_node() for v in node.input_values()]
+    return True
+
+
+def _number(value: ov.Output) -> np.ndarray | None:
+    """A constant that is one number, or one for each channel, as float32 [1] or [K]."""
+    try:
+        values = constant_values(value)[0]
+    except ValueError:
+        return None
+    return values.astype(np.float32).reshape(-1) if values.size == (values.shape[-1] if values.ndim else 1) else None
+
+
+def _bare(value: ov.Output) -> ov.Output:
+    while value.get_node().get_type_name() == "Convert":
+        value = value.get_node().input_value(0)
+    return value
+
+
+def _key(value: ov.Output) -> tuple[int, int]:
+    return value.get_node().get_instance_id(), value.get_index()

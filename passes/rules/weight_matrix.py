@@ -1,0 +1,96 @@
+"""The weight of a layer as it is stored in a graph, read and dequantised by rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import openvino as ov
+
+from scap_ov.passes.rules.constants import FLOATS, float_values, unpack_integers
+from scap_ov.sites import WeightSpec
+
+
+class LeaveStock(Exception):  # noqa: N818 - not an error: the sentence says why a layer is no site
+    """Why a layer stays as it is."""
+
+
+class NoLayer(Exception):  # noqa: N818 - see above
+    """The MatMul is no fully connected layer: nothing constant, or nothing but constants, is multiplied."""
+
+
+@dataclass(frozen=True)
+class WeightMatrix:
+    """A weight as it is stored. Nothing is read from the model before it is asked for; `matrix[a:b]` dequantises those rows only.
+
+    :param spec: how it is stored.
+    :param n: output channels.
+    :param k: input channels.
+    :param constant: the Constant with the raw values.
+    :param by_input: stored as [K, N] (or [G, g, N]) rather than [N, K] (or [N, G, g]).
+    :param scale: as in the model, float32, bfloat16 widened exactly, [N, G], or None for float weights.
+    :param zero_point: int16 [N, G] or None.
+    :param padding: input channels that are stored after the K that count, to fill the last group; not with by_input.
+    """
+
+    spec: WeightSpec
+    n: int
+    k: int
+    constant: ov.Node
+    by_input: bool
+    scale: np.ndarray | None
+    zero_point: np.ndarray | None
+    padding: int = 0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """N, K."""
+        return self.n, self.k
+
+    def __len__(self) -> int:
+        """N."""
+        return self.n
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        """The dequantised weight."""
+        return self.dequantized().astype(dtype or np.float32, copy=False)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """Some rows dequantised, float32 [n, K]."""
+        return self.dequantized(rows)
+
+    def raw(self, rows: slice = slice(None)) -> np.ndarray:
+        """Stored values of some output channels: uint8 or int8, or float16, float32, and bf16 bits as uint16, [n, K]."""
+        start, stop, step = rows.indices(self.n)
+        stored = self.k + self.padding
+        if self.spec.dtype in FLOATS:
+            values = float_values(self.constant)
+        elif self.spec.bits == 4:
+            if not self.by_input and step == 1:
+                return unpack_integers(self.constant, start * stored, stop * stored).reshape(stop - start, stored)[:, : self.k]
+            values = unpack_integers(self.constant, 0, self.n * stored)
+        else:
+            values = self.constant.data
+        matrix = values.reshape(self.k, self.n).T if self.by_input else values.reshape(self.n, stored)[:, : self.k]
+        return matrix[rows]
+
+    def sample(self, count: int) -> np.ndarray:
+        """Stored values of about `count` output channels spread over all, [n, K]; what `fingerprint` hashes."""
+        step = max(1, self.n // count)
+        if self.by_input:
+            return self.raw(slice(0, None, step))
+        return np.concatenate([self.raw(slice(row, row + 1)) for row in range(0, self.n, step)])
+
+    def dequantized(self, rows: slice = slice(None)) -> np.ndarray:
+        """(raw − zero point) · scale, float32 [n, K]."""
+        raw = self.raw(rows)
+        if self.scale is None:
+            return (raw.astype(np.uint32) << 16).view(np.float32) if self.spec.dtype == "bf16" else raw.astype(np.float32)
+        values = raw.astype(np.float32)
+        if self.zero_point is not None:
+            values -= self._spread(self.zero_point[rows].astype(np.float32))
+        return values * self._spread(self.scale[rows])
+
+    def _spread(self, grouped: np.ndarray) -> np.ndarray:
+        """[n, G] -> [n, K]."""
+        return np.repeat(grouped, self.spec.group_size, axis=1)[:, : self.k]

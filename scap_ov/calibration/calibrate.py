@@ -1,0 +1,45 @@
+"""Measure what a profile needs beside the observed statistics. Used by: backends. Uses: sensitivity, drift, refine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scap_ov.calibration.drift import measure_drift
+from scap_ov.calibration.refine import refine
+from scap_ov.calibration.sensitivity import measure_sensitivity
+from scap_ov.config import SparsityConfig
+from scap_ov.fitting.fit import fit
+
+if TYPE_CHECKING:
+    from scap_ov.models.runner import InferenceData
+    from scap_ov.statistics.profile import CalibrationProfile
+
+Progress = Callable[..., None]
+
+
+def complete(
+    model: Any,
+    dataset: InferenceData,
+    profile: CalibrationProfile,
+    *,
+    sequential: bool = False,
+    checkpoint: str | Path | None = None,
+    progress: Progress | None = None,
+) -> CalibrationProfile:
+    """Measure the sensitivity of the output to every site, and the drift of thresholds behind pruned sites.
+
+    :param sequential: observe once more in between, every site behind sites that are pruned at the default configuration, so that
+        centres too are fitted to what they will see.
+    :param checkpoint: file in which an interrupted measurement of sensitivity is kept; see `measure_sensitivity`.
+    """
+
+    def titled(title: str) -> Callable[[int, int | None], None] | None:
+        return None if progress is None else lambda done, total: progress(done, total, title)
+
+    profile = measure_sensitivity(model, dataset, profile, checkpoint=checkpoint, progress=titled("measuring sensitivity"))
+    if sequential:
+        plan = fit(profile, SparsityConfig())
+        profile, _ = refine(model, dataset, profile, plan, rounds=1, progress=titled("observing behind pruned sites"))
+    return measure_drift(model, dataset, profile, progress=titled("measuring the drift of thresholds"))

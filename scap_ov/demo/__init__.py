@@ -1,1 +1,0 @@
-"""The demo: a real model, loaded, calibrated, rewritten and run faster."""

@@ -1,0 +1,87 @@
+"""Ready a model for evaluation: prune every row where that is asked for, and give out how many entries each site drops per token.
+
+1. A stock model is only read: its layers, for the bytes that a token reads.
+2. `rows="all"`: the plan is taken out of the pattern and put into the stock model again with that policy, in the form the model had;
+   evaluated as it stands, a window of text would count as a prompt and silently measure the dense model.
+3. `rows="decode"`: the model stays as it is deployed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as ops
+
+from scap_ov.evaluation.extract_plan import is_lowered, pruned_inputs, take_apart
+from scap_ov.passes.openvino.find_sites import find_sites
+from scap_ov.passes.openvino.insert_cats import gate_masks, mask_every_row
+from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
+from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
+from scap_ov.plan import SparsityPlan
+from scap_ov.sites import Site, SiteKind
+
+
+@dataclass(frozen=True)
+class SparseView:
+    """A model to run, and what is known of it.
+
+    :param sites: those that count in the model-wide sparsity: all block layers, and lm_head when it is pruned.
+    :param layers: all fully connected layers, lm_head among them: what a token reads.
+    :param measured: site name -> output with the share of entries that are dropped, float [B, T].
+    """
+
+    model: ov.Model
+    sites: tuple[Site, ...]
+    layers: tuple[Site, ...]
+    measured: dict[str, ov.Output]
+
+
+def sparse_view(model: ov.Model, *, rows: str) -> SparseView:
+    """Look into a stock or sparse model.
+
+    :param model: taken over: give a clone or a model that was just read.
+    :param rows: `all` or `decode`.
+    """
+    if not pruned_inputs(model):
+        layers = tuple(match.site for match in find_sites(model, lm_head=True).matches)
+        return SparseView(model, tuple(s for s in layers if s.kind is not SiteKind.LM_HEAD), layers, {})
+    plan, stock = take_apart(model)
+    layers = tuple(match.site for match in find_sites(stock, lm_head=True).matches)
+    sites = tuple(s for s in layers if s.kind is not SiteKind.LM_HEAD or s.name in plan.entries)
+    if rows == "all":
+        model = _prune_every_row(stock, plan, lowered=is_lowered(model))
+    return SparseView(model, sites, layers, _measured(model, plan))
+
+
+def _prune_every_row(stock: ov.Model, plan: SparsityPlan, *, lowered: bool) -> ov.Model:
+    mask_every_row(stock)
+    everywhere = replace(plan, config=replace(plan.config, rows="all"))
+    model = InsertSparsity(everywhere)(stock).model
+    return LowerSparseMatMul(dynamic_quantization=plan.config.dynamic_quantization)(model).model if lowered else model
+
+
+def _measured(model: ov.Model, plan: SparsityPlan) -> dict[str, ov.Output]:
+    """For each pruned site the share of dropped entries over the last axis of its input, the exempt rows counted as if pruned."""
+    home = {layer.name: site.name for site in plan.sites for layer in site.layers}
+    measured = {}
+    for pattern in pruned_inputs(model):
+        small = ops.less_equal(ops.abs(ops.subtract(pattern.x, ops.constant(pattern.center))), ops.constant(pattern.threshold))
+        share = ops.reduce_mean(ops.convert(small, np.float32), ops.constant(np.array([-1])), keep_dims=False)
+        measured[home[pattern.layers[0]]] = share.output(0)
+    return measured | _masked_rows(model, plan)
+
+
+def _masked_rows(model: ov.Model, plan: SparsityPlan) -> dict[str, ov.Output]:
+    """Of CATS: the share of an `up` site's weights that are multiplied by a gate's zeros; gate itself is read whole."""
+    measured = {}
+    kinds = {(site.block, site.kind): site for site in plan.sites}
+    down = {site.name: site for site in plan.sites}
+    for name, mask in gate_masks(model).items():
+        up = kinds[down[name].block, SiteKind.UP]
+        dropped = ops.convert(ops.logical_not(mask.input_value(0)), np.float32)
+        share = ops.reduce_mean(dropped, ops.constant(np.array([-1])), keep_dims=False)
+        part = np.float32(down[name].in_features / up.out_features)
+        measured[up.name] = ops.multiply(share, ops.constant(part)).output(0)
+    return measured

@@ -1,0 +1,1 @@
+"""Automatic differentiation of an OpenVINO model; knows no site."""

@@ -1,0 +1,282 @@
+"""Derivatives of the operations that transformers are made of, written as OpenVINO operations. Used by: gradient.
+
+A rule takes a node, the gradient of its first output and which inputs need one, and gives the gradient of each input (None where
+there is none). What comparisons and shapes depend on has no gradient. A new operation is a function here and a line in RULES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as ops
+
+from scap_ov.errors import BadModelError
+from scap_ov.gradients.attention_gradient import attention
+
+Gradients = Sequence["ov.Output | None"]
+Rule = Callable[[ov.Node, ov.Output, Sequence[bool]], Gradients]
+
+FLAT = frozenset(
+    ("Greater", "GreaterEqual", "Less", "LessEqual", "Equal", "NotEqual", "ShapeOf", "LogicalAnd", "LogicalOr", "LogicalNot", "ReadValue",
+     "Assign", "Range", "Floor", "Round", "Sign", "BitwiseAnd", "BitwiseOr", "BitwiseNot")
+)  # fmt: skip
+
+
+def fit_to(gradient: ov.Output, target: ov.Output) -> ov.Output:
+    """Sum a gradient over the axes along which its tensor was broadcast.
+
+    Axes whose length is known only at run time are taken not to be broadcast.
+    """
+    got, wanted = gradient.get_partial_shape(), target.get_partial_shape()
+    if got.rank.is_dynamic or wanted.rank.is_dynamic:
+        msg = f"the gradient of {target.get_node().get_friendly_name()} needs its rank; export the model with ranks that are known"
+        raise BadModelError(msg)
+    lead = len(got) - len(wanted)
+    if lead > 0:
+        gradient = ops.reduce_sum(gradient, np.arange(lead), keep_dims=False).output(0)
+        got = gradient.get_partial_shape()
+    axes = [i for i, d in enumerate(wanted) if d.is_static and d.get_length() == 1 and not (got[i].is_static and got[i].get_length() == 1)]
+    return ops.reduce_sum(gradient, np.array(axes), keep_dims=True).output(0) if axes else gradient
+
+
+def add(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """Of x + y."""
+    return [fit_to(g, node.input_value(i)) if need[i] else None for i in (0, 1)]
+
+
+def subtract(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """Of x − y."""
+    y = fit_to(ops.negative(g).output(0), node.input_value(1)) if need[1] else None
+    return [fit_to(g, node.input_value(0)) if need[0] else None, y]
+
+
+def multiply(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """Of x · y."""
+    x, y = node.input_values()
+    return [fit_to(ops.multiply(g, other).output(0), own) if n else None for own, other, n in ((x, y, need[0]), (y, x, need[1]))]
+
+
+def divide(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """Of x / y."""
+    x, y = node.input_values()
+    first = ops.divide(g, y)
+    second = fit_to(ops.negative(ops.multiply(first, node.output(0))).output(0), y) if need[1] else None
+    return [fit_to(first.output(0), x) if need[0] else None, second]
+
+
+def power(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """Of x to a power that is not differentiated."""
+    x, exponent = node.input_values()
+    less = ops.power(x, ops.subtract(exponent, _like(1.0, exponent)))
+    return [fit_to(ops.multiply(g, ops.multiply(exponent, less)).output(0), x) if need[0] else None, None]
+
+
+def square_root(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """√x."""
+    del need
+    return [ops.divide(ops.multiply(g, _like(0.5, g)), node.output(0)).output(0)]
+
+
+def negative(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """−x."""
+    del node, need
+    return [ops.negative(g).output(0)]
+
+
+def sigmoid(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """1 / (1 + e^−x)."""
+    del need
+    y = node.output(0)
+    return [ops.multiply(g, ops.multiply(y, ops.subtract(_like(1.0, y), y))).output(0)]
+
+
+def tanh(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """Hyperbolic tangent."""
+    del need
+    y = node.output(0)
+    return [ops.multiply(g, ops.subtract(_like(1.0, y), ops.multiply(y, y))).output(0)]
+
+
+def relu(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """max(x, 0)."""
+    del need
+    y = node.output(0)
+    return [ops.select(ops.greater(y, _like(0.0, y)), g, _like(0.0, g)).output(0)]
+
+
+def swish(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """Of x · sigmoid(βx)."""
+    del need
+    x = node.input_value(0)
+    beta = node.input_value(1) if node.get_input_size() > 1 else _like(1.0, x).output(0)
+    s = ops.sigmoid(ops.multiply(x, beta))
+    slope = ops.add(s, ops.multiply(ops.multiply(beta, node.output(0)), ops.subtract(_like(1.0, x), s)))
+    return [ops.multiply(g, slope).output(0), *([None] * (node.get_input_size() - 1))]
+
+
+def gelu(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """Of x · Φ(x); the tanh form has a derivative within 1e-3 of this one."""
+    del need
+    x = node.input_value(0)
+    half = ops.multiply(_like(0.5, x), ops.add(_like(1.0, x), ops.erf(ops.multiply(x, _like(2**-0.5, x)))))
+    bell = ops.exp(ops.multiply(_like(-0.5, x), ops.multiply(x, x)))
+    density = ops.multiply(_like((2 * np.pi) ** -0.5, x), bell)
+    return [ops.multiply(g, ops.add(half, ops.multiply(x, density))).output(0)]
+
+
+def softmax(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """Softmax along one axis."""
+    del need
+    y = node.output(0)
+    axis = np.array([node.get_attributes()["axis"]])
+    weighted = ops.multiply(g, y)
+    return [ops.subtract(weighted, ops.multiply(y, ops.reduce_sum(weighted, axis, keep_dims=True))).output(0)]
+
+
+def matmul(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """A · B, either of them transposed."""
+    a, b = node.input_values()
+    attributes = node.get_attributes()
+    ta, tb = attributes["transpose_a"], attributes["transpose_b"]
+    first = second = None
+    if need[0]:
+        weight = b if need[1] else _unfused(b, g)
+        made = ops.matmul(weight, g, tb, True) if ta else ops.matmul(g, weight, False, not tb)
+        first = fit_to(made.output(0), a)
+    if need[1]:
+        made = ops.matmul(g, a, True, ta) if tb else ops.matmul(a, g, not ta, False)
+        second = fit_to(made.output(0), b)
+    return [first, second]
+
+
+def reshape_back(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """Reshape, Squeeze and Unsqueeze: the input's own shape again."""
+    del need
+    back = ops.reshape(g, ops.shape_of(node.input_value(0)), special_zero=False)
+    return [back.output(0), *([None] * (node.get_input_size() - 1))]
+
+
+def transpose(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """The inverse order of axes."""
+    del need
+    return [ops.transpose(g, np.argsort(_constant(node, 1))).output(0), None]
+
+
+def concat(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """Each input's own stretch."""
+    axis = np.array([node.get_attributes()["axis"]])
+    start: ov.Node = ops.constant(np.array([0], np.int64))
+    made: list[ov.Output | None] = []
+    for index, value in enumerate(node.input_values()):
+        end = ops.add(start, ops.gather(ops.shape_of(value), axis, np.array(0)))
+        made.append(ops.slice(g, start, end, np.array([1]), axis).output(0) if need[index] else None)
+        start = end
+    return made
+
+
+def slice_back(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """A stretch of step 1 along axes of known length: zeros around it."""
+    del need
+    x = node.input_value(0)
+    rank = len(x.get_partial_shape())
+    begin, step = _constant(node, 1), _constant(node, 3)
+    axes = _constant(node, 4) if node.get_input_size() > 4 else np.arange(len(begin))
+    before, after = np.zeros(rank, np.int64), np.zeros(rank, np.int64)
+    for axis, first, stride in zip(axes, begin, step, strict=True):
+        dims = x.get_partial_shape()[int(axis)], node.get_output_partial_shape(0)[int(axis)]
+        if stride != 1 or any(d.is_dynamic for d in dims):
+            _refuse(node, "slices an axis whose length is not known")
+        whole, part = (d.get_length() for d in dims)
+        before[axis] = min(max(int(first) + (whole if first < 0 else 0), 0), whole)
+        after[axis] = whole - part - before[axis]
+    padded = ops.pad(g, before, after, "constant", _like(0.0, g))
+    return [padded.output(0), *([None] * (node.get_input_size() - 1))]
+
+
+def broadcast(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """The sum of the copies."""
+    del need
+    return [fit_to(g, node.input_value(0)), *([None] * (node.get_input_size() - 1))]
+
+
+def reduce_mean(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """A mean along axes of known length that are kept as 1."""
+    del need
+    x = node.input_value(0)
+    axes = _constant(node, 1).reshape(-1)
+    shape = x.get_partial_shape()
+    if not node.get_attributes()["keep_dims"] or any(shape[int(a)].is_dynamic for a in axes):
+        _refuse(node, "averages over an axis that it drops or whose length is not known")
+    count = float(np.prod([shape[int(a)].get_length() for a in axes]))
+    even = ops.multiply(g, _like(1 / count, g))
+    return [ops.broadcast(even, ops.shape_of(x), broadcast_spec="BIDIRECTIONAL").output(0), None]
+
+
+def convert(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """The input's type again."""
+    del need
+    return [ops.convert(g, node.get_input_element_type(0).get_type_name()).output(0)]
+
+
+def select(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """Each branch where it was taken."""
+    condition, then, other = node.input_values()
+    zero = _like(0.0, g)
+    return [
+        None,
+        fit_to(ops.select(condition, g, zero).output(0), then) if need[1] else None,
+        fit_to(ops.select(condition, zero, g).output(0), other) if need[2] else None,
+    ]
+
+
+RULES: dict[str, Rule] = {
+    "Add": add, "Subtract": subtract, "Multiply": multiply, "Divide": divide, "Power": power, "Sqrt": square_root,
+    "Negative": negative, "Sigmoid": sigmoid, "Tanh": tanh, "Relu": relu, "Swish": swish, "Gelu": gelu, "Softmax": softmax,
+    "MatMul": matmul, "Reshape": reshape_back, "Squeeze": reshape_back, "Unsqueeze": reshape_back, "Transpose": transpose,
+    "Concat": concat, "Slice": slice_back, "Broadcast": broadcast, "ReduceMean": reduce_mean, "Convert": convert, "Select": select,
+    "ScaledDotProductAttention": attention,
+}  # fmt: skip
+
+
+SPLITS = ("Split", "VariadicSplit")
+
+
+def joined(node: ov.Node, parts: Sequence[ov.Output]) -> ov.Output:
+    """Of a split into several outputs: their gradients, one behind the other."""
+    return ops.concat(list(parts), int(_constant(node, 1))).output(0)
+
+
+def zeros_like(value: ov.Output) -> ov.Output:
+    """The gradient of an output that nothing reads."""
+    return ops.broadcast(_like(0.0, value), ops.shape_of(value)).output(0)
+
+
+def _like(value: float, other: ov.Output | ov.Node) -> ov.Node:
+    """A scalar of another tensor's type."""
+    return ops.constant(np.array(value, other.get_element_type().to_dtype()))
+
+
+def _unfused(weight: ov.Output, g: ov.Output) -> ov.Output:
+    """A compressed weight plus a zero that is known at run time only: the CPU plugin fuses compressed weights transposed one way alone.
+
+    OpenVINO 2026.4.1 fails to compile the product of a gradient with weights in groups ("Incompatible MatMul matrix dimension").
+    """
+    if weight.get_node().get_type_name() == "Constant":
+        return weight
+    entry = ops.gather(ops.reshape(g, np.array([-1]), special_zero=False), np.array(0), np.array(0))
+    zero = ops.minimum(ops.abs(entry), _like(0.0, g))  # a product with 0, or anything of the shape alone, is folded to a constant
+    return ops.add(weight, ops.convert(zero, weight.get_element_type().get_type_name())).output(0)
+
+
+def _constant(node: ov.Node, port: int) -> np.ndarray:
+    source = node.input_value(port).get_node()
+    if source.get_type_name() != "Constant":
+        _refuse(node, f"takes input {port} from {source.get_type_name()}, not from a constant")
+    return np.array(source.data)
+
+
+def _refuse(node: ov.Node, why: str) -> None:
+    msg = f"{node.get_type_name()} {node.get_friendly_name()} {why}: it has no gradient rule; calibrate without gradients"
+    raise BadModelError(msg)

@@ -1,0 +1,1 @@
+"""Bounded statistics of activations and the profile that holds them: numpy, merged bit for bit."""

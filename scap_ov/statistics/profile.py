@@ -1,0 +1,217 @@
+"""CalibrationProfile: what `observe` saw of every site, in one bounded file from which every method can be fitted.
+
+Size: a site of K input channels keeps up to `capacity` rows of K float16 values, 40 bytes a channel of moments, 264 bytes a
+channel about its weights, and 20 kB of histogram. `capacity_for` chooses the rows so that all of them stay below 512 MiB:
+2,048 rows (400 MB) for a model of 135M parameters, 360 rows for one of 7B. Memory while observing is the same and does not
+grow with the amount of data. Merging the profiles of shards gives, bit for bit, the profile of one pass over all samples.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from scap_ov.errors import MismatchError, OutputError, UsageError
+from scap_ov.plan import site_from_dict
+from scap_ov.statistics.observers import OBSERVERS
+from scap_ov.statistics.observers.moments import from_fixed_point
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from scap_ov.sites import Site
+
+PROFILE_VERSION = 1
+RESERVOIR_BYTES = 512 << 20
+MOST_ROWS, LEAST_ROWS = 2048, 64
+_COUNTED = ("samples", "tokens", "sensitivity_tokens", "sensitivity_forwards")  # metadata that adds up
+
+
+@dataclass(frozen=True)
+class SiteStatistics:
+    """Statistics of one site's input; `tensors` holds the observers' fields and the summary of the weights.
+
+    :param count: rows seen; the exempt first position of a sequence is never among them.
+    :param tensors: by name; `gate_histogram` (of |act(gate)|, for CATS) only where a gated FFN feeds the site.
+    """
+
+    count: int
+    tensors: Mapping[str, np.ndarray]
+
+    @property
+    def rows(self) -> np.ndarray:
+        """A uniform sample of the rows, float32 [R, K]; a copy."""
+        return self.tensors["rows"].astype(np.float32)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean of each channel over all rows, float64 [K]."""
+        return from_fixed_point(self.tensors["sum"]) / self.count
+
+    @property
+    def variance(self) -> np.ndarray:
+        """Variance of each channel over all rows, float64 [K]."""
+        return np.maximum(from_fixed_point(self.tensors["sum_of_squares"]) / self.count - self.mean**2, 0.0)
+
+    @property
+    def histogram(self) -> np.ndarray:
+        """Counts of all values, int64; `calibration.observers.histogram.bin_edges` gives the bins."""
+        return self.tensors["histogram"]
+
+    @property
+    def column_norm(self) -> np.ndarray:
+        """‖W[:, k]‖₂ over all outputs of the site, float32 [K]."""
+        return self.tensors["column_norm"]
+
+    @property
+    def sketch(self) -> np.ndarray:
+        """Random projection of W, float32 [64, K]: |sketch @ d|² estimates |W @ d|²."""
+        return self.tensors["sketch"]
+
+
+@dataclass(frozen=True)
+class CalibrationProfile:
+    """Statistics of all sites of one model.
+
+    :param fingerprint: of the model.
+    :param sites: all sites that were found, the output projection among them.
+    :param statistics: by site name.
+    :param capacity: most rows that a site keeps.
+    :param sensitivity: by site name, arrays over a grid of sparsities; empty until they are measured.
+    :param metadata: plain JSON values: `samples`, `tokens`, `sequential`.
+    """
+
+    fingerprint: str
+    sites: tuple[Site, ...]
+    statistics: Mapping[str, SiteStatistics]
+    capacity: int
+    sensitivity: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_sensitivity(self, sensitivity: Mapping[str, Mapping[str, np.ndarray]], **metadata: object) -> CalibrationProfile:
+        """The same profile with these tables; `metadata` is added to its own.
+
+        :raises UsageError: a table is of no site of this profile.
+        """
+        foreign = sorted(set(sensitivity) - set(self.statistics))
+        if foreign:
+            msg = f"sensitivity tables of unknown sites: {', '.join(foreign)}; the profile has {', '.join(self.statistics)}"
+            raise UsageError(msg)
+        return replace(self, sensitivity=dict(sensitivity), metadata={**self.metadata, **metadata})
+
+    def merge(self, *others: CalibrationProfile) -> CalibrationProfile:
+        """The profile of one pass over the data of all of them, bit for bit, whatever the order.
+
+        Sensitivity tables are averaged, up to rounding.
+
+        :raises MismatchError: they are of different models, or sequential.
+        """
+        merged = self
+        for other in others:
+            merged = _merge_two(merged, other)
+        return merged
+
+    def save(self, path: str | Path) -> None:
+        """Write as one safetensors file; bit-identical for equal profiles; the file appears only when it is complete.
+
+        :raises OutputError: writing failed.
+        """
+        meta = {
+            "version": PROFILE_VERSION,
+            "fingerprint": self.fingerprint,
+            "sites": [asdict(s) for s in self.sites],
+            "counts": {n: s.count for n, s in self.statistics.items()},
+            "capacity": self.capacity,
+            "metadata": dict(self.metadata),
+        }
+        tensors = {f"{name}/{key}": value for name, s in self.statistics.items() for key, value in s.tensors.items()}
+        tensors |= {f"{name}/sensitivity/{key}": np.asarray(value) for name, t in self.sensitivity.items() for key, value in t.items()}
+        tensors = {key: np.ascontiguousarray(tensors[key]) for key in sorted(tensors)}
+        part = Path(f"{path}.{os.getpid()}.part")
+        try:
+            save_file(tensors, str(part), metadata={"scap_ov_profile": json.dumps(meta, sort_keys=True)})
+            part.replace(path)
+        except (OSError, SafetensorError) as e:
+            msg = f"the profile cannot be written to {path} ({e}); give a path in an existing folder with room for it"
+            raise OutputError(msg) from e
+        finally:
+            part.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> CalibrationProfile:
+        """Read a profile that `save` wrote.
+
+        :raises UsageError: the file is no profile, or of a newer version.
+        """
+        try:
+            with safe_open(str(path), framework="numpy") as f:
+                text = (f.metadata() or {}).get("scap_ov_profile")
+                tensors = {k: f.get_tensor(k) for k in f.keys()} if text else {}  # noqa: SIM118 - safe_open is no mapping
+        except (OSError, SafetensorError) as e:
+            msg = f"{path} cannot be read as a calibration profile ({e}); give a file that `scap-ov calibrate` wrote"
+            raise UsageError(msg) from e
+        if text is None:
+            msg = f"{path} is a safetensors file but no calibration profile; give a file that `scap-ov calibrate` wrote"
+            raise UsageError(msg)
+        meta = json.loads(text)
+        if meta["version"] > PROFILE_VERSION:
+            msg = f"{path} is a profile of version {meta['version']}, this scap_ov knows up to {PROFILE_VERSION}; upgrade scap_ov"
+            raise UsageError(msg)
+        own: dict[str, dict[str, np.ndarray]] = {name: {} for name in meta["counts"]}
+        sensitivity: dict[str, dict[str, np.ndarray]] = {}
+        for key, value in tensors.items():
+            name, _, rest = key.partition("/")
+            table, _, item = rest.rpartition("/")
+            (sensitivity.setdefault(name, {}) if table else own[name])[item] = value
+        sites = tuple(site_from_dict(s) for s in meta["sites"])
+        statistics = {s.name: SiteStatistics(meta["counts"][s.name], own[s.name]) for s in sites}
+        return cls(meta["fingerprint"], sites, statistics, meta["capacity"], sensitivity, meta["metadata"])
+
+
+def capacity_for(sites: Iterable[Site], budget: int = RESERVOIR_BYTES) -> int:
+    """Rows to keep per site so that all reservoirs together take at most `budget` bytes (and never fewer than 64)."""
+    row_bytes = 2 * sum(site.in_features for site in sites)
+    return int(min(MOST_ROWS, max(LEAST_ROWS, budget // max(row_bytes, 1))))
+
+
+def _merge_two(a: CalibrationProfile, b: CalibrationProfile) -> CalibrationProfile:
+    if a.fingerprint != b.fingerprint or a.sites != b.sites:
+        msg = (
+            f"profiles of different models cannot be merged (fingerprints {a.fingerprint[:12]} and {b.fingerprint[:12]}); "
+            "calibrate every shard of the data on the same model file"
+        )
+        raise MismatchError(msg)
+    if a.metadata.get("sequential") or b.metadata.get("sequential"):
+        msg = "sequential profiles cannot be merged, each was observed under its own thresholds; merge one-pass profiles, then refit"
+        raise MismatchError(msg)
+    capacity = min(a.capacity, b.capacity)
+    statistics = {name: _merge_site(a.statistics[name], b.statistics[name], capacity) for name in a.statistics}
+    counted = {key: a.metadata.get(key, 0) + b.metadata.get(key, 0) for key in _COUNTED if key in a.metadata or key in b.metadata}
+    return CalibrationProfile(a.fingerprint, a.sites, statistics, capacity, _merge_tables(a, b), {**a.metadata, **counted})
+
+
+def _merge_tables(a: CalibrationProfile, b: CalibrationProfile) -> dict[str, dict[str, np.ndarray]]:
+    """Sensitivities averaged over the tokens that they were measured on; what only one profile holds is dropped."""
+    weights = np.array([max(p.metadata.get("sensitivity_tokens", 0), 1) for p in (a, b)], np.float64)
+    merged = {}
+    for name in a.sensitivity.keys() & b.sensitivity.keys():
+        one, two = a.sensitivity[name], b.sensitivity[name]
+        if one.keys() == two.keys() and all(one[key].shape == two[key].shape for key in one) and np.array_equal(one["level"], two["level"]):
+            merged[name] = {key: (weights[0] * one[key] + weights[1] * two[key]) / weights.sum() for key in one}
+    return {site.name: merged[site.name] for site in a.sites if site.name in merged}
+
+
+def _merge_site(a: SiteStatistics, b: SiteStatistics, capacity: int) -> SiteStatistics:
+    tensors = dict(a.tensors)  # what is known of the weights is the same in both
+    for observer in OBSERVERS:
+        tensors |= observer.merge(a.tensors, b.tensors, capacity)
+    if "gate_histogram" in tensors:
+        tensors["gate_histogram"] = a.tensors["gate_histogram"] + b.tensors["gate_histogram"]
+    return SiteStatistics(a.count + b.count, tensors)

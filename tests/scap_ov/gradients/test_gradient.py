@@ -1,0 +1,121 @@
+"""Gradients of OpenVINO graphs against central differences."""
+
+import numpy as np
+import openvino as ov
+import pytest
+from openvino import opset13 as ops
+
+from scap_ov.errors import BadModelError
+from scap_ov.gradients.gradient import gradients
+
+RNG = np.random.default_rng(7)
+
+
+def parameter(shape, name):
+    made = ops.parameter(ov.PartialShape(shape), np.float32, name=name)
+    made.output(0).get_tensor().set_names({name})
+    return made
+
+
+def check(build, shapes, tolerance=2e-3):
+    """Compare the gradient of Σ weight·output with central differences, for every input.
+
+    :param build: parameters -> output node.
+    :param shapes: pairs of the graph's shape (-1 where dynamic) and the shape of the values.
+    """
+    parameters = [parameter(shape, f"x{i}") for i, (shape, _) in enumerate(shapes)]
+    output = build(*parameters).output(0)
+    seed = ops.parameter(ov.PartialShape.dynamic(len(output.get_partial_shape())), np.float32, name="seed")
+    seed.output(0).get_tensor().set_names({"seed"})
+    plain = ov.Model([output], parameters, "plain")
+    found = gradients(plain.get_ordered_ops(), [(output, seed.output(0))], [p.output(0) for p in parameters])
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    both = ov.Core().compile_model(ov.Model([output, *found], [*parameters, seed]), "CPU", exact)
+    values = [RNG.standard_normal(size).astype(np.float32) for _, size in shapes]
+    one = ov.Core().compile_model(ov.Model([output], parameters), "CPU", exact)
+    weight = RNG.standard_normal(one(values)[0].shape).astype(np.float32)
+    result = both([*values, weight])
+    for index, value in enumerate(values):
+        got = result[index + 1]
+        assert got.shape == value.shape
+        direction = got + 0.3 * np.abs(got).mean() * RNG.standard_normal(value.shape)
+        direction = (direction / np.linalg.norm(direction)).astype(np.float32)
+        step = 1e-2
+        sides = []
+        for sign in (1, -1):
+            moved = [v + sign * step * direction if i == index else v for i, v in enumerate(values)]
+            sides.append(float((one(moved)[0].astype(np.float64) * weight).sum()))
+        assert (sides[0] - sides[1]) / (2 * step) == pytest.approx(
+            float((got * direction).sum(dtype=np.float64)), rel=tolerance * 10, abs=tolerance
+        )
+
+
+def test_attention_with_heads_and_a_mask():
+    mask = np.where(np.tri(5, dtype=bool), 0, -np.inf).astype(np.float32)[None, None]
+    shape, size = [-1, 3, -1, 8], (1, 3, 5, 8)
+    check(lambda q, k, v: ops.scaled_dot_product_attention(q, k, v, ops.constant(mask)), [(shape, size)] * 3)
+
+
+def test_rotary_embedding():
+    def build(x):
+        heads = ops.transpose(ops.reshape(x, np.array([0, 0, 3, 8]), special_zero=True), np.array([0, 2, 1, 3]))
+        angle = ops.constant(RNG.standard_normal((1, 1, 5, 8)).astype(np.float32))
+        first = ops.slice(heads, np.array([0]), np.array([4]), np.array([1]), np.array([3]))
+        second = ops.slice(heads, np.array([4]), np.array([2**31 - 1]), np.array([1]), np.array([3]))
+        turned = ops.concat([ops.multiply(second, ops.constant(np.float32(-1))), first], -1)
+        return ops.add(ops.multiply(heads, ops.cos(angle)), ops.multiply(turned, ops.sin(angle)))
+
+    check(build, [([-1, -1, 24], (1, 5, 24))])
+
+
+def test_heads_that_are_shared_and_a_cache_before_them():
+    def build(x):
+        past = ops.constant(np.zeros((1, 2, 0, 4), np.float32))
+        grown = ops.unsqueeze(ops.concat([past, x], -2), np.array(2))
+        shape = ops.concat(
+            [
+                ops.shape_of(ops.squeeze(ops.gather(ops.shape_of(x), np.array([0]), np.array(0)), np.array([0]))),
+                ops.gather(ops.shape_of(x), np.array([0, 1]), np.array(0)),
+            ],
+            0,
+        )
+        del shape
+        wide = ops.broadcast(grown, ops.constant(np.array([1, 1, 3, 1, 1])), broadcast_spec="BIDIRECTIONAL")
+        return ops.reshape(wide, np.array([0, 6, -1, 4]), special_zero=True)
+
+    check(build, [([-1, 2, -1, 4], (1, 2, 5, 4))])
+
+
+def test_norm():
+    def build(x):
+        variance = ops.reduce_mean(ops.power(x, ops.constant(np.float32(2))), np.array([-1]), keep_dims=True)
+        root = ops.sqrt(ops.add(variance, ops.constant(np.float32(1e-5))))
+        normed = ops.multiply(x, ops.divide(ops.constant(np.float32(1)), root))
+        return ops.multiply(normed, ops.constant(RNG.standard_normal(6).astype(np.float32)))
+
+    check(build, [([-1, -1, 6], (1, 4, 6))])
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda x: ops.multiply(ops.swish(x), ops.sigmoid(x)),
+        lambda x: ops.gelu(x, "ERF"),
+        lambda x: ops.subtract(ops.tanh(x), ops.negative(x)),
+        lambda x: ops.softmax(x, -1),
+        lambda x: ops.matmul(x, ops.constant(RNG.standard_normal((5, 6)).astype(np.float32)), False, True),
+        lambda x: ops.concat(list(ops.split(x, np.array(2), 3).outputs())[::-1], 2),
+        lambda x: ops.select(ops.greater(x, ops.constant(np.float32(0))), ops.multiply(x, x), x),
+    ],
+    ids=["swish", "gelu", "tanh", "softmax", "matmul", "split", "select"],
+)
+def test_operation(build):
+    check(build, [([-1, -1, 6], (1, 4, 6))])
+
+
+def test_an_operation_without_a_rule_is_named():
+    x = parameter([2, 3], "x")
+    result = ops.cum_sum(x, np.array(0))
+    model = ov.Model([result.output(0)], [x])
+    with pytest.raises(BadModelError, match=r"the operation CumSum .* has no gradient rule"):
+        gradients(model.get_ordered_ops(), [(result.output(0), result.output(0))], [x.output(0)])

@@ -1,0 +1,104 @@
+"""Windows of text, runs over them, and the tasks on top."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_llm import TEXT, letters, small_llm
+
+from scap_ov.errors import BadDatasetError, BadModelError
+from scap_ov.evaluation.similarity import compare_generation
+from scap_ov.evaluation.tasks import run_task
+from scap_ov.models.jsonl import read_jsonl
+from scap_ov.models.window_runner import WindowRunner
+from scap_ov.models.windows import read_text, text_windows
+
+EXACT = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0", "KV_CACHE_PRECISION": "f32"}
+
+
+@pytest.fixture(scope="module")
+def runner() -> WindowRunner:
+    return WindowRunner(small_llm(), properties=EXACT)
+
+
+def test_windows_spread_over_the_text_within_the_budget() -> None:
+    windows = text_windows(TEXT, letters, window=32, max_tokens=96)
+    assert [len(w) for w in windows] == [32, 32, 32]
+    assert windows[0].tolist() == letters(TEXT[:32])
+    assert windows[-1].tolist() == letters(TEXT[: 32 * (len(TEXT) // 32)])[2 * (len(TEXT) // 32) // 3 * 32 :][:32]
+
+
+def test_text_comes_from_files_and_jsonl(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n\n{"text": "two"}\n')
+    assert read_text(tmp_path / "a.jsonl") == "one\n\ntwo"
+    with pytest.raises(BadDatasetError, match="cannot be read"):
+        read_text(tmp_path / "absent.txt")
+    (tmp_path / "b.txt").write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(BadDatasetError, match="UTF-8"):
+        read_text(tmp_path / "b.txt")
+
+
+def test_too_little_text_is_told() -> None:
+    with pytest.raises(BadDatasetError, match="has 1 tokens"):
+        text_windows("a", letters, window=32, max_tokens=96)
+    with pytest.raises(BadDatasetError, match="no window"):
+        text_windows([[1]], None, window=32, max_tokens=96)
+
+
+def test_stepwise_gives_the_logits_of_one_pass_and_windows_do_not_leak(runner: WindowRunner) -> None:
+    ids = np.array(letters(TEXT[:24]), np.int64)
+    whole = runner.whole(ids)[0].copy()
+    stepped, _ = runner.stepwise(ids, 10)
+    np.testing.assert_allclose(stepped, whole[9:], rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(runner.whole(ids)[0], whole)
+
+
+def test_a_model_without_logits_is_told() -> None:
+    from openvino import Model
+    from openvino import opset13 as ops
+
+    x = ops.parameter([1, 2], np.float32)
+    with pytest.raises(BadModelError, match="no output 'logits'"):
+        WindowRunner(Model([ops.relu(x)], [x], "m"))
+
+
+def test_multiple_choice_picks_what_the_model_finds_likelier(runner: WindowRunner) -> None:
+    ids = np.array(letters("Q\nAnswer: "), np.int64)
+    best = chr(int(runner.whole(ids)[0][-1, 33:127].argmax()) + 33)
+    worst = chr(int(runner.whole(ids)[0][-1, 33:127].argmin()) + 33)
+    questions = [{"query": "Q", "choices": [worst, best], "gold": 1}, {"query": "Q", "choices": [worst, best], "gold": 0}]
+    result = run_task(runner, letters, questions)
+    assert (result.kind, result.questions, result.accuracy, result.accuracy_per_character) == ("multiple_choice", 2, 0.5, 0.5)
+
+
+def test_cloze_is_right_when_greedy_decoding_would_write_it(runner: WindowRunner) -> None:
+    best = chr(int(runner.whole(np.array(letters("abc"), np.int64))[0][-1].argmax()))
+    other = "a" if best != "a" else "b"
+    result = run_task(runner, letters, [{"context": "abc", "continuation": best}, {"context": "abc", "continuation": other}])
+    assert (result.kind, result.accuracy) == ("cloze", 0.5)
+
+
+@pytest.mark.parametrize(("question", "told"), [({"query": "a", "choices": ["b"]}, "lacks gold"), ({"context": "a"}, "lacks continuation"),
+                                                ({"query": "a", "choices": ["b"], "gold": 1}, "gold counts from 0")])  # fmt: skip
+def test_broken_questions_are_told(runner: WindowRunner, question: dict[str, object], told: str) -> None:
+    with pytest.raises(BadDatasetError, match=told):
+        run_task(runner, letters, [question])
+
+
+def test_broken_jsonl_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_text('{"a": 1}\nnonsense\n')
+    with pytest.raises(BadDatasetError, match="line 2 is no JSON"):
+        read_jsonl(tmp_path / "q.jsonl")
+    (tmp_path / "q.jsonl").write_text("\n")
+    with pytest.raises(BadDatasetError, match="empty"):
+        read_jsonl(tmp_path / "q.jsonl")
+
+
+def test_a_model_writes_like_itself_and_unlike_another(runner: WindowRunner) -> None:
+    prompts = [np.array(letters("A dog"), np.int64), np.array(letters("hill"), np.int64)]
+    same = compare_generation(runner, WindowRunner(small_llm(), properties=EXACT), prompts, 8)
+    assert (same.identical, same.common_prefix, same.similarity) == (1.0, 8.0, 1.0)
+    other = compare_generation(runner, WindowRunner(small_llm("f16"), properties=EXACT), prompts, 8)
+    assert other.similarity < 1
