@@ -17,6 +17,7 @@ from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix
 from scap_ov.sites import WeightSpec
 
 _MOVES = ("Convert", "Transpose")
+_ROUNDING = ("i4", "u4", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64", "boolean")  # what a Cast of a float would cut it to
 
 
 class PackedConstant:
@@ -131,9 +132,10 @@ def _read_nbits(layer: NodeView) -> WeightMatrix:
     if given[4]:
         msg = "its input channels are reordered (g_idx)"
         raise LeaveStock(msg)
-    blob = layer.input_value(1).get_node()
+    blob = _unshaped(layer.input_value(1))
     if blob.get_type_name() != "Constant":
-        raise NoLayer
+        msg = f"its packed weight comes from {blob.get_type_name()} {blob.get_friendly_name()}, not from stored integers"
+        raise LeaveStock(msg)
     scale, scale_dtype = _constant(layer.input_value(2), "scale")
     if scale_dtype not in FLOATS:
         msg = f"its scale is {scale_dtype}; f16, f32 and bf16 are understood"
@@ -149,7 +151,7 @@ def _read_nbits(layer: NodeView) -> WeightMatrix:
 
 def _nbits_zero_points(value: OutputView, n: int, groups: int, bits: int) -> np.ndarray:
     """Packed like the weight, each output channel from a whole byte on; int16 [N, G]."""
-    node = value.get_node()
+    node = _unshaped(value)
     if node.get_type_name() != "Constant" or node.get_element_type() != ov.Type.u8:
         msg = f"its zero points are {node.get_element_type().get_type_name()}; packed integers are understood"
         raise LeaveStock(msg)
@@ -157,6 +159,14 @@ def _nbits_zero_points(value: OutputView, n: int, groups: int, bits: int) -> np.
     if bits == 4:
         packed = np.stack([packed & 15, packed >> 4], axis=-1).reshape(n, -1)
     return packed[:, :groups].astype(np.int16)
+
+
+def _unshaped(value: OutputView) -> NodeView:
+    """The node that packed bytes come from, through what keeps their order: Reshape, Identity, Squeeze, Unsqueeze."""
+    node = value.get_node()
+    while node.get_type_name() in ("Reshape", "Squeeze", "Unsqueeze") or (node.onnx is not None and node.onnx.op_type == "Identity"):
+        node = node.input_value(0).get_node()
+    return node
 
 
 def _per_group(values: np.ndarray, target: list[int], *, by_input: bool, what: str) -> np.ndarray:
@@ -173,10 +183,17 @@ def _per_group(values: np.ndarray, target: list[int], *, by_input: bool, what: s
 
 
 def _peel(value: OutputView) -> tuple[OutputView, bool]:
-    """Go up through Cast, Identity and a swap of the two axes. :return: the value above, and whether it was swapped."""
+    """Go up through Cast, Identity and a swap of the two axes. :return: the value above, and whether it was swapped.
+
+    :raises LeaveStock: a Cast to integers stands in between, which may change values.
+    """
     turned = False
     while value.get_node().get_type_name() in _MOVES:
         node = value.get_node()
+        dtype = node.get_element_type().get_type_name()
+        if node.get_type_name() == "Convert" and dtype in _ROUNDING:
+            msg = f"its weight is converted to {dtype} on the way, which may change it"
+            raise LeaveStock(msg)
         if node.get_type_name() == "Transpose":
             perm = list(node.onnx.attributes["perm"].as_ints()) if node.onnx is not None and "perm" in node.onnx.attributes else [1, 0]
             turned ^= perm == [1, 0]
@@ -185,11 +202,13 @@ def _peel(value: OutputView) -> tuple[OutputView, bool]:
 
 
 def _constant(value: OutputView, what: str) -> tuple[np.ndarray, str]:
+    above, turned = _peel(value)
     try:
-        return constant_values(_peel(value)[0])  # type: ignore[arg-type]
+        values, dtype = constant_values(above)  # type: ignore[arg-type]
     except ValueError as e:
         msg = f"its {what} is computed ({e})"
         raise LeaveStock(msg) from None
+    return values.T if turned else values, dtype
 
 
 def _origin(value: OutputView) -> NodeView | None:

@@ -13,9 +13,12 @@ from dataclasses import replace
 import numpy as np
 import openvino as ov
 
+from scap_ov.passes.openvino.weight_order import KEEPS_ORDER, stored_by_input
 from scap_ov.passes.rules.constants import FLOATS, INTEGERS, constant_values
 from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix
 from scap_ov.sites import WeightSpec
+
+_WIDER = ("i16", "i32", "i64")  # integer types that hold every value of INTEGERS
 
 
 def read_weight(matmul: ov.Node) -> WeightMatrix:
@@ -45,13 +48,32 @@ def read_weight(matmul: ov.Node) -> WeightMatrix:
         msg = f"its weight is a vector, {shape}"
         raise LeaveStock(msg)
     value, turned = _peel(matmul.input_value(1))
-    by_input = (not attributes["transpose_b"]) != turned
     n, k = (shape[-2], shape[-1]) if attributes["transpose_b"] else (shape[-1], shape[-2])
-    padded = 0 if by_input or turned else _before_cut(value.get_node(), k)
+    padded = _before_cut(value.get_node(), k)
     if padded:
-        weight = _read(_peel(value.get_node().input_value(0))[0], n, padded, by_input)
-        return replace(weight, k=k, padding=padded - k)
-    return _read(value, n, k, by_input)
+        value, turned_again = _peel(value.get_node().input_value(0))
+        turned ^= turned_again
+    expected = (not attributes["transpose_b"]) != turned
+    try:
+        by_input = stored_by_input(
+            matmul.input_value(1), value, n, k, by_output=attributes["transpose_b"], padding=max(padded - k, 0), expected=expected
+        )
+    except ValueError as e:
+        raise LeaveStock(str(e)) from None
+    weight = _read(value, n, padded or k, by_input)
+    _refuse_rounding(matmul.input_value(1), weight)
+    return replace(weight, k=k, padding=padded - k) if padded else weight
+
+
+def _refuse_rounding(value: ov.Output, weight: WeightMatrix) -> None:
+    """Values that are stored are those that are multiplied: no Convert on the way may cut them."""
+    harmless = _WIDER if weight.spec.dtype in INTEGERS else ()
+    while (node := value.get_node()).get_type_name() != "Constant":
+        dtype = node.get_output_element_type(0)
+        if node.get_type_name() == "Convert" and not dtype.is_real() and dtype.get_type_name() not in harmless:
+            msg = f"its {weight.spec.dtype} weight is converted to {dtype.get_type_name()} on the way, which may change it"
+            raise LeaveStock(msg)
+        value = _operands(node, "scale")[0] if node.get_type_name() == "Multiply" else node.input_value(0)
 
 
 def _before_cut(node: ov.Node, k: int) -> int:
@@ -160,18 +182,15 @@ def _operands(node: ov.Node, what: str) -> tuple[ov.Output, ov.Output]:
 
 
 def _peel(value: ov.Output) -> tuple[ov.Output, bool]:
-    """Go up through Convert, Reshape and a swap of the two axes. :return: the value above, and whether it was swapped."""
+    """Go up through Convert, Reshape and Transpose. :return: the value above, and whether an odd number of Transposes was passed."""
     turned = False
     while True:
         node = value.get_node()
         kind = node.get_type_name()
         if kind == "Transpose":
-            order, _ = _constant(node.input_value(1), "transposition")
-            if order.astype(int).tolist() != [1, 0]:
-                msg = f"its weight is transposed by {order.astype(int).tolist()}"
-                raise LeaveStock(msg)
+            _constant(node.input_value(1), "transposition")
             turned = not turned
-        elif kind not in ("Convert", "Reshape", "Squeeze", "Unsqueeze"):
+        elif kind not in KEEPS_ORDER:
             return value, turned
         value = node.input_value(0)
 

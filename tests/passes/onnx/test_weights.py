@@ -84,3 +84,51 @@ def test_matmulnbits(k, extra, says):
     if "float_zero" in extra:
         inputs += [d.constant("z", np.zeros((N, groups), np.float32))]
     assert reason(d, d.op("MatMulNBits", x, *inputs, domain="com.microsoft", K=k, N=N, bits=bits, block_size=BLOCK)) == says
+
+
+def packed(d, shape, computed=None):
+    blob = d.constant("q", d.rng.integers(0, 255, (N, K // BLOCK, BLOCK // 2), dtype=np.uint8).reshape(shape))
+    return computed(d, blob) if computed else blob
+
+
+def nbits(d, x, blob):
+    scale = d.constant("s", np.ones((N, K // BLOCK), np.float32))
+    return d.op("MatMulNBits", x, blob, scale, domain="com.microsoft", K=K, N=N, bits=4, block_size=BLOCK)
+
+
+def test_packed_weight_through_reshape():
+    """As a table that is shared with an embedding comes; the bytes are the same."""
+    weights = []
+    for shape in ((N, K // BLOCK, BLOCK // 2), (N, K // 2)):
+        d, x = drawn()
+        blob = packed(d, shape)
+        if len(shape) == 2:
+            blob = d.op("Reshape", blob, d.constant("to", np.array([N, K // BLOCK, BLOCK // 2])))
+        (match,) = find_sites(open_onnx(d.proto({"y": nbits(d, x, blob)})).graph_model).matches
+        weights.append(match.weights[0].dequantized())
+    np.testing.assert_array_equal(*weights)
+
+
+def test_packed_weight_that_is_computed():
+    d, x = drawn()
+    blob = d.op("Concat", packed(d, (N, K // BLOCK, BLOCK // 2)), axis=0, name="joined")
+    assert reason(d, nbits(d, x, blob)) == "its packed weight comes from Concat joined, not from stored integers"
+
+
+def test_weight_that_is_rounded_on_the_way():
+    d, x = drawn()
+    text = reason(d, d.op("MatMul", x, d.op("Cast", d.op("Cast", d.weight("w", K, N), to=6), to=1)))
+    assert text == "its weight is converted to i32 on the way, which may change it"
+
+
+def test_scale_that_is_transposed():
+    """Scales of blocks, stored the other way round: square, so that the shape tells nothing."""
+    groups = 4
+    scale = np.arange(groups * groups, dtype=np.float32).reshape(groups, groups) + 1
+    d = Drawing()
+    x = d.input("x", ["b", "t", K])
+    raw = d.constant("q", np.ones((K, groups), np.int8))
+    turned = d.op("Transpose", d.constant("s", scale), perm=[1, 0])
+    y = d.op("MatMul", x, d.op("DequantizeLinear", raw, turned, axis=0, block_size=K // groups))
+    (match,) = find_sites(open_onnx(d.proto({"y": y})).graph_model).matches
+    np.testing.assert_array_equal(match.weights[0].dequantized(), np.repeat(scale.T, K // groups, axis=0).T)

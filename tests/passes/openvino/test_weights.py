@@ -129,8 +129,8 @@ def _stock_cases():
         "large zero point": (layer(ops.multiply(ops.subtract(_i8((N, K)), f32(200)), f32(1))), "out of the range of i8, -128 to 127"),
         "shuffled groups": (layer(ops.reshape(ops.multiply(_i8((K, N)), f32(1)), np.array([N, K]), special_zero=False)),
                             r"its stored weight of shape \[256, 20\] is no matrix of 20 outputs and 256 inputs"),
-        "permuted": (layer(ops.reshape(ops.transpose(_i8((N, K, 1)), np.array([2, 0, 1])), np.array([N, K]), special_zero=False)),
-                     r"its weight is transposed by \[2, 0, 1\]"),
+        "permuted": (layer(ops.reshape(ops.transpose(_i8((2, N // 2, K)), np.array([1, 0, 2])), np.array([N, K]), special_zero=False)),
+                     "neither by input nor by output channel: Transpose and Reshape mix them"),
     }  # fmt: skip
 
 
