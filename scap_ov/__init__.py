@@ -27,7 +27,7 @@ _HOME = {
     "save_model": "scap_ov.api",
     "register": "scap_ov.runtime",
     "extension_path": "scap_ov.runtime",
-    "CalibrationProfile": "scap_ov.profile",
+    "CalibrationProfile": "scap_ov.statistics.profile",
     "SparsityPlan": "scap_ov.plan",
     "SparsityConfig": "scap_ov.config",
 }

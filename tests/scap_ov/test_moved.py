@@ -32,6 +32,7 @@ def test_names_that_went_apart_are_all_found_under_the_old_path() -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore:.*import from there")
 def test_a_name_that_is_nowhere_is_told_with_the_new_path() -> None:
     with pytest.raises(ImportError, match="there_is_no_such_name"):
         from scap_ov.demo.reading import there_is_no_such_name  # noqa: F401
