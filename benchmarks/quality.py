@@ -135,7 +135,7 @@ class Run:
         """Fit and measure."""
         name, _, extra = method.partition("+")
         scope = "ffn" if extra == "ffn" else "all"
-        config = SparsityConfig(target_sparsity=sparsity, method=name, scope=scope, rows="all", sequential=extra != "one-shot")
+        config = SparsityConfig(target_sparsity=sparsity, method=name, scope=scope, rows="all", drift_correction=extra != "one-shot")
         if name == "cats":  # a rewrite of its own: not what a probe can do
             return self.rewritten(folder, profile, config)
         plan = fit(profile, config)

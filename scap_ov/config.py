@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 from scap_ov.errors import UsageError
 
 CONFIG_VERSION = 1
 METHODS = ("adaptive", "scap", "teal", "cats", "wina", "topk")
+_RENAMED = {"sequential": "drift_correction"}  # keys of files that were written before
 SITE_KINDS = ("qkv", "o", "up", "down", "lm_head")
 
 
@@ -29,8 +31,10 @@ class SparsityConfig:
         moved towards the centre: by the threshold where it is at its threshold, by nothing from (1 + ramp) thresholds on.
     :param rows: `decode` prunes steps of at most `max_sparse_rows` rows and computes longer ones dense; `all` prunes every row.
     :param replace: `where_faster` leaves a layer stock where the custom op would lose; `always` replaces every site.
-    :param sequential: refit thresholds on inputs that are already sparse, so that the measured sparsity is the nominal one.
+    :param drift_correction: scale thresholds by the drift that calibration measured behind pruned sites, so that the measured sparsity
+        is the target.
     :param dynamic_quantization: quantise activations to int8 for int4/int8 weights, as stock OpenVINO does on VNNI machines.
+    :param compensation: learn a constant per layer that pruned rows add to their output; it needs the model and text.
     :param lm_head: make the output projection a site as well.
     :param ignored_scope: names or `re:` patterns of sites or layers to leave alone.
     :raises UsageError: a value is out of range.
@@ -44,14 +48,18 @@ class SparsityConfig:
     rows: str = "decode"
     max_sparse_rows: int = 4
     replace: str = "where_faster"
-    sequential: bool = True
+    drift_correction: bool = True
     dynamic_quantization: bool = True
     compensation: bool = False
     lm_head: bool = False
     ignored_scope: tuple[str, ...] = field(default=())
+    sequential: InitVar[bool | None] = None  # the old name of drift_correction
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, sequential: bool | None) -> None:
         """Refuse what cannot be meant."""
+        if sequential is not None:
+            warnings.warn("sequential is drift_correction now; use that name", DeprecationWarning, stacklevel=3)
+            object.__setattr__(self, "drift_correction", sequential)
         targets = self.target_sparsity if isinstance(self.target_sparsity, Mapping) else {"": self.target_sparsity}
         for key, value in targets.items():
             where = f" for '{key}'" if key else ""
@@ -83,7 +91,7 @@ class SparsityConfig:
 
         :raises UsageError: a key is unknown (the nearest known one is named) or the version is newer than this library's.
         """
-        values = dict(values)
+        values = {_RENAMED.get(key, key): value for key, value in values.items()}
         version = values.pop("version", CONFIG_VERSION)
         if version > CONFIG_VERSION:
             msg = f"the configuration is of version {version}, this scap_ov knows up to {CONFIG_VERSION}; upgrade scap_ov"

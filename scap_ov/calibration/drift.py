@@ -47,7 +47,7 @@ def measure_drift(
     probe = probe_of(model, compare=False, observe=True)
     pieces = pick_pieces(probe, dataset, tokens)
     for turn, target in enumerate(REFERENCES):
-        config = SparsityConfig(target_sparsity=target, sequential=False)
+        config = SparsityConfig(target_sparsity=target, drift_correction=False)
         shares = {name: share for name, share in allot(profile, config, criterion_for(config)).items() if share > 0}
         ratios = drift_ratios(profile, shares) if knows_drift(profile, list(shares)) else dict.fromkeys(shares, 1.0)
         dense = fit(profile, config).entries

@@ -25,9 +25,9 @@ _HELP = {
     "rows": "decode prunes short steps, all prunes every row",
     "max_sparse_rows": "most rows of a step that is pruned",
     "replace": "where_faster leaves a layer stock where the op would lose",
-    "sequential": "fit on inputs that are already sparse",
+    "drift_correction": "scale thresholds by the drift that calibration measured behind pruned layers (default: on)",
     "dynamic_quantization": "quantise activations to int8 for int4/int8 weights, as stock does on VNNI machines",
-    "compensation": "fit a constant that pruned rows add to their output",
+    "compensation": "learn a constant per layer that pruned rows add to their output",
     "lm_head": "make the output projection a site as well",
     "ignored_scope": "name or re:pattern of sites or layers to leave alone; may be repeated",
 }

@@ -38,8 +38,8 @@ def fit(
     shares = allot(profile, config, criterion)
     sites = found_sites(profile.sites, config)
     pruned = {name: share for name, share in shares.items() if share > 0}
-    sequential = config.sequential and criterion.name != "cats" and knows_drift(profile, list(pruned))
-    ratios = drift_ratios(profile, pruned) if sequential else {}
+    corrected = config.drift_correction and criterion.name != "cats" and knows_drift(profile, list(pruned))
+    ratios = drift_ratios(profile, pruned) if corrected else {}
     entries: dict[str, SitePlan] = {}
     for done, site in enumerate(sites, start=1):
         share = shares.get(site.name, -1.0)
@@ -48,7 +48,7 @@ def fit(
             entries[site.name] = replace(entry, threshold=(entry.threshold * ratios.get(site.name, 1.0)).astype(np.float32))
         if progress:
             progress(done, len(sites))
-    notes = {"calibration": dict(profile.metadata), "sequential": sequential, **criterion.notes()}
+    notes = {"calibration": dict(profile.metadata), "drift_correction": corrected, **criterion.notes()}
     if criterion.name == "adaptive":
         notes["allocation"] = "sensitivity" if all(name in profile.sensitivity for name in shares) else "kind offsets"
     return SparsityPlan(config, profile.fingerprint, sites, entries, notes)

@@ -44,7 +44,7 @@ def pruned(load):
             # the whole calibration for one row; sensitivities, which SCAP's uniform allocation does not use, cost more than all the rest
             profile = scap_ov.calibrate(path, data) if row.name == "llama" else observe(stock, data)
             config = scap_ov.SparsityConfig(target_sparsity=0.5, method="scap", center="mode", rows=row.policy(file), replace="always",
-                                            lm_head=True, dynamic_quantization=False, sequential=False)  # fmt: skip
+                                            lm_head=True, dynamic_quantization=False, drift_correction=False)  # fmt: skip
             plan = scap_ov.fit(profile, config)
             assert set(plan.entries) == set(row.sites[file])
             made[row.name, file] = (stock, *(scap_ov.apply(path, plan, form=form) for form in ("portable", "lowered")))

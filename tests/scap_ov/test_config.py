@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from scap_ov.config import SparsityConfig
@@ -19,6 +21,35 @@ def test_what_does_not_go_with_a_ramp_is_refused(other: dict, told: str) -> None
     with pytest.raises(UsageError, match=f"does not go with {told}"):
         SparsityConfig(ramp=1, **other)
     assert SparsityConfig(**other).ramp == 0
+
+
+def test_the_old_name_of_drift_correction_is_read_from_files_and_taken_with_a_warning() -> None:
+    assert not SparsityConfig.from_dict({"sequential": False}).drift_correction
+    with pytest.warns(DeprecationWarning, match="drift_correction"):
+        old = SparsityConfig(sequential=False)
+    assert old == SparsityConfig(drift_correction=False)
+    assert "sequential" not in old.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"taget_sparsity": 0.5}, "unknown key 'taget_sparsity'; did you mean 'target_sparsity'?"),
+        ({"qqq": 1}, "unknown key 'qqq'; known keys: target_sparsity, method"),
+        ({"method": "tael"}, "method is 'tael'; did you mean 'teal'?"),
+        ({"version": 99}, "the configuration is of version 99, this scap_ov knows up to 1; upgrade scap_ov"),
+    ],
+)
+def test_values_that_are_not_known_are_told_with_the_nearest(values: dict, told: str) -> None:
+    with pytest.raises(UsageError) as e:
+        SparsityConfig.from_dict(values)
+    assert str(e.value).startswith(told)
+
+
+def test_plain_values_come_back() -> None:
+    config = SparsityConfig({"up": 0.4, "down": 0.6}, ignored_scope="re:.*o_proj", max_sparse_rows=1)
+    assert config.ignored_scope == ("re:.*o_proj",)
+    assert SparsityConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
 def test_the_ramp_survives_a_file() -> None:

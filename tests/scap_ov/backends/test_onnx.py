@@ -21,7 +21,7 @@ from scap_ov.models import onnx_model, onnx_session
 from scap_ov.models.onnx_model import open_onnx
 from scap_ov.models.onnx_session import OnnxSession
 
-CONFIG = SparsityConfig(method="scap", sequential=False)
+CONFIG = SparsityConfig(method="scap", drift_correction=False)
 
 
 @pytest.fixture(scope="module")

@@ -108,7 +108,7 @@ def test_apply_on_a_model_object_with_a_dataset():
     llm = small_llm("f16")
     samples = [{**FEEDS, "input_ids": np.random.default_rng(seed).integers(0, 128, (1, 6))} for seed in range(3)]
     config = scap_ov.SparsityConfig(
-        target_sparsity=0.5, method="scap", rows="all", replace="always", dynamic_quantization=False, sequential=False
+        target_sparsity=0.5, method="scap", rows="all", replace="always", dynamic_quantization=False, drift_correction=False
     )
     portable, lowered = (scap_ov.apply(llm, nncf.Dataset(samples), config, form=form) for form in ("portable", "lowered"))
     one, two = infer(portable, FEEDS)[0], infer(lowered, FEEDS)[0]

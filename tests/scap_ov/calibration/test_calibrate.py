@@ -58,7 +58,7 @@ def measured(model, dataset, entries):
 def test_fit_alone_hits_the_sparsity_that_is_asked_for(model, dataset, profile):
     for target in (0.4, 0.6):
         plan = fit(profile, SparsityConfig(target_sparsity=target))
-        assert plan.notes["sequential"]
+        assert plan.notes["drift_correction"]
         assert measured(model, dataset, plan.entries.values())[1] == pytest.approx(target, abs=0.005)
 
 
