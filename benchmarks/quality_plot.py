@@ -1,4 +1,4 @@
-"""The plot of docs/quality.md: KL over sparsity, and over bytes with what is best at each size. Used by: quality_page."""
+"""The plot of docs/quality.md: KL over sparsity, and over bytes with what is best at each size."""
 
 from __future__ import annotations
 

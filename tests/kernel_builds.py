@@ -1,4 +1,4 @@
-"""Builds of the kernels without OpenVINO's op around them: with emulated AVX-512, or with sanitizers. Used by: tests/native."""
+"""Builds of the kernels without OpenVINO's op around them: with emulated AVX-512, or with sanitizers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random inputs of scap_ov::SparseMatMul, packed in numpy. Used by: the tests of the kernels."""
+"""Random inputs of scap_ov::SparseMatMul, packed in numpy."""
 
 from __future__ import annotations
 

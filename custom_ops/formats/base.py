@@ -1,4 +1,4 @@
-"""What the packed formats share: padding, and the order of channels inside a block of 64. Used by: the formats."""
+"""What the packed formats share: padding, and the order of channels inside a block of 64."""
 
 from __future__ import annotations
 

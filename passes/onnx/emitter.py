@@ -1,4 +1,4 @@
-"""Make nodes of one site with names of their own, in a graph or in the body of a function. Used by: portable_pattern, insert_sparsity."""
+"""Make nodes of one site with names of their own, in a graph or in the body of a function."""
 
 from __future__ import annotations
 

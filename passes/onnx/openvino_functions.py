@@ -1,4 +1,4 @@
-"""Teach OpenVINO's ONNX reader the functions that insert_sparsity makes, which it does not expand. Used by: runtime, storage.
+"""Teach OpenVINO's ONNX reader the functions that insert_sparsity makes, which it does not expand.
 
 Needs openvino only; the inline form needs nothing at all.
 """

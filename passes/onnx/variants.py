@@ -1,4 +1,4 @@
-"""Names and inputs of the functions that insert_sparsity puts into an ONNX model. Used by: portable_pattern, openvino_functions.
+"""Names and inputs of the functions that insert_sparsity puts into an ONNX model.
 
 Needs no package, so that OpenVINO can be taught the functions where onnx_ir is not installed.
 """

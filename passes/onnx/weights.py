@@ -1,4 +1,4 @@
-"""Read the weight of a fully connected layer of an ONNX graph. Used by: find_sites.
+"""Read the weight of a fully connected layer of an ONNX graph.
 
 MatMul, FusedMatMul     initializer [K, N], through Transpose, Cast or Identity
 Gemm                    initializer [K, N], or [N, K] with transB; alpha is no part of the weight, as in the OpenVINO model of the same file

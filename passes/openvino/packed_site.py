@@ -1,4 +1,4 @@
-"""Pack the weights of layers that share an input into one buffer, and read them back. Used by: lower_sparse_matmul, raise_sparse_matmul."""
+"""Pack the weights of layers that share an input into one buffer, and read them back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prove where the elements of a layer's weight are stored, through any chain of Transpose and Reshape. Used by: weights.
+"""Prove where the elements of a layer's weight are stored, through any chain of Transpose and Reshape.
 
 Which axis comes first cannot be told from shapes: Constant [24, 32] -> Transpose -> Reshape [48, 16] has the shape of a plain weight and
 none of its order. So the places of some elements are followed up the chain, by the arithmetic of each node, and compared with what a

@@ -1,4 +1,4 @@
-"""Read the decompression chain that feeds a MatMul's weight. Used by: find_sites, lower_sparse_matmul.
+"""Read the decompression chain that feeds a MatMul's weight.
 
     Constant [N, K] or [N, G, g] -> Convert -> Subtract(zero point) -> Multiply(scale) -> Reshape [N, K] -> Convert -> MatMul
 

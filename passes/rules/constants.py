@@ -1,4 +1,4 @@
-"""Values of Constant nodes in numpy, 4-bit and bfloat16 ones too, and the way back. Used by: weights, the passes."""
+"""Values of Constant nodes in numpy, 4-bit and bfloat16 ones too, and the way back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Match the ramp of the portable pattern: a kept entry moved towards the centre near its threshold. Used by: match_pattern.
+"""Match the ramp of the portable pattern: a kept entry moved towards the centre near its threshold.
 
 x − sign(x − c) · max(0, τ − (|x − c| − τ) · s)      s = 1 / ramp, in f32 whatever x is
 """

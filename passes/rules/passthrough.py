@@ -1,4 +1,4 @@
-"""Which nodes may stand between a site's tensor and its layers. Used by: find_sites, match_pattern."""
+"""Which nodes may stand between a site's tensor and its layers."""
 
 from __future__ import annotations
 

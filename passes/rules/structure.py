@@ -1,4 +1,4 @@
-"""Tell the role of a fully connected layer and its block from the graph around it. Used by: find_sites.
+"""Tell the role of a fully connected layer and its block from the graph around it.
 
 Names are not needed: IRs made from GGUF have none. Two sweeps over the graph, each node visited once:
 what lies *ahead* of a value before the next layer, and what lies *behind* it since the last one.

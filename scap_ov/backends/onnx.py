@@ -1,4 +1,4 @@
-"""The steps on onnx.ModelProto and .onnx files. Uses: passes.onnx, calibration.run_onnx, onnxruntime. The caller's model is not changed.
+"""The steps on onnx.ModelProto and .onnx files. The caller's model is not changed.
 
 Both forms are standard operators: `portable` writes the pattern of each site inline, `function` as one node that calls a function of
 the model. `lowered`, the default of scap_ov.apply, is the inline form: lowering happens in OpenVINO, which reads the file.

@@ -1,4 +1,4 @@
-"""The steps on openvino.Model. Uses: passes.openvino, calibration.observe, storage. Nothing here changes the caller's model."""
+"""The steps on openvino.Model. Nothing here changes the caller's model."""
 
 from __future__ import annotations
 

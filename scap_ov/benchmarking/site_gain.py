@@ -1,4 +1,4 @@
-"""Decide by measurement which sites the custom op makes faster on this machine. Used by: api.apply for replace="where_faster".
+"""Decide by measurement which sites the custom op makes faster on this machine.
 
 Two small models stand side by side: copies of one site as stock layers, and the same copies behind SparseMatMul, enough of
 them to come from memory and not from a cache, one row of input at the planned sparsity. For each shape and weight

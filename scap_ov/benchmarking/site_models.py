@@ -1,4 +1,4 @@
-"""Models of copies of one site, stock and lowered, to measure the op beside stock layers. Used by: site_gain, benchmarks/kernel.py.
+"""Models of copies of one site, stock and lowered, to measure the op beside stock layers.
 
 Each copy waits for the one before, as blocks of a model do. The number of rows is dynamic as in exported models: the CPU plugin infers
 the shapes of an extension op anew at every call then, which costs time.

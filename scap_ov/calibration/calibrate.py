@@ -1,4 +1,4 @@
-"""Measure what a profile needs beside the observed statistics. Used by: backends. Uses: sensitivity, drift, refine."""
+"""Measure what a profile needs beside the observed statistics."""
 
 from __future__ import annotations
 

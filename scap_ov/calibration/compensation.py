@@ -2,7 +2,7 @@
 
 The loss is KL(dense ‖ pruned) on calibration text, the steps are Adam's. Sparsity is held: the thresholds of the sites move against
 each other, and together by what the constants have changed. Text is held out of the steps, and what was learned is kept only where it
-lowers the loss there at the sparsity that the plan had: idea of SPON (arXiv 2512.12744). After: fitting.fit. Uses: gradient_model.
+lowers the loss there at the sparsity that the plan had: idea of SPON (arXiv 2512.12744). After: fitting.fit.
 Cost: about four forward passes over TOKENS_A_STEP tokens a step, and seven times the held-out text.
 """
 

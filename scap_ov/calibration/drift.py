@@ -4,7 +4,7 @@ A threshold that is a quantile of dense activations drops too much behind pruned
 52 %, 60 % gave 65 %. How much depends on how much harm has been done before. So a few reference plans are run over a little data, and
 every site notes the ratio of the quantile that it sees then to the dense one, beside the plan's predicted loss. `fit` interpolates
 (fitting.drift).
-After: sensitivity. Uses: probe_model.
+After: sensitivity.
 """
 
 from __future__ import annotations

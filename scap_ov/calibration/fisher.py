@@ -1,4 +1,4 @@
-"""Measure how sensitive the model's output is to every site at once, by gradients. Used by: sensitivity. Uses: gradient_model.
+"""Measure how sensitive the model's output is to every site at once, by gradients.
 
 For small changes d of a site's input, KL(dense ‖ changed) = ½ E[(g·d)²], where g is the gradient of the log-likelihood of tokens
 that are sampled from the dense model itself (its Fisher information). One backward pass gives g at all sites, so the whole table, every

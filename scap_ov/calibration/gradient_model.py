@@ -1,4 +1,4 @@
-"""A probe whose gradients come with every run: of compensation, centres and thresholds, of the pruned inputs. Uses: gradient.
+"""A probe whose gradients come with every run: of compensation, centres and thresholds, of the pruned inputs.
 
 The loss is the cross-entropy of the model's distribution against the reference's rows, summed over rows; with the dense
 model's probabilities its gradient is that of KL(dense ‖ pruned), with one-hot rows that of the log-likelihood of those tokens.

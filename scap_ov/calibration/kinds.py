@@ -1,4 +1,4 @@
-"""What differs between kinds of models when they are measured: the fingerprint, and the probe. Used by: sensitivity, refine."""
+"""What differs between kinds of models when they are measured: the fingerprint, and the probe."""
 
 from __future__ import annotations
 

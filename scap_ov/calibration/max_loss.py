@@ -1,4 +1,4 @@
-"""Find the largest sparsity whose loss holds on held-out text, by bisection over plans. Uses: probe_model, fitting.fit. Used by: api.
+"""Find the largest sparsity whose loss holds on held-out text, by bisection over plans.
 
 One compiled probe serves all plans. A plan holds when the upper end of the 95 % interval of its loss, over windows and paired with the
 dense model, is at or below the limit; a text too short to tell is refused with the length that would do.

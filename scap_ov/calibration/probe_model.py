@@ -1,6 +1,6 @@
 """A model whose thresholds, centres and compensation are run-time inputs: compiled once, pruned in any way, compared with itself dense.
 
-Used by: sensitivity, refine, compensation, fitting.max_loss. Every row but the first of a sequence is pruned, as with `rows="all"`.
+Every row but the first of a sequence is pruned, as with `rows="all"`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ProbeModel on onnxruntime: one session whose thresholds, centres and compensation are inputs. Used by: kinds."""
+"""ProbeModel on onnxruntime: one session whose thresholds, centres and compensation are inputs."""
 
 from __future__ import annotations
 

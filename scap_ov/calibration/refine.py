@@ -2,7 +2,7 @@
 
 A plan that is fitted on dense activations overshoots, because pruning makes deeper inputs smaller: 50 % asked gave 52 %,
 60 % gave 65 % (docs/quality.md). One more pass over the data with the plan active, and the same fit on what is seen then,
-brings the mean within half a point. After: fitting.fit. Uses: probe_model.
+brings the mean within half a point. After: fitting.fit.
 """
 
 from __future__ import annotations

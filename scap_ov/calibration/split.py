@@ -1,4 +1,4 @@
-"""Split a calibration dataset into what is fitted on and what is held out. Used by: api."""
+"""Split a calibration dataset into what is fitted on and what is held out."""
 
 from __future__ import annotations
 

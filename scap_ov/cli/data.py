@@ -1,4 +1,4 @@
-"""Turn --data into a calibration dataset. Used by: cmd_calibrate, cmd_apply, cmd_compare."""
+"""Turn --data into a calibration dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluate a model against a reference on text: the figures of EvaluationResult. Uses: sparse_view, windows_run, agreement, bytes_read."""
+"""Evaluate a model against a reference on text: the figures of EvaluationResult."""
 
 from __future__ import annotations
 

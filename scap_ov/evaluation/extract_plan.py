@@ -1,4 +1,4 @@
-"""Read the plan back out of a sparse model, and the stock model with it. Used by: sparse_view. Uses: the passes that undo pruning."""
+"""Read the plan back out of a sparse model, and the stock model with it."""
 
 from __future__ import annotations
 

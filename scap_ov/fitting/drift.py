@@ -1,4 +1,4 @@
-"""Scale thresholds by what pruning does to later layers, as calibration.drift has measured it. Used by: fit."""
+"""Scale thresholds by what pruning does to later layers, as calibration.drift has measured it."""
 
 from __future__ import annotations
 

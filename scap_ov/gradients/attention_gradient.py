@@ -1,4 +1,4 @@
-"""The derivative of ScaledDotProductAttention, in OpenVINO operations. Used by: gradient_rules.
+"""The derivative of ScaledDotProductAttention, in OpenVINO operations.
 
 With P = softmax(Q·Kᵀ·s + mask) and O = P·V:  dV = Pᵀ·dO,  dP = dO·Vᵀ,  dS = P∘(dP − Σ dP∘P),  dQ = dS·K·s,  dK = dSᵀ·Q·s.
 """

@@ -1,6 +1,6 @@
 """Reverse-mode differentiation of an OpenVINO graph: the gradient becomes part of the graph and runs on the plugin, without torch.
 
-Used by: gradient_model. Each operation on the way needs a rule (gradient_rules); quantised weights keep their form.
+Each operation on the way needs a rule (gradient_rules); quantised weights keep their form.
 """
 
 from __future__ import annotations

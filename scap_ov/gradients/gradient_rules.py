@@ -1,4 +1,4 @@
-"""Derivatives of the operations that transformers are made of, written as OpenVINO operations. Used by: gradient.
+"""Derivatives of the operations that transformers are made of, written as OpenVINO operations.
 
 A rule takes a node, the gradient of its first output and which inputs need one, and gives the gradient of each input (None where
 there is none). What comparisons and shapes depend on has no gradient. A new operation is a function here and a line in RULES.

@@ -1,4 +1,4 @@
-"""Derivatives of pruning as part of a graph: of its input, and of its thresholds. Used by: gradient, gradient_model.
+"""Derivatives of pruning as part of a graph: of its input, and of its thresholds.
 
 A hard threshold has no useful derivative: an entry is kept, with slope 1, or replaced, with slope 0, and jumps when |x − c| passes τ. Of
 its mean over many rows it has one, and that is what is wanted of a model in which every layer prunes.

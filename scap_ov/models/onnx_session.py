@@ -1,4 +1,4 @@
-"""Run an ONNX model in onnxruntime, exactly: weights mapped where they lie, no integer activations. Used by: calibration, validation."""
+"""Run an ONNX model in onnxruntime, exactly: weights mapped where they lie, no integer activations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write the report of a pruned model as one HTML file without outside references. Uses: plots."""
+"""Write the report of a pruned model as one HTML file without outside references."""
 
 from __future__ import annotations
 

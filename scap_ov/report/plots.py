@@ -1,4 +1,4 @@
-"""Plots of a report as base64 PNG, with matplotlib (extra `report`). Used by: html."""
+"""Plots of a report as base64 PNG, with matplotlib (extra `report`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turn a GGUF file into a Hugging Face folder for `optimum-cli export openvino`. Used by: source. Uses: sentencepiece_bpe.
+"""Turn a GGUF file into a Hugging Face folder for `optimum-cli export openvino`.
 
 transformers reads the weights. The tokenizer is built here from the file's own tokens and merges or scores, because the one that
 transformers converts has a SentencePiece normalizer and decoder, which show as `Ġ` in OpenVINO's output.

@@ -1,4 +1,4 @@
-"""Read the weights of a Llama-type GGUF file in numpy: f32, f16, Q4_1 and Q8_0. Used by: examples/onnx_generate.py, tests.
+"""Read the weights of a Llama-type GGUF file in numpy: f32, f16, Q4_1 and Q8_0.
 
 Q4_1  blocks of 32: f16 d, f16 m, 16 bytes; byte j holds value j in the low nibble and value j + 16 in the high one; w = d·q + m
 Q8_0  blocks of 32: f16 d, 32 × int8; w = d·q

@@ -1,4 +1,4 @@
-"""Write a Llama decoder with its KV cache as inputs and outputs as ONNX straight from weights: no torch. Used by: examples, tests.
+"""Write a Llama decoder with its KV cache as inputs and outputs as ONNX straight from weights: no torch.
 
 Inputs and outputs are those of `optimum-cli export onnx --task text-generation-with-past`: input_ids, attention_mask, position_ids,
 past_key_values.N.key and .value; logits, present.N.key and .value.

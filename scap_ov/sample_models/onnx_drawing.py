@@ -1,4 +1,4 @@
-"""Draw an ONNX model operator by operator, with the names that torch's exporter gives. Used by: onnx_encoder, onnx_decoder."""
+"""Draw an ONNX model operator by operator, with the names that torch's exporter gives."""
 
 from __future__ import annotations
 

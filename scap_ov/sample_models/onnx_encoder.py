@@ -1,4 +1,4 @@
-"""Write a BERT sentence encoder as ONNX straight from its safetensors: no torch. Used by: benchmarks/minilm.py, tests.
+"""Write a BERT sentence encoder as ONNX straight from its safetensors: no torch.
 
 The graph is what optimum-cli exports of a sentence-transformers model: token_embeddings, and their normalised mean.
 """

@@ -1,4 +1,4 @@
-"""Write a Llama-type GGUF file with random f16 weights, for llama.cpp's quantiser. Used by: peers.py."""
+"""Write a Llama-type GGUF file with random f16 weights, for llama.cpp's quantiser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build a SentencePiece BPE tokenizer from a GGUF file's tokens and scores (Gemma, Llama 2). Used by: gguf_to_hf.
+"""Build a SentencePiece BPE tokenizer from a GGUF file's tokens and scores (Gemma, Llama 2).
 
 1. SentencePiece joins the two neighbours whose joint token has the best score; `tokenizers` joins by rank. So every way to cut a token in
    two tokens becomes a merge, ranked by the score of what it makes.

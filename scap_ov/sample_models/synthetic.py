@@ -1,4 +1,4 @@
-"""Fully connected layers with random weights in the forms that exporters write. Used by: site_models, benchmarks/decode.py."""
+"""Fully connected layers with random weights in the forms that exporters write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BERT's uncased WordPiece tokenizer from a vocab.txt, for plain English text. Used by: benchmarks/minilm.py, tests."""
+"""BERT's uncased WordPiece tokenizer from a vocab.txt, for plain English text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write a model's .xml and .bin with constants on 64-byte boundaries. Used by: model_folder, api.save_model.
+"""Write a model's .xml and .bin with constants on 64-byte boundaries.
 
 `ov.save_model` puts constants at arbitrary offsets and the CPU plugin maps them as they lie, so that every 64-byte load of a
 weight row would cross a cache line (11 % of decode speed in the probe, design.md section 4). The .xml's offsets are free to

@@ -1,4 +1,4 @@
-"""How far the outputs of two models are apart: differences, divergence, agreement, cosine. Pure numpy. Used by: cmd_validate."""
+"""How far the outputs of two models are apart: differences, divergence, agreement, cosine. Pure numpy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run a model of any kind exactly: stock or sparse IR, portable or lowered, or ONNX, with its state or its past. Used by: cmd_validate."""
+"""Run a model of any kind exactly: stock or sparse IR, portable or lowered, or ONNX, with its state or its past."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What two models are compared on: text, arrays of an .npz file, or random tokens. Used by: cmd_validate."""
+"""What two models are compared on: text, arrays of an .npz file, or random tokens."""
 
 from __future__ import annotations
 
