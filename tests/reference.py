@@ -90,7 +90,7 @@ def kept_values(o: Operands) -> np.ndarray:
         if o.ramp:
             steepness = np.float32(1) / np.float32(o.ramp)
             excess = o.threshold - (np.abs(z) - o.threshold) * steepness
-            z = z - np.copysign(np.maximum(excess, np.float32(0)), z)
+            z = z - np.copysign(np.where(excess > 0, excess, np.float32(0)), z)  # NaN moves nothing
     return np.where(pruned_rows(o)[:, None], np.where(keep, z, np.float32(0)), x)
 
 
@@ -132,10 +132,11 @@ def _quantisation_error(values: np.ndarray, weight: np.ndarray, size: int) -> np
 
 
 def activation_group_size(o: Operands) -> int:
-    """Input channels that share a scale of quantised activations: at most 128, and within a group of the weight where that fits."""
+    """Input channels that share a scale of quantised activations: at most 128, and within a group of the weight."""
     k, size = o.x.shape[1], o.group_size
     if size < k:
-        return size if size <= _ACTIVATION_GROUP or size % _ACTIVATION_GROUP else _ACTIVATION_GROUP
+        divisors = [d for d in range(_ACTIVATION_GROUP, 15, -1) if size % d == 0]
+        return size if size <= _ACTIVATION_GROUP or not divisors else divisors[0]
     if k <= _ACTIVATION_GROUP:
         return k
     groups = -(-k // _ACTIVATION_GROUP)

@@ -8,7 +8,6 @@
 #include <chrono>
 #include <cstdio>
 #include <exception>
-#include <openvino/core/version.hpp>
 #include <stdexcept>
 #include <string>
 
@@ -17,9 +16,6 @@
 #include "formats/formats.hpp"
 #include "parallel.hpp"
 #include "weight_type.hpp"
-
-#define SCAP_OV_TEXT_OF(x) #x
-#define SCAP_OV_TEXT(x) SCAP_OV_TEXT_OF(x)
 
 namespace {
 
@@ -39,8 +35,7 @@ int guarded(char* error, size_t error_size, const Body& body) {
 
 SparseMatMulArgs plain_args(const scap_ov_sparse_matmul_args& c) {
     const WeightType* type = find_weight_type(c.weight_type);
-    if (!type)
-        throw std::invalid_argument(std::string("weight_type is '") + c.weight_type + "'; give one of u4, i4, u8, i8, f16, bf16, f32");
+    if (!type) throw std::invalid_argument(std::string("weight_type is '") + c.weight_type + "'; give one of " + weight_type_names());
     SparseMatMulArgs args{};
     args.x = c.x;
     args.x_is_f16 = c.x_is_f16 != 0;
@@ -97,9 +92,6 @@ int scap_ov_implementation_count(void) {
 const char* scap_ov_implementation_name(int index) {
     return implementation_at(index).name;
 }
-const char* scap_ov_implementation_description(int index) {
-    return implementation_at(index).description;
-}
 int scap_ov_implementation_supported(int index) {
     return is_supported(implementation_at(index)) ? 1 : 0;
 }
@@ -117,10 +109,6 @@ const char* scap_ov_format_name(int index) {
     return kFormatNames[index];
 }
 
-const char* scap_ov_openvino_version(void) {
-    return SCAP_OV_TEXT(OPENVINO_VERSION_MAJOR) "." SCAP_OV_TEXT(OPENVINO_VERSION_MINOR) "." SCAP_OV_TEXT(OPENVINO_VERSION_PATCH);
-}
-
 int scap_ov_sparse_matmul(const scap_ov_sparse_matmul_args* args, const char* implementation, int threads, int repeat, char* error,
                           size_t error_size) {
     return guarded(error, error_size, [&] {
@@ -131,23 +119,6 @@ int scap_ov_sparse_matmul(const scap_ov_sparse_matmul_args* args, const char* im
             for (int i = 0; i < repeat; ++i) sparse_matmul(plain, table);
         });
     });
-}
-
-int scap_ov_compact(const char* implementation, const float* x, size_t m, size_t k, const float* center, size_t center_size,
-                    const float* threshold, size_t threshold_size, int prune, size_t group_size, size_t capacity, uint32_t* index,
-                    int8_t* quantized, float* value, uint32_t* group_begin, float* scale, int32_t* sum, float* value_sum, char* error,
-                    size_t error_size) {
-    return guarded(error, error_size, [&] {
-        KeptChannels kept{index, quantized, value, group_begin, scale, sum, value_sum, capacity, ceil_div(k, group_size), group_size};
-        const CompactParams params{x, m, k, center, threshold, center_size > 1, threshold_size > 1, 0.0f, prune != 0, &kept};
-        implementation_by_name(implementation).compact(params);
-    });
-}
-
-int scap_ov_quantize_rows(const char* implementation, const float* x, size_t m, size_t k, size_t group_size, size_t k_padded,
-                          int8_t* quantized, float* scale, int32_t* sum, char* error, size_t error_size) {
-    return guarded(error, error_size,
-                   [&] { implementation_by_name(implementation).quantize_rows({x, m, k, group_size, quantized, scale, sum, k_padded}); });
 }
 
 double scap_ov_read_seconds(const uint8_t* data, size_t bytes, int threads, int repeat) {

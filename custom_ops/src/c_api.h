@@ -1,5 +1,5 @@
-// C entry points for tests and benchmarks (ctypes): what is in the library, and one sparse matmul or one kernel with a named
-// implementation and a number of threads. Not a stable interface for users; they run the op.
+// C entry points for tests and benchmarks (ctypes): what is in the library, and one sparse matmul with a named implementation and a
+// number of threads. Not a stable interface for users; they run the op.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -15,13 +15,11 @@ extern "C" {
 #endif
 
 SCAP_OV_API int scap_ov_implementation_count(void);
-SCAP_OV_API const char* scap_ov_implementation_name(int index);  // best first
-SCAP_OV_API const char* scap_ov_implementation_description(int index);
+SCAP_OV_API const char* scap_ov_implementation_name(int index);                         // best first
 SCAP_OV_API int scap_ov_implementation_supported(int index);                            // 1 when this CPU can run it
 SCAP_OV_API const char* scap_ov_active_implementation(char* error, size_t error_size);  // null, and the reason in error
 SCAP_OV_API int scap_ov_format_count(void);
 SCAP_OV_API const char* scap_ov_format_name(int index);
-SCAP_OV_API const char* scap_ov_openvino_version(void);  // of the headers, "2026.4.1"
 
 // The fields of docs/packing.md on plain pointers. Empty inputs are null.
 typedef struct {
@@ -53,17 +51,6 @@ typedef struct {
 // Whole op, `repeat` times. 0, or 1 and the reason in error.
 SCAP_OV_API int scap_ov_sparse_matmul(const scap_ov_sparse_matmul_args* args, const char* implementation, int threads, int repeat,
                                       char* error, size_t error_size);
-
-// compact alone, for x [m, k] f32: writes the kept channels in groups. Arrays as in KeptChannels (params.hpp), capacity as
-// kept_capacity rounded up to 64. quantized may be null. 0, or 1 and the reason in error.
-SCAP_OV_API int scap_ov_compact(const char* implementation, const float* x, size_t m, size_t k, const float* center, size_t center_size,
-                                const float* threshold, size_t threshold_size, int prune, size_t group_size, size_t capacity,
-                                uint32_t* index, int8_t* quantized, float* value, uint32_t* group_begin, float* scale, int32_t* sum,
-                                float* value_sum, char* error, size_t error_size);
-
-// quantize_rows alone: quantized [m, k_padded], scale and sum [m, groups]. 0, or 1 and the reason in error.
-SCAP_OV_API int scap_ov_quantize_rows(const char* implementation, const float* x, size_t m, size_t k, size_t group_size, size_t k_padded,
-                                      int8_t* quantized, float* scale, int32_t* sum, char* error, size_t error_size);
 
 // Reads `bytes` of data with `threads` threads and vector loads, `repeat` times; returns seconds of the fastest. The
 // machine's read bandwidth, beside which kernels are judged.

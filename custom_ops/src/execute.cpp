@@ -14,18 +14,26 @@ namespace scap_ov {
 namespace {
 
 constexpr size_t kActivationGroup = 128;  // int8 activations share a scale; also the grain of a split by channels
+constexpr size_t kSmallestDivisor = 16;   // scaling sums more often than that costs more than the products
+constexpr size_t kMostInOneSum = 32768;   // 255 * 127 * this, twice, fits into 32 bits
 
 }  // namespace
 
 size_t activation_group_size(WeightFormat format, size_t k, size_t weight_group_size) {
     if (is_integer(format) && weight_group_size < k) {
-        const bool whole = weight_group_size <= kActivationGroup || weight_group_size % kActivationGroup != 0;
-        return whole ? weight_group_size : kActivationGroup;
+        if (weight_group_size <= kActivationGroup) return weight_group_size;
+        for (size_t size = kActivationGroup; size >= kSmallestDivisor; --size)
+            if (weight_group_size % size == 0) return size;
+        return weight_group_size;
     }
     if (k <= kActivationGroup) return k;
     // An even number of groups of about the same size, so that two threads have the same to do: 576 = 6 x 96.
     const size_t groups = round_up(ceil_div(k, kActivationGroup), 2);
     return round_up(ceil_div(k, groups), 16);
+}
+
+bool quantizes_activations(const SparseMatMulArgs& a) {
+    return a.dynamic_quantization && is_integer(a.format) && activation_group_size(a.format, a.k, a.weight.group_size) <= kMostInOneSum;
 }
 
 void sparse_matmul(const SparseMatMulArgs& a, const Implementation& implementation) {

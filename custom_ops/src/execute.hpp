@@ -34,4 +34,7 @@ void sparse_matmul(const SparseMatMulArgs& args, const Implementation& implement
 // Input channels that share a scale of quantised activations; every such group lies inside one weight group.
 size_t activation_group_size(WeightFormat format, size_t k, size_t weight_group_size);
 
+// Whether x is multiplied as int8: asked for, possible, and sums of products fit into 32 bits.
+bool quantizes_activations(const SparseMatMulArgs& args);
+
 }  // namespace scap_ov

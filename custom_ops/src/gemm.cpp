@@ -77,8 +77,7 @@ void run_gemm(const SparseMatMulArgs& a, const Implementation& implementation, c
     }
     const int format = static_cast<int>(a.format);
     const size_t group_size = activation_group_size(a.format, a.k, a.weight.group_size), groups = ceil_div(a.k, group_size);
-    if (!a.dynamic_quantization || !is_integer(a.format))
-        return Gemm{a, implementation, rows, implementation.gemm_f32[format], x, nullptr, group_size}.run();
+    if (!quantizes_activations(a)) return Gemm{a, implementation, rows, implementation.gemm_f32[format], x, nullptr, group_size}.run();
     QuantizeRowsParams q{};
     q.k = a.k;
     q.m = a.m;

@@ -133,7 +133,7 @@ Split split_of(const SparseMatMulArgs& a, const KeptChannels& kept) {
 
 void run_gemv(const SparseMatMulArgs& a, const Implementation& implementation, const Rows& rows, const float* x) {
     const size_t group_size = activation_group_size(a.format, a.k, a.weight.group_size), groups = ceil_div(a.k, group_size);
-    const bool quantize = a.dynamic_quantization && is_integer(a.format);
+    const bool quantize = quantizes_activations(a);
     const size_t capacity = round_up(kept_capacity(groups, group_size), 64);
     Layout layout;
     add_kept(layout, a.m, capacity, groups);

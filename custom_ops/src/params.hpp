@@ -7,8 +7,16 @@ namespace scap_ov {
 
 // Weight formats of the packed buffer. Signed integers are stored with an offset (i4: +8, i8: +128), so that every
 // integer kernel reads unsigned values; `zero_point == nullptr` then means that this offset is the zero point.
-enum class WeightFormat : int { u4 = 0, u8 = 1, f16 = 2, bf16 = 3, f32 = 4 };
-inline constexpr int kFormatCount = 5;
+enum class WeightFormat : int {
+#define X(Trait, name) name,
+#include "formats/format_list.inc"
+#undef X
+};
+inline constexpr int kFormatCount = 0
+#define X(Trait, name) +1
+#include "formats/format_list.inc"
+#undef X
+    ;
 inline constexpr size_t kColumnBlock = 64;       // N is padded to a multiple of this; see docs/packing.md for the order inside a block
 inline constexpr size_t kQuad = 4;               // kept channels are taken four at a time: one dot product of four bytes
 inline constexpr size_t kGemmTileColumns = 256;  // columns of a gemm task; 512 input channels of it are 128 KB, in L2

@@ -20,28 +20,38 @@ public:
     bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override;
 
 private:
-    // What the packed constant holds behind the weight, in this order; bytes of each in sections_.
+    // What the packed constant holds behind the weight, in this order; bytes of each in `sections`.
     enum Section : size_t { kScale, kZeroPoint, kCenter, kThreshold, kCompensation, kBase, kSectionCount };
 
-    void check_attributes();
-    void check_packed(const ov::Shape& shape);
+    struct Attributes {
+        std::string weight_type = "u8";  // u4, i4, u8, i8, f16, bf16, f32
+        int64_t group_size = 0;
+        std::string scale_type;  // f16, f32 or empty
+        std::vector<int64_t> output_sizes;
+        std::vector<int64_t> sections;
+        std::string rows = "decode";  // decode, all
+        int64_t max_sparse_rows = 4;
+        float ramp = 0.0f;  // relative width of the ramp above the threshold; files that were written before it was there have none
+        bool dynamic_quantization = true;
 
-    std::string weight_type_ = "u8";  // u4, i4, u8, i8, f16, bf16, f32
-    int64_t group_size_ = 0;
-    std::string scale_type_;  // f16, f32 or empty
-    std::vector<int64_t> output_sizes_;
-    std::vector<int64_t> sections_;
-    std::string rows_ = "decode";  // decode, all
-    int64_t max_sparse_rows_ = 4;
-    float ramp_ = 0.0f;  // relative width of the ramp above the threshold; files that were written before it was there have none
-    bool dynamic_quantization_ = true;
+        bool operator==(const Attributes& other) const;
+    };
 
     // Found by the checks. The CPU plugin clones and validates the op at every call where shapes are dynamic: what is known
     // about the constant goes along with the clone and is not checked again.
-    ov::Shape checked_;  // of the packed constant
-    const WeightType* type_ = nullptr;
-    size_t k_ = 0, n_ = 0, n_padded_ = 0;
-    size_t offset_[kSectionCount] = {};
+    struct Checked {
+        ov::Shape packed;  // shape of the constant; empty: nothing is known
+        const WeightType* type = nullptr;
+        size_t k = 0, n = 0, n_padded = 0, row_bytes = 0;
+        size_t offset[kSectionCount] = {};  // of each section in the constant
+    };
+
+    void check_attributes(Checked& checked) const;
+    void check_packed(const ov::Shape& shape, Checked& checked) const;
+    void check_call(const ov::TensorVector& outputs, const ov::TensorVector& inputs) const;
+
+    Attributes attributes_;
+    Checked checked_;
 };
 
 }  // namespace scap_ov

@@ -23,4 +23,11 @@ inline const WeightType* find_weight_type(const std::string& name) {
     return nullptr;
 }
 
+// "u4, i4, …", for messages.
+inline std::string weight_type_names() {
+    std::string names;
+    for (const WeightType& type : kWeightTypes) names += (names.empty() ? "" : ", ") + std::string(type.name);
+    return names;
+}
+
 }  // namespace scap_ov

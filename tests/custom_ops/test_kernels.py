@@ -162,3 +162,24 @@ def test_rows_decode_prunes_few_rows_and_leaves_many_dense(implementation: str) 
 def test_rows_all_leaves_position_zero_dense(implementation: str, m: int) -> None:
     o = random_operands(256, [128], "f16", m=m, rows="all", positions=3, added=True)
     check(o, implementation)
+
+
+@pytest.mark.parametrize("implementation", RUNNABLE)
+@pytest.mark.parametrize("m", [1, 3, 11])
+@pytest.mark.parametrize("ramp", [0.0, 0.5])
+def test_nan_threshold_keeps_its_channel_as_it_is(implementation: str, m: int, ramp: float) -> None:
+    """One rule everywhere: dropped where |x - c| <= threshold, moved where it is below the end of the ramp; a NaN is neither."""
+    o = random_operands(96, [70], "f32", m=m, per_channel=True, added=True, rows="all", ramp=ramp)
+    o.threshold[::3] = np.nan
+    check(o, implementation)
+
+
+@pytest.mark.parametrize("implementation", RUNNABLE)
+@pytest.mark.parametrize(("group_size", "m"), [(70_000, 1), (70_000, 9), (65_537, 1), (262, 2)])
+def test_long_groups_do_not_overflow(implementation: str, group_size: int, m: int) -> None:
+    """70,000 is split at a divisor; 65,537 is prime, and its sums would not fit into 32 bits: x stays float there."""
+    k = group_size + 1
+    o = random_operands(k, [2], "u8", m=m, group_size=group_size, sparsity=None, dynamic_quantization=True, rows="all")
+    o.x[:] = 3
+    o.weight[:] = 255
+    check(o, implementation)

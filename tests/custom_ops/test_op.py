@@ -52,6 +52,12 @@ def test_one_output_per_layer_with_the_type_and_shape_of_x(create: Callable[...,
         ({"max_sparse_rows": 0}, "max_sparse_rows is 0"),
         ({"output_sizes": []}, "output_sizes has 0 entries"),
         ({"output_sizes": [40, -24]}, "output_sizes holds -24"),
+        ({"output_sizes": [2**62]}, "a layer has at most 1073741824 output channels"),
+        ({"output_sizes": [2**63 - 1, 2**63 - 1, 66]}, "output_sizes holds 9223372036854775807"),
+        ({"output_sizes": [2**30, 2**30]}, "output_sizes sum up to 2147483648"),
+        ({"weight_type": "f32", "output_sizes": [2**62 + 16]}, "a layer has at most"),
+        ({"sections": [2**63 - 1, 2**63 - 1, 4, 4, 0, 0]}, "section scale has 9223372036854775807 bytes"),
+        ({"sections": [128, -64, 4, 4, 0, 0]}, "section zero_point has -64 bytes"),
         ({"sections": [128, 0, 4]}, "sections has 3 entries"),
         ({"sections": [120, 0, 4, 4, 0, 0]}, "section scale has 120 bytes; with K = 32 and N = 64 it must have 128"),
         ({"sections": [128, 0, 4, 8, 0, 0]}, "section threshold has 8 bytes"),
@@ -72,6 +78,40 @@ def test_wrong_x_is_refused_with_a_sentence(create: Callable[..., ov.Node]) -> N
         create(x_of(1, K + 1))
     with pytest.raises(RuntimeError, match="convert it to f32 or f16"):
         create(x_of(1, K, dtype=np.int32))
+
+
+@pytest.mark.parametrize(
+    ("x", "packed", "outputs", "sentence"),
+    [
+        (np.ones((2, K), np.int8), None, None, "x of type i8; give f32 or f16"),
+        (np.ones((2, K + 1), np.float32), None, None, "its last dimension must be 32"),
+        (np.array(1, np.float32), None, None, "its last dimension must be 32"),
+        (None, np.zeros((1, 16), np.uint8), None, "it was validated with u8"),
+        (None, np.zeros((K + ROWS_BEHIND, 64), np.int8), None, "it was validated with u8"),
+        (None, None, [np.zeros((2, 40), np.float16), np.zeros((2, 24), np.float32)], "an output of type f16"),
+        (None, None, [], "gives 2 outputs, got 2 and 0"),
+    ],
+)
+def test_evaluate_refuses_tensors_that_were_not_validated(
+    create: Callable[..., ov.Node], x: np.ndarray | None, packed: np.ndarray | None, outputs: list[np.ndarray] | None, sentence: str
+) -> None:
+    """Compiled models keep to what was validated; a caller of evaluate need not."""
+    op = create(x_of(2, K))
+    x = np.ones((2, K), np.float32) if x is None else x
+    packed = np.zeros((K + ROWS_BEHIND, 64), np.uint8) if packed is None else packed
+    outputs = [np.zeros((2, size), np.float32) for size in SIZES] if outputs is None else outputs
+    with pytest.raises(RuntimeError) as refused:
+        op.evaluate([ov.Tensor(y) for y in outputs], [ov.Tensor(x), ov.Tensor(packed)])
+    assert sentence in str(refused.value)
+
+
+def test_evaluate_runs_after_attributes_were_read(create: Callable[..., ov.Node]) -> None:
+    op = create(x_of(2, K))
+    op.get_attributes()
+    outputs = [np.full((2, size), 7, np.float32) for size in SIZES]
+    inputs = [np.ones((2, K), np.float32), op.input_value(1).get_node().data]
+    assert op.evaluate([ov.Tensor(y) for y in outputs], [ov.Tensor(array) for array in inputs])
+    assert not any(y.any() for y in outputs)
 
 
 def test_compiled_op_takes_any_number_of_rows(create: Callable[..., ov.Node]) -> None:

@@ -8,7 +8,6 @@
 namespace scap_ov {
 
 struct BF16 {
-    static constexpr WeightFormat kFormat = WeightFormat::bf16;
     static constexpr const char* kName = "bf16";
     static constexpr bool kInteger = false;
     static constexpr size_t kTileColumns = 32;

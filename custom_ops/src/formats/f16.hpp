@@ -8,7 +8,6 @@
 namespace scap_ov {
 
 struct F16 {
-    static constexpr WeightFormat kFormat = WeightFormat::f16;
     static constexpr const char* kName = "f16";
     static constexpr bool kInteger = false;
     static constexpr size_t kTileColumns = 32;

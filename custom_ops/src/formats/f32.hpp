@@ -8,7 +8,6 @@
 namespace scap_ov {
 
 struct F32 {
-    static constexpr WeightFormat kFormat = WeightFormat::f32;
     static constexpr const char* kName = "f32";
     static constexpr bool kInteger = false;
     static constexpr size_t kTileColumns = 16;

@@ -26,7 +26,14 @@ inline size_t packed_row_bytes(WeightFormat format, size_t n_padded) {
 }
 
 inline bool is_integer(WeightFormat format) {
-    return format == WeightFormat::u4 || format == WeightFormat::u8;
+    switch (format) {
+#define X(Trait, name)       \
+    case WeightFormat::name: \
+        return Trait::kInteger;
+#include "formats/format_list.inc"
+#undef X
+    }
+    return false;
 }
 
 }  // namespace scap_ov

@@ -7,9 +7,9 @@
 namespace scap_ov {
 
 struct U4 {
-    static constexpr WeightFormat kFormat = WeightFormat::u4;
     static constexpr const char* kName = "u4";
     static constexpr bool kInteger = true;
+    static constexpr bool kNibbles = true;
     static constexpr int kMidpoint = 8;          // subtracted before float arithmetic, to keep products small
     static constexpr size_t kTileColumns = 128;  // columns of one 64-byte line
     static size_t row_bytes(size_t n_padded) { return round_up(n_padded / 2, 64); }

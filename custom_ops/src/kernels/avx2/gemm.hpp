@@ -9,7 +9,7 @@ namespace {
 constexpr size_t kNr = 2 * Simd::kLanes;
 constexpr size_t kMaxPlanes = 2;
 template <class Format>
-constexpr int kPlanes = Format::kFormat == WeightFormat::u8 ? 2 : 1;
+constexpr int kPlanes = Format::kNibbles ? 1 : 2;
 template <int Planes>
 constexpr size_t kMrQuantized = Planes == 1 ? 6 : 3;  // 12 accumulators of 16 bits either way
 constexpr size_t kWidenQuads = 8;

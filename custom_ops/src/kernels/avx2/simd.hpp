@@ -22,11 +22,11 @@ struct Simd : Ymm {
         Int magnitude, flip;
     };
     template <class Format>
-    using Multiplier = std::conditional_t<Format::kFormat == WeightFormat::u8, Folded, Quad>;
+    using Multiplier = std::conditional_t<Format::kNibbles, Quad, Folded>;
     template <class Format>
     static Multiplier<Format> multiplier(const int8_t* p) {
         const Int quad = broadcast_quad(p);
-        if constexpr (Format::kFormat == WeightFormat::u8)
+        if constexpr (!Format::kNibbles)
             return {_mm256_abs_epi8(quad), _mm256_xor_si256(_mm256_cmpgt_epi8(zero(), quad), _mm256_set1_epi8(-128))};
         else
             return {quad};
@@ -37,7 +37,7 @@ struct Simd : Ymm {
     // Σ x w of `count` values of x (whole quads), less what the products gave for them; `sum` is Σ x.
     template <class Format>
     static int32_t left_out(const int8_t* x, size_t count, int32_t sum) {
-        if constexpr (Format::kFormat != WeightFormat::u8) return 0;
+        if constexpr (Format::kNibbles) return 0;
         int32_t negative = 0;
         for (size_t i = 0; i < count; ++i) negative -= x[i] < 0 ? x[i] : 0;
         return 128 * sum + negative;
@@ -47,14 +47,14 @@ struct Simd : Ymm {
     static Int start_partial(Int) { return zero(); }
     template <class Format>
     static Int multiply_quad(Int partial, Int w, const Multiplier<Format>& x) {
-        if constexpr (Format::kFormat == WeightFormat::u8)
+        if constexpr (!Format::kNibbles)
             return _mm256_add_epi32(partial, dot_folded(w, x));
         else
             return _mm256_add_epi16(partial, _mm256_maddubs_epi16(w, x.bytes));
     }
     template <class Format>
     static Int add_partial(Int sum, Int partial) {
-        if constexpr (Format::kFormat == WeightFormat::u8)
+        if constexpr (!Format::kNibbles)
             return _mm256_add_epi32(sum, partial);
         else
             return _mm256_add_epi32(sum, _mm256_madd_epi16(partial, _mm256_set1_epi16(1)));

@@ -97,10 +97,9 @@ struct Ymm {
         return _mm256_loadu_ps(static_cast<const float*>(w.scale) + i);
     }
     static Int load_u8(const uint8_t* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
-    template <class Format>
-    static Float load_weights(const uint8_t* p) {
-        if constexpr (Format::kFormat == WeightFormat::f32) return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
-        if constexpr (Format::kFormat == WeightFormat::f16) return load_half(p);
+    static Float load_weights(F32, const uint8_t* p) { return _mm256_loadu_ps(reinterpret_cast<const float*>(p)); }
+    static Float load_weights(F16, const uint8_t* p) { return load_half(p); }
+    static Float load_weights(BF16, const uint8_t* p) {
         const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
         return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
     }

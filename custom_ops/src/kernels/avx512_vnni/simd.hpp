@@ -62,11 +62,10 @@ struct Registers {
         return _mm512_loadu_ps(static_cast<const float*>(w.scale) + i);
     }
     static Int load_u8(const uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
-    template <class Format>
-    static Float load_weights(const uint8_t* p) {
-        if constexpr (Format::kFormat == WeightFormat::f32) return _mm512_loadu_ps(p);
+    static Float load_weights(F32, const uint8_t* p) { return _mm512_loadu_ps(p); }
+    static Float load_weights(F16, const uint8_t* p) { return load_half(p); }
+    static Float load_weights(BF16, const uint8_t* p) {
         const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-        if constexpr (Format::kFormat == WeightFormat::f16) return _mm512_cvtph_ps(half);
         return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
     }
 

@@ -7,11 +7,12 @@ namespace SCAP_OV_ISA {
 namespace {
 
 // z moved towards 0 by the ramp: by the threshold where |z| is the threshold, by nothing from (1 + 1 / steepness) thresholds on.
+// A NaN moves nothing, as everywhere: it is neither above nor below.
 inline Simd::Float ramped(const CompactParams& p, Simd::Float z, Simd::Float threshold) {
     const Simd::Float zero = Simd::zero_float();
     const Simd::Float above = Simd::multiply(Simd::subtract(Simd::absolute(z), threshold), Simd::broadcast(p.steepness));
     const Simd::Float excess = Simd::subtract(threshold, above);
-    const uint32_t moved = Simd::not_at_most(excess, zero), positive = Simd::not_at_most(z, zero);
+    const uint32_t moved = ~Simd::not_at_most(zero, excess), positive = Simd::not_at_most(z, zero);
     return Simd::add(Simd::subtract(z, Simd::where(moved & positive, excess)), Simd::where(moved & ~positive, excess));
 }
 
@@ -48,27 +49,6 @@ inline size_t compact_group(const CompactParams& p, size_t g, size_t begin) {
     return count;
 }
 
-// int8, symmetric. NaN and infinity give the group a NaN scale, so that they are seen in the output.
-inline void quantize_kept(const float* value, size_t count, int8_t* quantized, float* scale, int32_t* sum) {
-    Simd::Int largest = Simd::zero();
-    for (size_t i = 0; i < count; i += Simd::kLanes)
-        largest = Simd::maximum(largest, Simd::bits(Simd::absolute(Simd::load(value + i))));  // as integers NaN is the largest
-    const int32_t maximum_bits = Simd::maximum_of(largest);
-    float maximum;
-    __builtin_memcpy(&maximum, &maximum_bits, sizeof(maximum));
-    const bool finite = maximum_bits < 0x7f800000;
-    const bool usable = finite && maximum > 1e-36f;  // 127 / maximum is finite
-    const Simd::Float inverse = Simd::broadcast(usable ? 127.0f / maximum : 0.0f);
-    Simd::Int total = Simd::zero();
-    for (size_t i = 0; i < count; i += Simd::kLanes) {
-        const Simd::Int q = usable ? Simd::round(Simd::multiply(Simd::load(value + i), inverse)) : Simd::zero();
-        total = Simd::add(total, q);
-        Simd::store_i8(quantized + i, q);
-    }
-    *scale = finite ? (usable ? maximum / 127.0f : 0.0f) : __builtin_nanf("");
-    *sum = Simd::sum_of(total);
-}
-
 inline void compact(const CompactParams& p) noexcept {
     KeptChannels& kept = *p.kept;
     size_t slot = 0;
@@ -83,7 +63,7 @@ inline void compact(const CompactParams& p) noexcept {
             Simd::Float total = Simd::zero_float();
             for (size_t i = 0; i < count; i += Simd::kLanes) total = Simd::add(total, Simd::load(value + i));
             kept.value_sum[of] = Simd::sum_of(total);
-            if (kept.quantized) quantize_kept(value, padded, kept.quantized + row * kept.capacity + begin, kept.scale + of, kept.sum + of);
+            if (kept.quantized) quantize_group(value, padded, kept.quantized + row * kept.capacity + begin, kept.scale + of, kept.sum + of);
         }
         slot = begin + padded;
     }

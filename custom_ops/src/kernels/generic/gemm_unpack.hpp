@@ -8,7 +8,7 @@ namespace {
 // Register `part` of the 64 unsigned values of a block of a row, in position order.
 template <class Format>
 inline Simd::Int load_block(const uint8_t* row, size_t block, size_t n_padded, size_t part) {
-    if constexpr (Format::kFormat == WeightFormat::u8) return Simd::load(row + block * kColumnBlock + part * Simd::kBytes);
+    if constexpr (!Format::kNibbles) return Simd::load(row + block * kColumnBlock + part * Simd::kBytes);
     const uint8_t* at = row + block / 2 * kColumnBlock;
     if (block % 2 == 0 && (block + 1) * kColumnBlock == n_padded) return Simd::last_nibbles(at, part);
     const Simd::Int bytes = Simd::load(at + part * Simd::kBytes);
@@ -52,7 +52,7 @@ inline void unpack_floats(const uint8_t* row, size_t block, size_t n_padded, con
         if constexpr (Format::kInteger)
             v = Simd::multiply(Simd::subtract(Simd::to_float(Simd::load_u8(bytes + c)), Simd::load(zero_point + c)), Simd::load(scale + c));
         else
-            v = Simd::load_weights<Format>(row + Format::byte_offset(block * kColumnBlock + c));
+            v = Simd::load_weights(Format{}, row + Format::byte_offset(block * kColumnBlock + c));
         Simd::store(out + c / kNr * strip_floats + c % kNr, v);
     }
 }

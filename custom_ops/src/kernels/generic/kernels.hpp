@@ -1,13 +1,14 @@
 // Every kernel that is written once, over the vocabulary of an instruction set: Simd, and for the dense path multiply_group, kPlanes and
 // kMrQuantized. Included behind them, inside the target region, with SCAP_OV_ISA set to the namespace.
 #pragma once
-#include "kernels/generic/compact.hpp"
 #include "kernels/generic/convert.hpp"
 #include "kernels/generic/quantize_rows.hpp"
+// order matters: what a kernel is made of before it
+#include "kernels/generic/compact.hpp"
 #include "kernels/generic/sparse_gemv.hpp"
 #include "kernels/generic/sparse_gemv_f32.hpp"
 #include "kernels/generic/sparse_gemv_qd8.hpp"
-// order matters: what a kernel is made of before it
+// parts of the dense path
 #include "kernels/generic/gemm_micro.hpp"
 #include "kernels/generic/gemm_unpack.hpp"
 // and the whole

@@ -1,6 +1,6 @@
-// Dynamic quantisation of the dense path: int8, symmetric, one scale per row and activation group. Over the Simd
-// vocabulary. scale = max|x| / 127, so that -128 never occurs; pad slots are 0. A NaN or an infinity makes the scale of its
-// group NaN or infinite, and with it the row of y, as the exact product would.
+// Dynamic quantisation: int8, symmetric, one scale per row and activation group, of the dense path and of kept channels. Over the Simd
+// vocabulary. scale = max|x| / 127, so that -128 never occurs. A NaN or an infinity makes the scale of its group NaN, so that the whole
+// row of y shows it.
 #pragma once
 
 namespace scap_ov {
@@ -10,6 +10,7 @@ namespace {
 // 127 / this is still finite; a group whose values are all smaller counts as zeros.
 constexpr float kSmallestMaximum = 1e-36f;
 
+// Writes `count` values, and zeros up to a whole quad.
 inline void quantize_group(const float* x, size_t count, int8_t* out, float* scale, int32_t* sum) {
     Simd::Int largest = Simd::zero();  // as integers NaN is the largest
     size_t i = 0;
@@ -18,9 +19,14 @@ inline void quantize_group(const float* x, size_t count, int8_t* out, float* sca
     const int32_t maximum_bits = Simd::maximum_of(largest);
     float maximum;
     __builtin_memcpy(&maximum, &maximum_bits, sizeof(maximum));
-    const bool tiny = maximum < kSmallestMaximum;  // false for NaN
-    *scale = tiny ? 0.0f : maximum / 127.0f;
-    const Simd::Float inverse = Simd::broadcast(tiny ? 0.0f : 127.0f / maximum);
+    if (!(maximum_bits < 0x7f800000 && maximum > kSmallestMaximum)) {  // not finite, or nothing
+        __builtin_memset(out, 0, (count + kQuad - 1) / kQuad * kQuad);
+        *scale = maximum_bits < 0x7f800000 ? 0.0f : __builtin_nanf("");
+        *sum = 0;
+        return;
+    }
+    *scale = maximum / 127.0f;
+    const Simd::Float inverse = Simd::broadcast(127.0f / maximum);
     Simd::Int total = Simd::zero();
     for (i = 0; i + Simd::kLanes <= count; i += Simd::kLanes) {
         const Simd::Int q = Simd::round(Simd::multiply(Simd::load(x + i), inverse));
@@ -32,7 +38,7 @@ inline void quantize_group(const float* x, size_t count, int8_t* out, float* sca
         total = Simd::add(total, q);
         int8_t rest[Simd::kLanes];
         Simd::store_i8(rest, q);
-        for (size_t j = 0; i < round_up(count, kQuad); ++i, ++j) out[i] = rest[j];
+        __builtin_memcpy(out + i, rest, (count - i + kQuad - 1) / kQuad * kQuad);
     }
     *sum = Simd::sum_of(total);
 }

@@ -34,7 +34,6 @@ inline void multiply_values(const Simd::Float* w, const ValuesOfX<Slots, Rows>& 
 template <class Format, int Quads, size_t Rows>
 void sweep_integers(const SparseGemvParams& p, const Strip& strip, size_t slot, float* sum) {
     constexpr int kRows = Quads * 4;
-    constexpr bool kNibbles = Format::kFormat == WeightFormat::u4;
     const RowSet<Quads> rows(p, strip, slot, Format::byte_offset(strip.from));
     const ValuesOfX<kRows, Rows> x(p, slot);
     const size_t columns = strip.columns();
@@ -42,16 +41,17 @@ void sweep_integers(const SparseGemvParams& p, const Strip& strip, size_t slot, 
     for (size_t c = 0; c < columns; c += Format::kTileColumns) {
         const size_t at = Format::byte_offset(c);
         // of a last single block of nibbles the low ones are positions 0…31, the high ones 32…63
-        const bool single = kNibbles && c + kColumnBlock == columns;
+        const bool single = Format::kNibbles && c + kColumnBlock == columns;
         const size_t bytes = single ? kColumnBlock / 2 : kColumnBlock, high = single ? kColumnBlock / 2 : kColumnBlock;
         rows.prefetch(at);
         for (size_t byte = 0; byte < bytes; byte += Simd::kLanes) {
             Simd::Int w[kRows];
             Simd::Float value[kRows];
             for (int i = 0; i < kRows; ++i) w[i] = Simd::load_u8(rows.row[i] + at + byte);
-            for (int i = 0; i < kRows; ++i) value[i] = Simd::subtract(Simd::to_float(kNibbles ? Simd::low_nibble(w[i]) : w[i]), middle);
+            for (int i = 0; i < kRows; ++i)
+                value[i] = Simd::subtract(Simd::to_float(Format::kNibbles ? Simd::low_nibble(w[i]) : w[i]), middle);
             multiply_values(value, x, sum + c + byte, columns);
-            if (!kNibbles) continue;
+            if (!Format::kNibbles) continue;
             for (int i = 0; i < kRows; ++i) value[i] = Simd::subtract(Simd::to_float(Simd::high_nibble(w[i])), middle);
             multiply_values(value, x, sum + c + high + byte, columns);
         }
@@ -92,7 +92,7 @@ void sweep_floats(const SparseGemvParams& p, const Strip& strip, size_t slot) {
         for (size_t lane = 0; lane < Format::kTileColumns; lane += Simd::kLanes) {
             const size_t from = Format::byte_offset(c + lane);
             Simd::Float w[kRows];
-            for (int i = 0; i < kRows; ++i) w[i] = Simd::load_weights<Format>(rows.row[i] + from);
+            for (int i = 0; i < kRows; ++i) w[i] = Simd::load_weights(Format{}, rows.row[i] + from);
             multiply_values(w, x, p.y + strip.from + c + lane, p.y_stride);
         }
     }

@@ -45,7 +45,7 @@ inline void multiply_bytes(const RowSet<Quads>& rows, size_t at, const QuadsOfX<
         for (int r = 0; r < 4; ++r) bytes[r] = Simd::load(rows.row[4 * q + r] + at);
         Simd::interleave(bytes, quads[q]);
     }
-    if constexpr (Format::kFormat == WeightFormat::u8) {
+    if constexpr (!Format::kNibbles) {
         multiply_quads<Format, Quads, First, Rows>(quads, x, dot);
     } else {
         Simd::Int nibbles[Quads][4];
@@ -70,7 +70,7 @@ void sweep_quantized(const SparseGemvParams& p, const Strip& strip, size_t slot,
         for (size_t part = 0; part < Simd::kParts; ++part)
             multiply_bytes<Format, Quads, First, Rows>(rows, at + part * Simd::kBytes, x, dot + (c + part * 8) * x.count());
     }
-    if (Format::kFormat == WeightFormat::u4 && c < columns) {  // a last single block
+    if (Format::kNibbles && c < columns) {  // a last single block
         rows.prefetch(Format::byte_offset(c));
         for (size_t part = 0; part < Simd::kParts; ++part) {
             Simd::Int quads[Quads][4];
@@ -110,7 +110,7 @@ inline void add_row_of_group(const SparseGemvParams& p, const Strip& strip, size
         Simd::store(y + c, first ? Simd::multiply(value, scale) : Simd::multiply_add(value, scale, Simd::load(y + c)));
     };
     size_t c = 0;
-    if (Format::kFormat == WeightFormat::u4)  // blocks of low and high nibbles alternate, but for a last single block
+    if (Format::kNibbles)  // blocks of low and high nibbles alternate, but for a last single block
         for (; c + Format::kTileColumns <= columns; c += Format::kTileColumns)
             for (size_t lane = 0; lane < kColumnBlock; lane += Simd::kLanes) {
                 const Simd::Int low = Simd::load(dot + (c + lane) * p.m), high = Simd::load(dot + (c + lane + kColumnBlock) * p.m);

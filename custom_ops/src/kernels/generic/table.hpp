@@ -7,6 +7,22 @@ namespace scap_ov {
 namespace SCAP_OV_ISA {
 namespace {
 
+// Products of int8 activations: of integer weights only.
+template <class Format>
+constexpr decltype(&sparse_gemv_f32<Format>) quantized_gemv() {
+    if constexpr (Format::kInteger)
+        return &sparse_gemv_qd8<Format>;
+    else
+        return nullptr;
+}
+template <class Format>
+constexpr decltype(&gemm_f32<Format>) quantized_gemm() {
+    if constexpr (Format::kInteger)
+        return &gemm_qd8<Format>;
+    else
+        return nullptr;
+}
+
 inline Implementation table(const char* name, const char* description, uint32_t required_features) {
     return {
         name,
@@ -17,10 +33,26 @@ inline Implementation table(const char* name, const char* description, uint32_t 
         add,
         compact,
         quantize_rows,
-        {sparse_gemv_qd8<U4>, sparse_gemv_qd8<U8>, nullptr, nullptr, nullptr},
-        {sparse_gemv_f32<U4>, sparse_gemv_f32<U8>, sparse_gemv_f32<F16>, sparse_gemv_f32<BF16>, sparse_gemv_f32<F32>},
-        {gemm_qd8<U4>, gemm_qd8<U8>, nullptr, nullptr, nullptr},
-        {gemm_f32<U4>, gemm_f32<U8>, gemm_f32<F16>, gemm_f32<BF16>, gemm_f32<F32>},
+        {
+#define X(Trait, name) quantized_gemv<Trait>(),
+#include "formats/format_list.inc"
+#undef X
+        },
+        {
+#define X(Trait, name) sparse_gemv_f32<Trait>,
+#include "formats/format_list.inc"
+#undef X
+        },
+        {
+#define X(Trait, name) quantized_gemm<Trait>(),
+#include "formats/format_list.inc"
+#undef X
+        },
+        {
+#define X(Trait, name) gemm_f32<Trait>,
+#include "formats/format_list.inc"
+#undef X
+        },
         gemv_scratch_bytes,
         gemm_scratch_bytes,
     };
