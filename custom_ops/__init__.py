@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from importlib.resources import files
 from pathlib import Path
 
 from scap_ov.errors import ExtensionError
 
-OP_NAME = "SparseMatMul"
-OP_VERSION = "scap_ov"  # the opset id of OPENVINO_OP, `version` in an .xml
+OP_NAME = "SparseMatMul"  # as ov.Node.get_type_name gives it, and as an .xml names it
 LIBRARY_VARIABLE = "SCAP_OV_EXTENSION"
-
-_NAMES = {"win32": "scap_ov_extension.dll", "darwin": "libscap_ov_extension.dylib"}
-LIBRARY_NAME = _NAMES.get(sys.platform, "libscap_ov_extension.so")
+LIBRARY_NAME = "libscap_ov_extension.so"
 
 
 def library_path() -> Path:

@@ -1,4 +1,4 @@
-"""Every exception that scap_ov raises on purpose. The CLI prints their text and exits with `exit_code`."""
+"""Every exception that the library raises on purpose. The CLI prints their text and exits with `exit_code`."""
 
 from __future__ import annotations
 

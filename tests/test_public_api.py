@@ -1,4 +1,4 @@
-"""The public names are frozen: thirteen, as design.md section 6 lists them."""
+"""The public names are frozen, all thirteen."""
 
 from __future__ import annotations
 

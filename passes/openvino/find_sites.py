@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import openvino as ov
 
+from scap_ov.custom_ops import OP_NAME
 from scap_ov.errors import BadModelError
 from scap_ov.passes.openvino.weights import read_weight
 from scap_ov.passes.rules.match_pattern import match_pattern
@@ -70,6 +71,6 @@ def _bodies(node: ov.Node) -> Iterator[ov.Model]:
 
 def _refuse_sparse(ordered: list[ov.Node]) -> None:
     for node in ordered:
-        if node.get_type_name() == "SparseMatMul" or (node.get_type_name() == "Select" and match_pattern(node) is not None):
+        if node.get_type_name() == OP_NAME or (node.get_type_name() == "Select" and match_pattern(node) is not None):
             msg = "the model is sparse already; give the stock model that it was made from"
             raise BadModelError(msg)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import openvino as ov
@@ -16,12 +16,9 @@ from scap_ov.passes.openvino.remove_sparsity import hand_over
 from scap_ov.passes.openvino.weights import read_weight
 from scap_ov.passes.rules.match_pattern import Pattern, PatternLayer, match_patterns
 from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix
-from scap_ov.sites import Layer, Site, SiteKind
 
 _log = logging.getLogger(__name__)
 _ROWS_AT_ONCE = 4096  # output channels that are dequantised at a time: a large output projection is not copied whole
-
-Decide = Callable[[Site], "tuple[bool, str]"]
 
 
 class LowerSparseMatMul(Pass[ov.Model]):
@@ -35,20 +32,14 @@ class LowerSparseMatMul(Pass[ov.Model]):
     5. bf16 activations go through the op in f32.
     6. What cannot be lowered stays portable and is given back with the reason: an unreadable weight; a Reshape between site and
        layer where the first position is exempt, for it hides the positions.
-    7. A site that `decide` turns down stays portable, or goes back to stock when `restore_stock` is set.
 
     :param dynamic_quantization: quantise activations to int8 for integer weights.
-    :param decide: (whether to lower, the reason if not) of a site.
-    :param restore_stock: take the pattern away where a site is not lowered.
     :param create: makes the op; by default from the extension library.
     :raises ExtensionError: the library is missing or does not fit, and there is something to lower.
     """
 
-    def __init__(self, *, dynamic_quantization: bool = True, decide: Decide | None = None, restore_stock: bool = False,
-                 create: sparse_op.CreateOp | None = None) -> None:  # fmt: skip
+    def __init__(self, *, dynamic_quantization: bool = True, create: sparse_op.CreateOp | None = None) -> None:
         self._dynamic_quantization = dynamic_quantization
-        self._decide = decide
-        self._restore_stock = restore_stock
         self._create = create
 
     def call(self, model: ov.Model) -> PassResult[ov.Model]:
@@ -63,43 +54,34 @@ class LowerSparseMatMul(Pass[ov.Model]):
             lowered += self._lower(pattern, create, skipped)
         model.validate_nodes_and_infer_types()
         _log.info("lowered %d of %d sites", lowered, len(patterns))
-        return PassResult(model, bool(lowered or (skipped and self._restore_stock)), skipped)
+        return PassResult(model, bool(lowered), skipped)
 
     def _lower(self, pattern: Pattern, create: sparse_op.CreateOp, skipped: list[tuple[str, str]]) -> bool:
         name = pattern.select.get_friendly_name().removeprefix(PREFIX)
-        readable, rest, reasons = _readable(pattern)
-        if readable and self._decide is not None:
-            wanted, reason = self._decide(_site(name, readable))
-            if not wanted:
-                rest, reasons, readable = list(pattern.layers), [reason], []
+        readable, reasons = _readable(pattern)
         for group in _groups(readable):
             _replace(name, pattern, group, create, dynamic_quantization=self._dynamic_quantization)
-        if rest:
+        if reasons:
             skipped.append((name, "; ".join(reasons)))
-            if self._restore_stock:
-                _restore(pattern, rest)
         return bool(readable)
 
 
-def _readable(pattern: Pattern) -> tuple[list[tuple[PatternLayer, WeightMatrix]], list[PatternLayer], list[str]]:
-    """Layers that can be lowered; the others, with the reasons."""
-    readable, rest, reasons = [], [], []
+def _readable(pattern: Pattern) -> tuple[list[tuple[PatternLayer, WeightMatrix]], list[str]]:
+    """Layers that can be lowered, and why the others cannot."""
+    readable, reasons = [], []
     for layer in pattern.layers:
         name = layer.matmul.get_friendly_name()
         reshaped = any(node.get_type_name() != "Convert" for node in layer.path)
         try:
             if reshaped and pattern.rows == "all" and len(pattern.source.get_partial_shape()) == 3:
-                rest.append(layer)
                 reasons.append(f"{name}: a Reshape before it hides which row is the first position")
                 continue
             readable.append((layer, read_weight(layer.matmul)))
         except NoLayer:
-            rest.append(layer)
             reasons.append(f"{name}: it has no constant weight")
         except LeaveStock as reason:
-            rest.append(layer)
             reasons.append(f"{name}: {reason}")
-    return readable, rest, reasons
+    return readable, reasons
 
 
 def _groups(readable: Sequence[tuple[PatternLayer, WeightMatrix]]) -> Iterator[list[tuple[PatternLayer, WeightMatrix]]]:
@@ -141,21 +123,3 @@ def _times(weight: WeightMatrix, center: np.ndarray) -> np.ndarray:
     full = np.broadcast_to(center.astype(np.float64), weight.k)
     starts = range(0, weight.n, _ROWS_AT_ONCE)
     return np.concatenate([weight[slice(start, start + _ROWS_AT_ONCE)].astype(np.float64) @ full for start in starts])
-
-
-def _restore(pattern: Pattern, layers: Sequence[PatternLayer]) -> None:
-    """Rule 7: back to stock."""
-    for layer in layers:
-        layer.matmul.input(0).replace_source_output(follow(pattern.source, list(layer.path)))
-        if layer.compensation is not None:
-            hand_over(layer.result, layer.matmul.output(0))
-
-
-def _site(name: str, readable: Sequence[tuple[PatternLayer, WeightMatrix]]) -> Site:
-    """What `decide` is asked about; kind and block are read off the site's name."""
-    layers = tuple(Layer(layer.matmul.get_friendly_name(), weight.k, weight.n, weight.spec) for layer, weight in readable)
-    parts = name.split(".")
-    kinds = {kind.value: kind for kind in SiteKind}
-    if parts[0] == "block" and len(parts) > 2 and parts[1].isdigit():
-        return Site(name, kinds.get(parts[2], SiteKind.OTHER), int(parts[1]), layers)
-    return Site(name, kinds.get(parts[0], SiteKind.OTHER), -1, layers)

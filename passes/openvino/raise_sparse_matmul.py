@@ -6,6 +6,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
+from scap_ov.custom_ops import OP_NAME
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino import sparse_op
 from scap_ov.passes.openvino.packed_site import LayerWeight, PackedSite, unpack_site
@@ -29,7 +30,7 @@ class RaiseSparseMatMul(Pass[ov.Model]):
         """Raise all ops."""
         sites: dict[tuple[object, ...], list[ov.Node]] = {}
         for node in model.get_ordered_ops():
-            if node.get_type_name() == sparse_op.OP:
+            if node.get_type_name() == OP_NAME:
                 source = node.input_value(0)
                 key = (source.get_node().get_instance_id(), source.get_index(), sparse_op.names_of(node)[0])
                 sites.setdefault(key, []).append(node)

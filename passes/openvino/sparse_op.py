@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
+from scap_ov.custom_ops import OP_NAME
 from scap_ov.errors import ExtensionError
 from scap_ov.passes.openvino.packed_site import PackedSite
 from scap_ov.passes.openvino.portable_pattern import PREFIX
 
-OP = "SparseMatMul"
 MOST_OUTPUTS = 16  # layers that one op holds, kMaxOutputs of custom_ops/src/execute.hpp
 _SECTION_STEP = 64  # bytes, docs/packing.md
 CreateOp = Callable[[list[Any], dict[str, Any]], ov.Node]
@@ -59,7 +59,7 @@ def creator() -> CreateOp:
     except RuntimeError as e:
         msg = f"the extension library {path} cannot be loaded ({str(e).splitlines()[-1].strip()}); rebuild it with scap-ov build-extension"
         raise ExtensionError(msg) from e
-    return lambda inputs, attributes: factory.create(OP, inputs, attributes)
+    return lambda inputs, attributes: factory.create(OP_NAME, inputs, attributes)
 
 
 def build(create: CreateOp, x: ov.Output, packed: PackedSite, pruning: Pruning, *, dynamic_quantization: bool) -> ov.Node:

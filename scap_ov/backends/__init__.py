@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from scap_ov.errors import BadModelError, MissingDependencyError, UsageError
+from scap_ov.errors import MissingDependencyError, UsageError
 from scap_ov.storage.model_folder import model_file
 
 
@@ -29,12 +29,8 @@ def backend_of(model: Any) -> Any:
 
 
 def _load(name: str) -> Any:
-    home = f"scap_ov.backends.{name}"
     try:
-        return importlib.import_module(home)
+        return importlib.import_module(f"scap_ov.backends.{name}")
     except ModuleNotFoundError as e:
-        if e.name == home:
-            msg = "this build of scap_ov does not read ONNX files; convert the model with ov.convert_model and give the .xml"
-            raise BadModelError(msg) from e
         msg = f"{name} models need the package {e.name}; pip install scap_ov[{name}]"
         raise MissingDependencyError(msg) from e

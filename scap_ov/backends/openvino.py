@@ -10,6 +10,7 @@ import openvino as ov
 
 from scap_ov.backends.transfer import plan_for
 from scap_ov.config import SparsityConfig
+from scap_ov.custom_ops import OP_NAME
 from scap_ov.errors import BadModelError, OutputError, UsageError
 from scap_ov.plan import SparsityPlan
 from scap_ov.sites import Site
@@ -37,7 +38,7 @@ def check_stock(model: ov.Model) -> None:
 
     :raises BadModelError: it carries a scap_ov record or a SparseMatMul.
     """
-    sparse = model.has_rt_info(["scap_ov", "version"]) or any(op.get_type_name() == "SparseMatMul" for op in model.get_ops())
+    sparse = model.has_rt_info(["scap_ov", "version"]) or any(op.get_type_name() == OP_NAME for op in model.get_ops())
     if sparse:
         msg = "the model is sparse already; give the stock model that it was made from"
         raise BadModelError(msg)

@@ -1,7 +1,7 @@
 """Observe every site behind sites that are already pruned, and refit: the sparsity that is asked for becomes the one measured.
 
 A plan that is fitted on dense activations overshoots, because pruning makes deeper inputs smaller: 50 % asked gave 52 %,
-60 % gave 65 % (docs/quality.md). One more pass over the data with the plan active, and the same fit on what is seen then,
+60 % gave 65 % (ADR 0007). One more pass over the data with the plan active, and the same fit on what is seen then,
 brings the mean within half a point. After: fitting.fit.
 """
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from scap_ov.models.runner import InferenceData
     from scap_ov.plan import SparsityPlan
 
-ROUNDS = 2  # all sites are refitted at once, on inputs that the previous plan gave; see docs/quality.md for 0, 1, 2 and 3
 TOKENS = 8192
 
 Progress = Callable[[int, "int | None"], None]
@@ -41,7 +40,7 @@ def refine(
     profile: CalibrationProfile,
     plan: SparsityPlan,
     *,
-    rounds: int = ROUNDS,
+    rounds: int = 1,
     tokens: int = TOKENS,
     progress: Progress | None = None,
 ) -> tuple[CalibrationProfile, SparsityPlan]:

@@ -79,8 +79,7 @@ def _run(argv: list[str]) -> int:
     try:
         module = importlib.import_module(home)
     except ModuleNotFoundError as e:
-        what = f"this installation has no `{name}`" if e.name == home else f"`{name}` needs the package {e.name}"
-        msg = f"{what}; reinstall scap_ov, or install the extra that brings it (export, genai, onnx, report, demo)"
+        msg = f"`{name}` needs the package {e.name}; install the extra that brings it (export, genai, onnx, report, demo)"
         raise MissingDependencyError(msg) from e
     parser = Parser(prog=f"scap-ov {name}", description=module.__doc__.splitlines()[0] if module.__doc__ else description)
     module.add_arguments(parser)

@@ -8,11 +8,12 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.config import SparsityConfig
+from scap_ov.custom_ops import OP_NAME
 from scap_ov.errors import BadModelError
 from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
 from scap_ov.passes.openvino.raise_sparse_matmul import RaiseSparseMatMul
 from scap_ov.passes.openvino.remove_sparsity import RemoveSparsity
-from scap_ov.passes.openvino.sparse_op import OP, names_of, read
+from scap_ov.passes.openvino.sparse_op import names_of, read
 from scap_ov.passes.rules.match_pattern import match_patterns
 from scap_ov.plan import SitePlan, SparsityPlan
 from scap_ov.sites import Site
@@ -42,7 +43,7 @@ def pruned_inputs(model: ov.Model) -> list[PrunedInput]:
         for p in match_patterns(model)
     ]
     for node in model.get_ordered_ops():
-        if node.get_type_name() == OP:
+        if node.get_type_name() == OP_NAME:
             pruning = read(node)[1]
             found.append(PrunedInput(node.input_value(0), pruning.center, pruning.threshold, tuple(names_of(node)[1])))
     return found
@@ -50,7 +51,7 @@ def pruned_inputs(model: ov.Model) -> list[PrunedInput]:
 
 def is_lowered(model: ov.Model) -> bool:
     """Whether a model holds scap_ov::SparseMatMul."""
-    return any(op.get_type_name() == OP for op in model.get_ops())
+    return any(op.get_type_name() == OP_NAME for op in model.get_ops())
 
 
 def take_apart(model: ov.Model) -> tuple[SparsityPlan, ov.Model]:

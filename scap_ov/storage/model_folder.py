@@ -11,6 +11,7 @@ from pathlib import Path
 
 import openvino as ov
 
+from scap_ov.custom_ops import OP_NAME
 from scap_ov.errors import BadModelError, ExtensionError, OutputError
 from scap_ov.passes.onnx.openvino_functions import conversions
 from scap_ov.storage import rt_info
@@ -54,7 +55,7 @@ def is_lowered_file(xml: Path) -> bool:
     with xml.open("rb") as f:
         tail = b""
         while piece := f.read(1 << 20):
-            if b'type="SparseMatMul"' in tail + piece:
+            if f'type="{OP_NAME}"'.encode() in tail + piece:
                 return True
             tail = piece[-32:]
     return False
@@ -80,7 +81,7 @@ def read_model(path: str | Path, core: ov.Core | None = None) -> ov.Model:
         return core.read_model(str(xml))
     except RuntimeError as e:
         text = [line.strip() for line in str(e).splitlines() if line.strip()]
-        if "SparseMatMul" in str(e):
+        if OP_NAME in str(e):
             msg = f"{xml} needs the extension library, which is not registered; run `scap-ov build-extension`, or use the portable form"
             raise ExtensionError(msg) from e
         msg = f"OpenVINO cannot read {xml} ({text[-1] if text else 'no reason given'}); export the model again"
@@ -157,8 +158,6 @@ def copy_companions(source: Path, target: Path) -> None:
 
 def _sync(path: Path, *, recursive: bool = True) -> None:
     """Flush files and directories, so that the rename does not come before the contents after a power cut."""
-    if os.name != "posix":
-        return
     for item in [path, *(path.rglob("*") if recursive else ())]:
         handle = os.open(item, os.O_RDONLY)
         try:

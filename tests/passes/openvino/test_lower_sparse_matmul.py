@@ -16,7 +16,6 @@ from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
 from scap_ov.passes.openvino.raise_sparse_matmul import RaiseSparseMatMul
 from scap_ov.passes.rules.match_pattern import EVERY_ROW
-from scap_ov.sites import SiteKind
 
 K, N = 256, 100
 RNG = np.random.default_rng(21)
@@ -263,26 +262,6 @@ def test_rule_6_a_reshape_hides_the_first_position():
     assert result.skipped == [("other.0", "flat: a Reshape before it hides which row is the first position")]
     value = x_of(1, 5, K)
     for a, b in zip(infer(portable, [value]), infer(model, [value]), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
-
-
-@pytest.mark.parametrize("restore", [False, True])
-def test_rule_7_a_site_that_is_turned_down(restore):
-    built = one_site(["i8", "i8"], [N, 8], K)
-    portable = InsertSparsity(plan_of(built.model, 0.5, compensation=np.ones))(built.model.clone()).model
-    seen = []
-
-    def decide(site):
-        seen.append(site)
-        return False, "it would lose"
-
-    result = LowerSparseMatMul(decide=decide, restore_stock=restore)(portable.clone())
-    assert result.skipped == [("other.0", "it would lose")]
-    assert result.modified is restore
-    assert ops_of(result.model) == []
-    assert [(s.name, s.kind, s.block, s.in_features, s.out_features) for s in seen] == [("other.0", SiteKind.OTHER, -1, K, N + 8)]
-    x = x_of(1, 2, K)
-    for a, b in zip(infer(built.model if restore else portable, [x]), infer(result.model, [x]), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 

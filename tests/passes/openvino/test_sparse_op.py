@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from openvino import opset13 as ops
 
+from scap_ov.custom_ops import OP_NAME
 from scap_ov.errors import ExtensionError
 from scap_ov.passes.openvino import sparse_op
 from scap_ov.passes.openvino.packed_site import PackedSite
@@ -19,7 +20,7 @@ PRUNING = Pruning(*(np.arange(n, dtype=np.float32) for n in (K, 1, N, N)), "all"
 def test_what_was_built_is_read_back():
     x = ops.parameter([-1, -1, K], np.float32)
     node = sparse_op.build(sparse_op.creator(), x.output(0), PACKED, PRUNING, dynamic_quantization=False)
-    assert node.get_type_name() == sparse_op.OP
+    assert node.get_type_name() == OP_NAME
     packed, pruning = sparse_op.read(node)
     for mine, theirs in ((packed, PACKED), (pruning, PRUNING)):
         for field in vars(theirs):
