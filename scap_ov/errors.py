@@ -45,3 +45,9 @@ class ExtensionError(ScapError):
 
 class MissingDependencyError(ScapError):
     """An optional dependency is needed for what was asked."""
+
+
+def reason_of(error: BaseException) -> str:
+    """The line of another package's message that tells the cause: OpenVINO's come with a trace before it and blank lines behind it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from ")]
+    return lines[-1] if lines else type(error).__name__

@@ -11,8 +11,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from scap_ov.atomic import new_file
 from scap_ov.config import SparsityConfig
-from scap_ov.errors import UsageError
+from scap_ov.errors import OutputError, UsageError
 from scap_ov.sites import Layer, Site, SiteKind, WeightSpec
 
 PLAN_VERSION = 1
@@ -53,7 +54,10 @@ class SparsityPlan:
         return dropped / total if total else 0.0
 
     def save(self, path: str | Path) -> None:
-        """Write as one safetensors file; bit-identical for equal plans."""
+        """Write as one safetensors file; bit-identical for equal plans; the file appears only when it is complete.
+
+        :raises OutputError: writing failed.
+        """
         tensors: dict[str, np.ndarray] = {}
         meta: dict[str, Any] = {
             "version": PLAN_VERSION,
@@ -70,7 +74,12 @@ class SparsityPlan:
             if entry.compensation is not None:
                 tensors[f"{name}/compensation"] = np.ascontiguousarray(entry.compensation, np.float32)
             meta["expected"][name] = entry.expected_sparsity
-        save_file(tensors, str(path), metadata={"scap_ov_plan": json.dumps(meta, sort_keys=True)})
+        try:
+            with new_file(path) as part:
+                save_file(tensors, str(part), metadata={"scap_ov_plan": json.dumps(meta, sort_keys=True)})
+        except SafetensorError as e:
+            msg = f"the plan cannot be written to {path} ({e}); give a path in an existing folder with room for it"
+            raise OutputError(msg) from e
 
     @classmethod
     def load(cls, path: str | Path) -> SparsityPlan:

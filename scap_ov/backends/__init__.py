@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scap_ov.errors import MissingDependencyError, UsageError
-from scap_ov.storage.model_folder import model_file
+from scap_ov.storage.model_files import model_file
 
 
 def backend_of(model: Any) -> Any:

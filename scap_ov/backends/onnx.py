@@ -16,19 +16,19 @@ from scap_ov.backends.openvino import fit, titled
 from scap_ov.backends.transfer import plan_for
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import BadModelError, OutputError, UsageError
-from scap_ov.models.onnx_model import OnnxModel, open_onnx, save_onnx, to_proto
+from scap_ov.models.onnx_model import OnnxModel, external_files, open_onnx, save_onnx, to_proto
 from scap_ov.passes.onnx import find_sites as sites
 from scap_ov.passes.onnx.insert_sparsity import InsertSparsity
 from scap_ov.plan import SparsityPlan
 from scap_ov.sites import Site
 from scap_ov.statistics.profile import CalibrationProfile
 from scap_ov.storage import rt_info
-from scap_ov.storage.model_folder import copy_companions, new_folder
+from scap_ov.storage.destination import Destination
+from scap_ov.storage.model_files import ONNX_FILE, model_file
 
 Progress = Callable[..., None]
 FORMS = ("lowered", "portable", "function")
 LOWERS = False  # no op of ours in the result, so that its speed on this machine decides nothing
-MODEL_FILE = "model.onnx"
 __all__ = [
     "FORMS",
     "LOWERS",
@@ -38,16 +38,17 @@ __all__ = [
     "find",
     "fit",
     "open_model",
+    "own_files",
     "record",
     "rewrite",
     "save",
-    "write_folder",
+    "write",
 ]
 
 
 def open_model(model: onnx.ModelProto | OnnxModel | str | Path) -> OnnxModel:
     """Open a path or a ModelProto."""
-    return open_onnx(model)
+    return open_onnx(model_file(model) if isinstance(model, (str, Path)) else model)
 
 
 def check_stock(model: OnnxModel) -> None:
@@ -119,13 +120,18 @@ def rewrite(model: OnnxModel, plan: SparsityPlan, form: str, stock: Mapping[str,
     return to_proto(copy)
 
 
-def write_folder(model: onnx.ModelProto, source: Path, folder: Path) -> None:
-    """Write a folder with model.onnx and what `source` holds beside the stock model; complete or not at all."""
+def own_files(file: Path) -> list[Path]:
+    """The files that make up a model: the .onnx, and its external data where no other model of the folder uses it."""
+    mine = external_files(file)
+    others = [path for path in file.parent.glob("*.onnx") if path.name != file.name] if mine else []
+    shared = {path for other in others for path in external_files(other)}
+    return [file, *(path for path in mine if path not in shared)]
+
+
+def write(model: onnx.ModelProto, place: Destination) -> None:
+    """Write the model to a place that was checked."""
     opened = open_onnx(model)
-    with new_folder(folder) as scratch:
-        copy_companions(source, scratch)
-        save_onnx(opened, scratch / MODEL_FILE)
-        rt_info.write_config_file(opened, scratch)  # type: ignore[arg-type]
+    place.write(lambda file: save_onnx(opened, file), lambda folder: rt_info.write_config_file(opened, folder))  # type: ignore[arg-type]
 
 
 def record(model: onnx.ModelProto | OnnxModel) -> dict[str, Any]:
@@ -144,7 +150,7 @@ def save(model: onnx.ModelProto | OnnxModel, path: str | Path) -> None:
             f"{path} is the name of an OpenVINO model, and this is an ONNX model; give an .onnx, or convert it with openvino.convert_model"
         )
         raise OutputError(msg)
-    file = path if path.suffix.lower() == ".onnx" else path / MODEL_FILE
+    file = path if path.suffix.lower() == ".onnx" else path / ONNX_FILE
     opened = open_onnx(model)
     save_onnx(opened, file)
     try:

@@ -17,7 +17,9 @@ from scap_ov.sites import Site
 from scap_ov.statistics.profile import CalibrationProfile
 from scap_ov.storage import rt_info
 from scap_ov.storage.aligned import save_aligned
-from scap_ov.storage.model_folder import MODEL_FILE, read_model, write_model_folder
+from scap_ov.storage.destination import Destination
+from scap_ov.storage.model_files import MODEL_FILE
+from scap_ov.storage.model_folder import read_model
 
 Progress = Callable[..., None]
 FORMS = ("lowered", "portable")
@@ -144,9 +146,14 @@ def rewrite(model: ov.Model, plan: SparsityPlan, form: str, stock: Mapping[str, 
     return model
 
 
-def write_folder(model: ov.Model, source: Path, folder: Path) -> None:
-    """Write a complete model folder, with what `source` holds beside the stock model."""
-    write_model_folder(model, source, folder)
+def own_files(xml: Path) -> list[Path]:
+    """The files that make up a model."""
+    return [xml, xml.with_suffix(".bin")]
+
+
+def write(model: ov.Model, place: Destination) -> None:
+    """Write the model, with aligned weights, to a place that was checked."""
+    place.write(lambda file: save_aligned(model, file), lambda folder: rt_info.write_config_file(model, folder))
 
 
 def record(model: ov.Model) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import openvino as ov
 
 from scap_ov.benchmarking.paired import Spread, alternate, median_ratio
 from scap_ov.errors import BadModelError, MissingDependencyError, UsageError
-from scap_ov.storage.model_folder import is_lowered_file, model_file
+from scap_ov.storage.model_files import is_lowered_file, model_file
 
 BACKENDS = ("PA", "SDPA")  # genai's names: paged attention is its default
 _VOCABULARY = 1000  # random prompts draw from the first ids, which every vocabulary has

@@ -7,9 +7,7 @@ no language model, by pruning site after site: one forward pass per site and lev
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import openvino as ov
 
+from scap_ov.calibration.checkpoint import Checkpoint
 from scap_ov.calibration.fisher import fisher_tables
 from scap_ov.calibration.kinds import fingerprint_of, probe_of
 from scap_ov.calibration.probe_model import ProbeModel, Reference
 from scap_ov.calibration.samples import Piece, pick_pieces
 from scap_ov.config import SparsityConfig
-from scap_ov.errors import BadModelError, MismatchError, OutputError
+from scap_ov.errors import BadModelError, MismatchError
 from scap_ov.fitting.allocation.sensitivity import LEVELS
 from scap_ov.fitting.criteria.adaptive import AdaptiveCriterion
 from scap_ov.fitting.output_error import error_curve
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 TOKENS = 1024  # of each pass when sites are pruned one by one
 GRADIENT_TOKENS = 2048
 POINTS = (0.5,)  # one level: the local error gives the shape of the curve
-_CHECKPOINT_VERSION = 1
 
 Progress = Callable[[int, "int | None"], None]
 _log = logging.getLogger(__name__)
@@ -95,7 +93,7 @@ def _one_by_one(
 ) -> CalibrationProfile:
     probe = probe_of(model)
     pieces = pick_pieces(probe, dataset, tokens)
-    store = _Checkpoint(checkpoint, [profile.fingerprint, [float(v) for v in levels], [p.digest for p in pieces]])
+    store = Checkpoint(checkpoint, [profile.fingerprint, [float(v) for v in levels], [p.digest for p in pieces]])
     total = len(sites) * len(levels)
     references = [probe.reference_of(p.inputs) for p in pieces] if len(store.losses) < total else []
     tables: dict[str, Mapping[str, np.ndarray]] = dict(profile.sensitivity)
@@ -132,43 +130,3 @@ class _Measured:
         self.probe.put(settings, SitePlan(site.name, found.threshold, found.center, level))
         values = [self.probe.loss(p.inputs, settings, p.pruned, r) for p, r in zip(self.pieces, self.references, strict=True)]
         return float(np.average(values, weights=[p.pruned.sum() for p in self.pieces]))
-
-
-class _Checkpoint:
-    """Measured losses by `site@level`, in a small JSON file that belongs to one model, data and levels."""
-
-    def __init__(self, path: str | Path | None, key: list[Any]) -> None:
-        """Read what an interrupted run left; a file of other data or levels is started over."""
-        self._path = None if path is None else Path(path)
-        self._head = {"version": _CHECKPOINT_VERSION, "key": key}
-        self.losses: dict[str, float] = {}
-        if self._path is not None and self._path.is_file():
-            try:
-                held = json.loads(self._path.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as e:
-                msg = f"the checkpoint {self._path} cannot be read ({e}); delete it to measure anew"
-                raise OutputError(msg) from e
-            if {k: held.get(k) for k in self._head} == self._head:
-                self.losses = held["losses"]
-
-    def put(self, key: str, loss: float) -> None:
-        """Keep one measurement.
-
-        :raises OutputError: writing failed.
-        """
-        self.losses[key] = loss
-        if self._path is None:
-            return
-        scratch = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        try:
-            scratch.write_text(json.dumps({**self._head, "losses": self.losses}), encoding="utf-8")
-            scratch.replace(self._path)
-        except OSError as e:
-            scratch.unlink(missing_ok=True)
-            msg = f"the checkpoint {self._path} cannot be written ({e.strerror}); give a path in an existing folder"
-            raise OutputError(msg) from e
-
-    def remove(self) -> None:
-        """All is measured."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)

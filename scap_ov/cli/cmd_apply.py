@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scap_ov.cli.data import calibration_dataset
+from scap_ov.cli.files import OutputFile
 from scap_ov.cli.options import add_config_options, add_data_options, add_json_option, read_config
 from scap_ov.cli.output import Output
 from scap_ov.errors import UsageError
-from scap_ov.storage.model_folder import check_output, model_file
+from scap_ov.storage.companions import told
+from scap_ov.storage.destination import destination
+from scap_ov.storage.model_files import model_file
 
 if TYPE_CHECKING:
     from scap_ov.plan import SparsityPlan
@@ -20,12 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `apply`."""
     parser.add_argument("model", help="folder of the stock model, or its .xml or .onnx")
     parser.add_argument(
-        "folder", nargs="?", metavar="output", help="the new model folder (or an .onnx file); may also be given as --output"
+        "folder", nargs="?", metavar="output", help="the new model folder, or an .onnx or .xml file; may also be given as --output"
     )
     parser.add_argument("-o", "--output", metavar="FOLDER", help="the same as the second argument")
     parser.add_argument("--profile", metavar="FILE", help="a profile that `scap-ov calibrate` wrote, instead of --data")
     parser.add_argument("--plan", metavar="FILE", help="a plan that was saved before, instead of --data and all options of pruning")
-    parser.add_argument("--save-plan", metavar="FILE", help="write the plan that was fitted to this file")
+    parser.add_argument("--save-plan", type=OutputFile, metavar="FILE", help="write the plan that was fitted to this file")
     form = "lowered: custom op, CPU, fast (default); portable: standard ops, any device; function: of ONNX, one box for each site"
     parser.add_argument("--form", default="lowered", metavar="FORM", help=form)
     parser.add_argument(
@@ -58,7 +61,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
     if args.form not in backend.FORMS:
         msg = f"form is '{args.form}'; give one of {', '.join(backend.FORMS)}"
         raise UsageError(msg)
-    check_output(output)
+    place = destination(args.model, output, backend.own_files(source), overwrite=args.overwrite)
     model = backend.open_model(args.model)
     backend.check_stock(model)
     backend.find(model, config)
@@ -73,7 +76,9 @@ def run(args: argparse.Namespace, out: Output) -> None:
         sparse, plan = api.apply_with_plan(
             model, calibration, None if args.plan else config, form=args.form, data=data, max_loss=args.max_loss, progress=bar
         )
-    backend.write_folder(sparse, source.parent, output)
+    for line in told(place.beside) if place.beside else ():
+        out.say(f"  {line}")
+    backend.write(sparse, place)
     if args.save_plan:
         plan.save(args.save_plan)
     _tell(backend, sparse, plan, output, out)

@@ -10,7 +10,6 @@ from scap_ov.cli.output import Output
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `build-extension`."""
-    parser.add_argument("--verbose", action="store_true", help="show the compiler's output")
     add_json_option(parser)
 
 

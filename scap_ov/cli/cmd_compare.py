@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scap_ov.cli.data import calibration_dataset, data_path
+from scap_ov.cli.files import OutputFile
 from scap_ov.cli.options import add_data_options, add_json_option, positive
 from scap_ov.cli.output import Output, plain
 from scap_ov.config import METHODS, SparsityConfig
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", metavar="FILE", help="a profile, instead of --data")
     parser.add_argument("--reference", metavar="FOLDER", help="model to compare with (default: the stock model)")
     parser.add_argument("--dense", action="append", default=[], metavar="FOLDER", help="dense model to show beside; may be repeated")
-    parser.add_argument("--html", metavar="FILE", help="write the plots to this page")
+    parser.add_argument("--html", type=OutputFile, metavar="FILE", help="write the plots to this page")
     add_data_options(parser, default="self", tokens=16_384)
     add_json_option(parser)
 
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
     from scap_ov import api
     from scap_ov.backends import backend_of
     from scap_ov.models.dataset import load_tokenizer
-    from scap_ov.storage.model_folder import model_file
+    from scap_ov.storage.model_files import model_file
 
     configs = [
         SparsityConfig(target_sparsity=s, method=m, scope=args.scope) for m in args.methods.split(",") for s in _shares(args.sparsities)

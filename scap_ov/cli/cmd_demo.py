@@ -67,7 +67,8 @@ def _walk(road: str, target: float, home: Path, out: Output) -> None:
     page = steps.report(sparse, profile, figures, home)
     steps.table(figures, out)
     out.say(_verdict(target, sparse))
-    out.say(f"Report with plots: {page}\nAll files: {home} ({time.monotonic() - start:.0f} s)")
+    out.say(f"Report with plots: {page}")
+    out.say(f"All files: {home} ({time.monotonic() - start:.0f} s)")
     talk = {"stock": sparse.stock_answers, "sparse": sparse.answers}
     out.figures({"export": road, "target_sparsity": target, "kept_sparsity": sparse.share, "answers": talk, "report": str(page), **figures})
 

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> None:
     """Evaluate, print a table, write the figures."""
-    from scap_ov.storage.model_folder import model_file
+    from scap_ov.storage.model_files import model_file
 
     model_file(args.model)
     model_file(args.reference)
@@ -113,7 +113,8 @@ def _tasks(args: argparse.Namespace, out: Output) -> dict[str, Any]:
     from scap_ov.models.dataset import load_tokenizer
     from scap_ov.models.jsonl import read_jsonl
     from scap_ov.models.window_runner import WindowRunner
-    from scap_ov.storage.model_folder import model_file, read_model
+    from scap_ov.storage.model_files import model_file
+    from scap_ov.storage.model_folder import read_model
 
     questions = {path: read_jsonl(path)[: args.limit] for path in args.tasks}
     encode = load_tokenizer(model_file(args.model).parent)
@@ -134,7 +135,8 @@ def _similarity(args: argparse.Namespace, out: Output) -> dict[str, Any]:
     from scap_ov.models.dataset import load_tokenizer
     from scap_ov.models.window_runner import WindowRunner
     from scap_ov.models.windows import text_windows
-    from scap_ov.storage.model_folder import model_file, read_model
+    from scap_ov.storage.model_files import model_file
+    from scap_ov.storage.model_folder import read_model
 
     encode = load_tokenizer(model_file(args.model).parent)
     prompts = text_windows(Path(args.data), encode, window=64, max_tokens=64 * args.similarity)

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
     """Generate; the text goes to standard output as it comes, the speed to standard error."""
     from scap_ov.benchmarking.decode import BACKENDS, library_for, open_pipeline
     from scap_ov.errors import UsageError
-    from scap_ov.storage.model_folder import model_file
+    from scap_ov.storage.model_files import model_file
 
     if args.backend.upper() not in BACKENDS:
         msg = f"--backend is '{args.backend}'; give PA or SDPA"
@@ -49,12 +49,12 @@ def run(args: argparse.Namespace, out: Output) -> None:
 
     def stream(piece: str) -> Any:
         pieces.append(piece)
-        print(piece, end="", flush=True)
+        out.stream(piece)
         return genai.StreamingStatus.RUNNING
 
     metrics = pipeline.generate([prompt], config, stream).perf_metrics
-    print(flush=True)
+    out.stream("\n")
     speed, first = float(metrics.get_throughput().mean), float(metrics.get_ttft().mean) / 1000
     tokens = int(metrics.get_num_generated_tokens())
-    print(f"{tokens} tokens, {speed:.1f} tokens/s, first after {first:.3f} s", file=sys.stderr)
+    out.note(f"{tokens} tokens, {speed:.1f} tokens/s, first after {first:.3f} s")
     out.figures({"text": "".join(pieces), "tokens": tokens, "decode_tokens_per_s": speed, "ttft_s": first})

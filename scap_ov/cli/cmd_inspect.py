@@ -38,7 +38,7 @@ def _recorded(model: str) -> dict[str, Any] | None:
     """What scap_ov noted in or beside the model; the file beside it needs no library to be read."""
     from scap_ov.backends import backend_of
     from scap_ov.errors import BadModelError
-    from scap_ov.storage.model_folder import model_file
+    from scap_ov.storage.model_files import model_file
     from scap_ov.storage.rt_info import CONFIG_FILE
 
     path = Path(model)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from scap_ov.cli.files import OutputFile
 from scap_ov.cli.options import add_json_option
 from scap_ov.cli.output import Output
-from scap_ov.errors import OutputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `merge`."""
     parser.add_argument("profiles", nargs="+", help="files that `scap-ov calibrate` wrote")
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the merged profile")
+    parser.add_argument("-o", "--output", required=True, type=OutputFile, metavar="FILE", help="the merged profile")
     add_json_option(parser)
 
 
@@ -21,12 +20,8 @@ def run(args: argparse.Namespace, out: Output) -> None:
     """Merge and save."""
     from scap_ov.statistics.profile import CalibrationProfile
 
-    output = Path(args.output)
-    if output.exists():
-        msg = f"the profile {output} exists already; give a new file"
-        raise OutputError(msg)
     profiles = [CalibrationProfile.load(path) for path in args.profiles]
     merged = profiles[0].merge(*profiles[1:])
-    merged.save(output)
-    out.say(f"{output}: {len(profiles)} profiles, {merged.metadata['samples']} samples, {merged.metadata['tokens']} tokens")
-    out.figures({"profile": str(output), "merged": len(profiles), **merged.metadata})
+    merged.save(args.output)
+    out.say(f"{args.output}: {len(profiles)} profiles, {merged.metadata['samples']} samples, {merged.metadata['tokens']} tokens")
+    out.figures({"profile": args.output, "merged": len(profiles), **merged.metadata})

@@ -79,7 +79,7 @@ def _compare(a: Any, b: Any, piece: Any, differences: dict[str, Any], tolerance:
 def _tokenizer(*paths: str) -> Any:
     """That of the first model that has one beside it."""
     from scap_ov.models.dataset import load_tokenizer
-    from scap_ov.storage.model_folder import model_file
+    from scap_ov.storage.model_files import model_file
 
     folders = [model_file(path).parent for path in paths]
     having = [folder for folder in folders if any((folder / name).is_file() for name in _TOKENIZERS)]

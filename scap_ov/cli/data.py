@@ -9,7 +9,7 @@ from typing import Any
 from scap_ov.cli.output import Output
 from scap_ov.errors import BadDatasetError, UsageError
 from scap_ov.models.windows import read_text
-from scap_ov.storage.model_folder import model_file
+from scap_ov.storage.model_files import model_file
 
 
 def data_path(text: str) -> Path:

@@ -81,18 +81,18 @@ def apply_and_ask(stock: Path, profile: Path, home: Path, target: float, out: Ou
     from scap_ov import extension_path
 
     out.say("  stock:")
-    stock_answers = ask(stock, QUESTIONS, write=_stream)
+    stock_answers = ask(stock, QUESTIONS, write=out.stream)
     lost: list[float] = []
     share = target
     while share > 0:
         folder = home / f"sparse-{round(share * 100)}"
-        if (folder / "openvino_model.xml").is_file():
+        if (folder / "openvino_model.xml").is_file() and plan_path(folder).is_file():
             out.say(f"  reused {folder}")
         else:
             command(out, "apply", stock, "--profile", profile, "--target-sparsity", f"{share:g}", "--output", folder,
-                    "--save-plan", plan_path(folder))  # fmt: skip
+                    "--save-plan", plan_path(folder), "--overwrite")  # fmt: skip
         out.say(f"  sparse, {share:.0%}:")
-        answers = ask(folder, QUESTIONS, library=str(extension_path()), write=_stream)
+        answers = ask(folder, QUESTIONS, library=str(extension_path()), write=out.stream)
         if TOUCHSTONE[1] in answers[0].text:
             return Sparse(folder, share, tuple(lost), stock_answers, answers)
         out.say(f"  At {share:.0%} the answer to '{TOUCHSTONE[0]}' is lost; trying {share - STEP:.0%}.")
@@ -114,7 +114,7 @@ def measure(stock: Path, sparse: Sparse, home: Path, out: Output) -> dict[str, A
         out.say(f"  reused {quality}")
     else:
         command(out, "eval", *both, "--data", text, "--tokens", EVALUATION_TOKENS, "--json", quality)
-    command(out, "bench", *both, "--json", speed)
+    command(out, "bench", *both, "--json", speed, "--overwrite")
     return {"eval": json.loads(quality.read_text(encoding="utf-8")), "bench": json.loads(speed.read_text(encoding="utf-8"))}
 
 
@@ -151,5 +151,3 @@ def table(figures: dict[str, Any], out: Output) -> None:
     out.table("Stock and sparse", ("", "stock", "sparse"), rows)
 
 
-def _stream(piece: str) -> None:
-    print(piece, end="", flush=True)

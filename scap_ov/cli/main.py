@@ -6,9 +6,11 @@ import argparse
 import difflib
 import importlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NoReturn
 
 from scap_ov import __version__
@@ -30,6 +32,8 @@ COMMANDS = {
     "doctor": ("scap_ov.cli.cmd_doctor", "tell what works on this machine, and what to do where it does not"),
 }
 
+_NUMBER = re.compile(r"-\.?\d.*")
+
 
 class Parser(argparse.ArgumentParser):
     """Tells a usage error in one line."""
@@ -38,15 +42,38 @@ class Parser(argparse.ArgumentParser):
         """Raise instead of printing the usage and leaving."""
         raise UsageError(f"{message}; see `{self.prog} --help`")
 
+    def check_options(self, words: Sequence[str]) -> None:
+        """Blame a misspelt option, and nothing else: argparse would name what follows it, or a required option that is missing for it.
+
+        :raises UsageError: an option is unknown; the nearest one is named.
+        """
+        known = [option for action in self._actions for option in action.option_strings]
+        for word in words:
+            if word == "--":
+                return
+            name = word.partition("=")[0]
+            is_option = word.startswith("-") and word != "-" and " " not in word and not _NUMBER.fullmatch(word)
+            if not is_option or name in known or any(option.startswith(name) for option in known if name.startswith("--")):
+                continue
+            if not name.startswith("--") and name[:2] in known:  # -ofile
+                continue
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"see `{self.prog} --help`, and put -- before a text that begins with a dash"
+            msg = f"unknown option '{name}'; {hint}"
+            raise UsageError(msg)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     :param argv: arguments without the program's name; `sys.argv[1:]` by default.
-    :return: 0 on success, 2 on a usage error or bad input, 1 on any other failure.
+    :return: 0 on success, 2 on a usage error or bad input, 130 after Ctrl-C, 1 on any other failure.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what the terminal cannot show is escaped, rather than an error behind the work
+            stream.reconfigure(errors="backslashreplace")
     try:
         return _run(argv)
     except ScapError as e:
@@ -55,11 +82,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except KeyboardInterrupt:
-        return _fail("interrupted; nothing half-written is left", 1, debug=debug)
+        return _fail("interrupted; nothing half-written is left", 130, debug=debug)
     except Exception as e:  # noqa: BLE001 - the last resort of a program: one line, and the traceback on request
         return _fail(
             f"unexpected {type(e).__name__}: {' '.join(str(e).split())[:300]}; run again with --debug for the traceback", 1, debug=debug
         )
+
+
+def parser_of(name: str) -> tuple[Parser, ModuleType]:
+    """The parser of a command, and its module.
+
+    :raises MissingDependencyError: the command needs a package that is not installed.
+    """
+    home, description = COMMANDS[name]
+    try:
+        module = importlib.import_module(home)
+    except ModuleNotFoundError as e:
+        msg = f"`{name}` needs the package {e.name}; install the extra that brings it (export, genai, onnx, report, demo)"
+        raise MissingDependencyError(msg) from e
+    examples = "".join(f"\n  {line}" for line in getattr(module, "EXAMPLES", ()))
+    parser = Parser(
+        prog=f"scap-ov {name}",
+        description=module.__doc__.splitlines()[0] if module.__doc__ else description,
+        epilog=f"examples:{examples}" if examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    group = parser.add_argument_group("messages")
+    group.add_argument("-q", "--quiet", action="store_true", help="print warnings and errors only")
+    group.add_argument("-v", "--verbose", action="store_true", help="print what is done on the way as well")
+    group.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser, module
 
 
 def _run(argv: list[str]) -> int:
@@ -75,22 +128,17 @@ def _run(argv: list[str]) -> int:
         hint = f"did you mean '{near[0]}'?" if near else f"give one of {', '.join(COMMANDS)}"
         msg = f"unknown command '{name}'; {hint}"
         raise UsageError(msg)
-    home, description = COMMANDS[name]
+    parser, module = parser_of(name)
     try:
-        module = importlib.import_module(home)
-    except ModuleNotFoundError as e:
-        msg = f"`{name}` needs the package {e.name}; install the extra that brings it (export, genai, onnx, report, demo)"
-        raise MissingDependencyError(msg) from e
-    parser = Parser(prog=f"scap-ov {name}", description=module.__doc__.splitlines()[0] if module.__doc__ else description)
-    module.add_arguments(parser)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    try:
+        parser.check_options(argv[1:])
         args = parser.parse_args(argv[1:])
     except SystemExit as e:  # --help; errors are raised by Parser.error
         return int(e.code or 0)
+    from scap_ov.cli.files import check_outputs
     from scap_ov.cli.output import Output
 
-    with Output(getattr(args, "json", None)) as out:
+    check_outputs(parser, args)
+    with Output(getattr(args, "json", None), quiet=args.quiet, verbose=args.verbose) as out:
         return int(module.run(args, out) or 0)
 
 
@@ -104,7 +152,9 @@ def _help() -> None:
 def _fail(message: str, code: int, *, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"scap-ov: error: {message}", file=sys.stderr)
+    from scap_ov.cli.output import shown
+
+    print(f"scap-ov: error: {shown(message)}", file=sys.stderr)
     return code
 
 

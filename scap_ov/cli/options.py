@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from scap_ov.cli.files import OutputFile
 from scap_ov.config import METHODS, SparsityConfig
 from scap_ov.errors import UsageError
 
@@ -100,8 +101,9 @@ def parse_target(text: str) -> float | dict[str, float]:
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
-    """--json, on every command that prints figures."""
-    parser.add_argument("--json", metavar="FILE", help="write the figures as JSON to this file; - for standard output")
+    """--json, and --overwrite for it and all other files that a command writes: on every command that prints figures."""
+    parser.add_argument("--json", type=OutputFile, metavar="FILE", help="write the figures as JSON to this file; - for standard output")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
 
 
 def add_data_options(parser: argparse.ArgumentParser, *, default: str | None, tokens: int) -> None:

@@ -17,7 +17,8 @@ from scap_ov.models.agreement import WindowScore, score, standard_error
 from scap_ov.models.window_runner import WindowRunner
 from scap_ov.models.windows import text_windows
 from scap_ov.sites import Site
-from scap_ov.storage.model_folder import model_file, read_model
+from scap_ov.storage.model_files import model_file
+from scap_ov.storage.model_folder import read_model
 
 MAX_TOKENS = {"all": 16_384, "decode": 2_048}  # one by one costs some ten times as much a token
 # Quality shall not depend on whether this machine computes in bf16; int8 activations stay as they are deployed.

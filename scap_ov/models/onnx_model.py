@@ -7,9 +7,9 @@ back whole; a larger one keeps pointing to the files that it came from, and `sav
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import onnx
 import onnx_ir as ir
 from onnx_ir import external_data
 
+from scap_ov.atomic import scratch_folder
 from scap_ov.errors import BadModelError, OutputError
 from scap_ov.passes.onnx.graph_view import GraphView, OutputView
 from scap_ov.passes.onnx.infer_shapes import SMALL, infer_shapes, untranspose_gemm
@@ -84,6 +85,7 @@ def open_onnx(model: Any) -> OnnxModel:
         if folder is not None:
             external_data.set_base_dir(opened.graph, folder)
     _check(opened, what)
+    _replace(opened, lambda tensor: _linked(tensor) if _is_linked(tensor) else tensor)
     _load_external(opened, SMALL)  # onnxruntime and shape inference want to know them without the file
     for node in opened.graph:
         node.name = node.name or next((value.name for value in node.outputs if value.name), None)
@@ -102,12 +104,24 @@ def to_proto(model: OnnxModel) -> onnx.ModelProto:
     `scap_ov.save_model` writes either; `onnx.save` writes the first.
     """
     copy = model.graph_model.clone()
-    folders = {str(Path(tensor.path).parent) for tensor in external_tensors(copy)}
-    if folders and _tensor_bytes(copy) <= PROTOBUF_LIMIT:
+    if _tensor_bytes(copy) <= PROTOBUF_LIMIT:
         _load_external(copy)
-    elif folders:
-        copy.metadata_props[_FOLDER_KEY] = _common_folder(copy)
+    elif (folder := to_one_folder(copy)) is not None:
+        copy.metadata_props[_FOLDER_KEY] = folder
     return ir.to_proto(copy)
+
+
+def to_one_folder(model: ir.Model) -> str | None:
+    """Make all external data relative to one folder, in place, with links followed: onnxruntime takes none that leads out of it.
+
+    :return: the folder, or None where there is no external data.
+    """
+    folders = {os.path.dirname(os.path.realpath(tensor.path)) for tensor in external_tensors(model)}  # noqa: PTH120 - of a str
+    if not folders:
+        return None
+    folder = os.path.commonpath(folders)
+    _replace(model, lambda tensor: _moved(tensor, os.path.relpath(os.path.realpath(tensor.path), folder), folder))
+    return folder
 
 
 def save_onnx(model: OnnxModel, path: Path) -> None:
@@ -117,18 +131,32 @@ def save_onnx(model: OnnxModel, path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
+        with scratch_folder(path) as scratch:
             copy = model.graph_model.clone()
-            beside = f"{path.name}.data" if _tensor_bytes(copy) > PROTOBUF_LIMIT else None
+            beside = _data_name(path) if _tensor_bytes(copy) > PROTOBUF_LIMIT else None
             if beside is None:
                 _load_external(copy)
-            ir.save(copy, Path(scratch) / path.name, external_data=beside)
+            ir.save(copy, scratch / path.name, external_data=beside)
             for name in (beside, path.name):
                 if name is not None:
-                    os.replace(Path(scratch) / name, path.parent / name)
+                    os.replace(scratch / name, path.parent / name)
     except OSError as e:
         msg = f"saving to {path} failed ({e.strerror or e}); give a path in a folder that can be written"
         raise OutputError(msg) from e
+
+
+def external_files(path: Path) -> list[Path]:
+    """Files in which an .onnx file keeps tensors; none for a file that cannot be read."""
+    try:
+        return sorted({Path(tensor.path) for tensor in external_tensors(_load(path))})
+    except BadModelError:
+        return []
+
+
+def _data_name(path: Path) -> str:
+    """`<name>.data`, or where that is another model's, `<name>.1.data` and so on."""
+    names = (f"{path.name}{f'.{i}' if i else ''}.data" for i in itertools.count())
+    return next(name for name in names if path.exists() or not (path.parent / name).exists())
 
 
 def external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
@@ -140,16 +168,41 @@ def external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
 
 def _load_external(model: ir.Model, largest: int | None = None) -> None:
     """Read external tensors into memory, in place: those of at most so many elements, or all."""
+
+    def loaded(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
+        if largest is not None and tensor.size > largest:
+            return tensor
+        return ir.tensor(np.array(tensor.numpy()), dtype=tensor.dtype, name=tensor.name)
+
+    _replace(model, loaded)
+
+
+def _replace(model: ir.Model, change: Callable[[ir.ExternalTensor], ir.TensorProtocol]) -> None:
+    """Put another tensor in place of each external one, in subgraphs too."""
     for graph in (model.graph, *model.graph.subgraphs()):
         for value in graph.initializers.values():
-            tensor = value.const_value
-            if isinstance(tensor, ir.ExternalTensor) and (largest is None or tensor.size <= largest):
-                value.const_value = ir.tensor(np.array(tensor.numpy()), dtype=tensor.dtype, name=tensor.name)
+            if isinstance(value.const_value, ir.ExternalTensor):
+                value.const_value = change(value.const_value)
     for node in model.graph.all_nodes():
         for name, attribute in list(node.attributes.items()):
             if attribute.type == ir.AttributeType.TENSOR and isinstance(attribute.value, ir.ExternalTensor):
-                tensor = attribute.value
-                node.attributes[name] = ir.AttrTensor(name, ir.tensor(np.array(tensor.numpy()), dtype=tensor.dtype, name=tensor.name))
+                node.attributes[name] = ir.AttrTensor(name, change(attribute.value))
+
+
+def _is_linked(tensor: ir.ExternalTensor) -> bool:
+    """Whether the data is reached by a link out of its folder or a hard link, as in the Hugging Face cache."""
+    real, home = Path(tensor.path).resolve(), Path(tensor.base_dir or ".").resolve()
+    return home not in real.parents or real.stat().st_nlink > 1
+
+
+def _linked(tensor: ir.ExternalTensor) -> ir.ExternalTensor:
+    """The same tensor by its whole path: onnx_ir reads no links otherwise, onnxruntime does. `_check` has looked at where it leads."""
+    return _moved(tensor, os.path.realpath(tensor.path), "")
+
+
+def _moved(tensor: ir.ExternalTensor, location: str, base_dir: str) -> ir.ExternalTensor:
+    return ir.ExternalTensor(location, tensor.offset, tensor.length, tensor.dtype, shape=ir.Shape(tensor.shape), name=tensor.name or "",
+                             doc_string=tensor.doc_string, base_dir=base_dir)  # fmt: skip
 
 
 def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
@@ -165,11 +218,6 @@ def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
 
 def _tensor_bytes(model: ir.Model) -> int:
     return sum(tensor.nbytes for tensor in {id(t): t for t in _tensors(model)}.values())
-
-
-def _common_folder(model: ir.Model) -> str:
-    """The folder that all locations are relative to."""
-    return str(next(Path(tensor.base_dir or ".").absolute() for tensor in external_tensors(model)))
 
 
 def _load(path: Path) -> ir.Model:
@@ -202,9 +250,9 @@ def _check(model: ir.Model, what: str) -> None:
         if size is None:
             msg = f"{what} keeps its weights in {path}, which is not there; copy it to that place"
             raise BadModelError(msg)
-        home = Path(tensor.base_dir or ".").resolve()
-        if home not in path.resolve().parents or path.stat().st_nlink > 1:
-            msg = f"{path}, which holds weights of {what}, is a link out of its folder, which onnx refuses; copy the folder with cp -rL"
+        # As onnxruntime: the name must stay inside, and links are followed, such as those of the Hugging Face cache.
+        if Path(tensor.location).is_absolute() or os.path.normpath(tensor.location).startswith(".."):
+            msg = f"{what} names weights outside its folder ({tensor.location}), which onnxruntime refuses; export the model again"
             raise BadModelError(msg)
         if (tensor.offset or 0) + (tensor.length or tensor.nbytes) > size:
             msg = f"{path}, which holds weights of {what}, ends too early ({size} bytes); copy it again"

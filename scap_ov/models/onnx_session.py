@@ -12,7 +12,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from scap_ov.errors import BadModelError
-from scap_ov.models.onnx_model import PROTOBUF_LIMIT, OnnxModel, external_tensors
+from scap_ov.models.onnx_model import PROTOBUF_LIMIT, OnnxModel, external_tensors, to_one_folder
 
 _INLINE_LIMIT = PROTOBUF_LIMIT
 
@@ -73,8 +73,7 @@ def _session(model: ir.Model, options: ort.SessionOptions) -> ort.InferenceSessi
                 path = Path(scratch) / "model.onnx"
                 ir.save(model, path, external_data="model.onnx.data")
                 return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        if external:
-            folder = str(Path(next(iter(external.values())).base_dir or ".").absolute())
+        if (folder := to_one_folder(model)) is not None:
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
         return ort.InferenceSession(ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
     except _REFUSALS as e:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import html
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scap_ov.errors import OutputError
+from scap_ov.atomic import new_file
 from scap_ov.report import plots
 
 if TYPE_CHECKING:
@@ -68,16 +67,9 @@ def write_page(path: str | Path, page: str) -> Path:
 
     :raises OutputError: it cannot be written.
     """
-    path = Path(path)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        scratch.write_text(page, encoding="utf-8")
-        os.replace(scratch, path)
-    except OSError as e:
-        scratch.unlink(missing_ok=True)
-        msg = f"the report {path} cannot be written ({e.strerror}); give a file in an existing folder"
-        raise OutputError(msg) from e
-    return path
+    with new_file(path) as part:
+        part.write_text(page, encoding="utf-8", errors="backslashreplace")
+    return Path(path)
 
 
 def _overview(plan: SparsityPlan, evaluation: Mapping[str, Any], benchmark: Mapping[str, Any]) -> str:

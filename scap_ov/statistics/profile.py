@@ -9,7 +9,6 @@ grow with the amount of data. Merging the profiles of shards gives, bit for bit,
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from scap_ov.atomic import new_file
 from scap_ov.errors import MismatchError, OutputError, UsageError
 from scap_ov.plan import site_from_dict
 from scap_ov.statistics.observers import OBSERVERS
@@ -134,15 +134,12 @@ class CalibrationProfile:
         tensors = {f"{name}/{key}": value for name, s in self.statistics.items() for key, value in s.tensors.items()}
         tensors |= {f"{name}/sensitivity/{key}": np.asarray(value) for name, t in self.sensitivity.items() for key, value in t.items()}
         tensors = {key: np.ascontiguousarray(tensors[key]) for key in sorted(tensors)}
-        part = Path(f"{path}.{os.getpid()}.part")
         try:
-            save_file(tensors, str(part), metadata={"scap_ov_profile": json.dumps(meta, sort_keys=True)})
-            part.replace(path)
-        except (OSError, SafetensorError) as e:
+            with new_file(path) as part:
+                save_file(tensors, str(part), metadata={"scap_ov_profile": json.dumps(meta, sort_keys=True)})
+        except SafetensorError as e:
             msg = f"the profile cannot be written to {path} ({e}); give a path in an existing folder with room for it"
             raise OutputError(msg) from e
-        finally:
-            part.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> CalibrationProfile:

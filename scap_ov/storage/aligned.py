@@ -13,7 +13,8 @@ from pathlib import Path
 
 import openvino as ov
 
-from scap_ov.errors import OutputError
+from scap_ov.atomic import scratch_folder
+from scap_ov.errors import OutputError, reason_of
 
 ALIGNMENT = 64  # a cache line, and the widest vector load
 _CHUNK = 16 << 20  # bytes copied at a time: the weights never lie in memory as a whole
@@ -27,20 +28,17 @@ def save_aligned(model: ov.Model, xml: Path) -> None:
     :param xml: target, ending in .xml; its folder exists. An existing file is replaced only when the new one is complete.
     :raises OutputError: the files could not be written completely, for example on a full disk; then neither exists.
     """
-    raw = xml.with_name(f".{xml.stem}.{os.getpid()}.raw.xml")
-    new = xml.with_name(f".{xml.stem}.{os.getpid()}.new.xml")
-    scratch = [raw, raw.with_suffix(".bin"), new, new.with_suffix(".bin")]
+    xml = Path(os.path.realpath(xml))
     try:
-        ov.save_model(model, str(raw), compress_to_fp16=False)
-        _realign(raw, new)
-        os.replace(new.with_suffix(".bin"), xml.with_suffix(".bin"))
-        os.replace(new, xml)
+        with scratch_folder(xml) as scratch:
+            raw, new = scratch / "raw.xml", scratch / "new.xml"
+            ov.save_model(model, str(raw), compress_to_fp16=False)
+            _realign(raw, new)
+            os.replace(new.with_suffix(".bin"), xml.with_suffix(".bin"))
+            os.replace(new, xml)
     except (OSError, RuntimeError) as e:
-        msg = f"writing {xml.name} in {xml.parent} failed ({_first_line(e)}); free some space or choose another folder"
+        msg = f"writing {xml.name} in {xml.parent} failed ({reason_of(e)}); free some space or choose another folder"
         raise OutputError(msg) from e
-    finally:
-        for path in scratch:
-            path.unlink(missing_ok=True)
 
 
 def _realign(source: Path, target: Path) -> None:
@@ -90,8 +88,3 @@ def _copy(source: object, target: object, size: int) -> None:
             raise OSError(msg)
         target.write(piece)  # type: ignore[attr-defined]
         size -= len(piece)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

@@ -14,7 +14,8 @@ from scap_ov.custom_ops import OP_NAME
 from scap_ov.errors import BadDatasetError
 from scap_ov.models.dataset import model_inputs
 from scap_ov.models.runner import EXACT
-from scap_ov.storage.model_folder import model_file, read_model
+from scap_ov.storage.model_files import model_file
+from scap_ov.storage.model_folder import read_model
 
 
 class Runner(ABC):

@@ -20,6 +20,7 @@ from scap_ov.errors import BadDatasetError, BadModelError, MismatchError, Output
 from scap_ov.models import onnx_model, onnx_session
 from scap_ov.models.onnx_model import open_onnx
 from scap_ov.models.onnx_session import OnnxSession
+from scap_ov.storage.destination import destination
 
 CONFIG = SparsityConfig(method="scap", drift_correction=False)
 
@@ -147,10 +148,35 @@ def test_a_folder_is_complete(tmp_path, profile):
     source.mkdir()
     onnx.save(small_decoder(), source / "model.onnx")
     (source / "tokenizer.json").write_text("{}")
-    backend.write_folder(scap_ov.apply(source / "model.onnx", profile, CONFIG), source, tmp_path / "out")
+    pruned = scap_ov.apply(source, profile, CONFIG)
+    backend.write(pruned, destination(source, tmp_path / "out", backend.own_files(source / "model.onnx")))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["model.onnx", "scap_config.json", "tokenizer.json"]
     with pytest.raises(OutputError, match="not empty"):
-        backend.write_folder(small_decoder(), source, tmp_path / "out")
+        destination(source, tmp_path / "out", [])
+
+
+def keep_outside(model, path, data):
+    ir.save(ir.from_proto(model), path, external_data=data, size_threshold_bytes=0)
+
+
+@pytest.mark.parametrize(("name", "data"), [("decoder_model.onnx", "model.onnx.data"), ("model.onnx", "weights.pb")])
+def test_the_name_is_kept_and_the_old_data_is_not(tmp_path, profile, name, data):
+    """Which files are the model's own is asked of the model; what an encoder beside it uses is the encoder's."""
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "genai_config.json").write_text("{}")
+    keep_outside(small_decoder(), source / name, data)
+    keep_outside(small_decoder(), source / "encoder.onnx", "encoder.onnx.data")
+    pruned = scap_ov.apply(source / name, profile, CONFIG)
+    backend.write(pruned, destination(source / name, tmp_path / "out", backend.own_files(source / name)))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"genai_config.json", name, "encoder.onnx", "encoder.onnx.data",
+                                                                   "scap_config.json"}  # fmt: skip
+
+
+def test_data_that_two_models_share_is_copied(tmp_path):
+    for name in ("decoder_model.onnx", "decoder_with_past_model.onnx"):
+        keep_outside(small_decoder(), tmp_path / name, "shared.data")
+    assert backend.own_files(tmp_path / "decoder_model.onnx") == [tmp_path / "decoder_model.onnx"]
 
 
 def test_not_an_onnx_file(tmp_path):
@@ -178,15 +204,34 @@ def test_missing_and_cut_external_data(tmp_path):
         scap_ov.calibrate(source, token_data())
 
 
-def test_external_data_behind_a_link(tmp_path):
+@pytest.mark.parametrize("hard", [False, True])
+def test_external_data_behind_a_link(tmp_path, hard):
+    """As onnxruntime: links into the cache of Hugging Face and hard links are followed, names that lead outside are refused."""
     (tmp_path / "blobs").mkdir()
     (tmp_path / "snapshot").mkdir()
     source = tmp_path / "snapshot" / "m.onnx"
-    ir.save(ir.from_proto(small_decoder()), source, external_data="weights.bin", size_threshold_bytes=0)
+    keep_outside(small_decoder(), source, "weights.bin")
     source.with_name("weights.bin").rename(tmp_path / "blobs" / "0123")
-    source.with_name("weights.bin").symlink_to(tmp_path / "blobs" / "0123")
-    with pytest.raises(BadModelError, match="is a link out of its folder, which onnx refuses; copy the folder with cp -rL"):
-        scap_ov.calibrate(source, token_data())
+    if hard:
+        source.with_name("weights.bin").hardlink_to(tmp_path / "blobs" / "0123")
+    else:
+        source.with_name("weights.bin").symlink_to(tmp_path / "blobs" / "0123")
+    np.testing.assert_array_equal(outputs(source)["logits"], outputs(small_decoder())["logits"])
+    assert backend.find(open_onnx(source), CONFIG) == backend.find(open_onnx(small_decoder()), CONFIG)
+
+
+def test_external_data_outside_its_folder(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "weights.bin").write_bytes(bytes(1 << 20))
+    model = onnx.ModelProto()
+    model.CopyFrom(small_decoder())
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../weights.bin")
+    (tmp_path / "in" / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(BadModelError, match=r"outside its folder \(\.\./weights\.bin\)"):
+        open_onnx(tmp_path / "in" / "m.onnx")
 
 
 def test_an_onnx_model_is_not_saved_as_an_ir(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 
 from scap_ov.cli import main as cli
 from scap_ov.cli.main import COMMANDS, main
-from scap_ov.cli.options import parse_target
+from scap_ov.cli.options import add_json_option, parse_target
 from scap_ov.cli.output import plain
 from scap_ov.errors import UsageError
 
@@ -53,7 +53,7 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
 
 def command(monkeypatch: pytest.MonkeyPatch, run: object) -> None:
     module = types.ModuleType("fake_command", "Fake.")
-    module.add_arguments = lambda parser: parser.add_argument("--json")  # type: ignore[attr-defined]
+    module.add_arguments = add_json_option  # type: ignore[attr-defined]
     module.run = run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "fake_command", module)
     monkeypatch.setitem(cli.COMMANDS, "fake", ("fake_command", "fake"))
@@ -73,16 +73,16 @@ def test_an_unexpected_error_is_one_line_and_exit_1(monkeypatch: pytest.MonkeyPa
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_interruption_is_one_line_and_exit_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_interruption_is_one_line_and_exit_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def run(args: object, out: object) -> None:
         raise KeyboardInterrupt
 
     command(monkeypatch, run)
-    assert error_of(capsys, "fake")[0] == 1
+    assert error_of(capsys, "fake") == (130, "scap-ov: error: interrupted; nothing half-written is left")
 
 
 def test_json_on_standard_output_stands_alone(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    """Tables, prints and what C libraries write to descriptor 1 go elsewhere."""
+    """Tables are not printed at all; what C libraries write to descriptor 1 goes elsewhere."""
 
     def run(args: object, out: object) -> None:
         out.table("T", ("a", "b"), [("x", 1.0)])  # type: ignore[attr-defined]
@@ -94,8 +94,7 @@ def test_json_on_standard_output_stands_alone(monkeypatch: pytest.MonkeyPatch, c
     assert main(["fake", "--json", "-"]) == 0
     captured = capfd.readouterr()
     assert json.loads(captured.out) == {"nan": None, "array": [0, 1], "n": 0.5}
-    assert "from below" in captured.err
-    assert "said" in captured.err
+    assert captured.err == "from below\n"
 
 
 def test_json_goes_to_a_file_and_a_missing_folder_is_told_first(
@@ -113,7 +112,10 @@ def test_json_goes_to_a_file_and_a_missing_folder_is_told_first(
     code, line = error_of(capsys, "fake", "--json", tmp_path / "no" / "f.json")
     assert code == 2
     assert "its folder does not exist" in line
+    assert error_of(capsys, "fake", "--json", tmp_path / "f.json")[1].endswith("give a new one, or --overwrite to replace it")
     assert ran == [1]
+    assert main(["fake", "--json", str(tmp_path / "f.json"), "--overwrite"]) == 0
+    assert ran == [1, 1]
 
 
 def test_targets_by_kind() -> None:

@@ -39,7 +39,7 @@ def models(tmp_path_factory):
 
 def figures(*arguments):
     path = arguments[-1]
-    code = main(["validate", *map(str, arguments[:-1]), "--json", str(path)])
+    code = main(["validate", *map(str, arguments[:-1]), "--json", str(path), "--overwrite"])
     return code, json.loads(path.read_text())
 
 

@@ -14,7 +14,7 @@ from openvino import opset13 as ops
 from scap_ov.errors import BadModelError, OutputError
 from scap_ov.storage import rt_info
 from scap_ov.storage.aligned import save_aligned
-from scap_ov.storage.model_folder import copy_companions, model_file, new_folder, read_model, write_model_folder
+from scap_ov.storage.model_folder import read_model, write_model_folder
 
 
 def small_model(width: int = 37, seed: int = 0) -> ov.Model:
@@ -70,27 +70,6 @@ def test_full_disk_while_saving_leaves_nothing(tmp_path: Path, limit: int) -> No
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
 
-def test_a_killed_block_leaves_nothing(tmp_path: Path) -> None:
-    def killed() -> None:
-        with new_folder(tmp_path / "out") as scratch:
-            (scratch / "half").write_text("x")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        killed()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_output_that_is_in_use_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "a").write_text("kept")
-    with pytest.raises(OutputError, match="not empty"), new_folder(tmp_path / "full"):
-        pass
-    assert (tmp_path / "full" / "a").read_text() == "kept"
-    with pytest.raises(OutputError, match="is a file"), new_folder(tmp_path / "full" / "a"):
-        pass
-
-
 def test_complete_folder_with_companions_and_record(tmp_path: Path) -> None:
     source = tmp_path / "in"
     (source / "1_Pooling").mkdir(parents=True)
@@ -109,27 +88,10 @@ def test_complete_folder_with_companions_and_record(tmp_path: Path) -> None:
     assert record["summary"]["notes"] == {"a": 'quote " <&'}
 
 
-def test_copying_leaves_hidden_files_and_caches(tmp_path: Path) -> None:
-    for name in (".cache", "model_cache"):
-        (tmp_path / "in" / name).mkdir(parents=True)
-        (tmp_path / "in" / name / "blob").write_text("x")
-    copy_companions(tmp_path / "in", tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_each_way_of_not_being_a_model_has_its_sentence(tmp_path: Path) -> None:
-    with pytest.raises(BadModelError, match="there is no file or folder"):
-        model_file(tmp_path / "absent")
-    with pytest.raises(BadModelError, match=r"has no openvino_model\.xml"):
-        model_file(tmp_path)
-    (tmp_path / "a.txt").write_text("")
-    with pytest.raises(BadModelError, match="neither a model folder nor"):
-        model_file(tmp_path / "a.txt")
+def test_a_damaged_model_gets_the_reason_of_openvino(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text("<net>")
-    with pytest.raises(BadModelError, match=r"has no a\.bin"):
-        model_file(tmp_path / "a.xml")
     (tmp_path / "a.bin").write_text("")
-    with pytest.raises(BadModelError, match="OpenVINO cannot read"):
+    with pytest.raises(BadModelError, match=r"OpenVINO cannot read .*Unable to read the model"):
         read_model(tmp_path / "a.xml")
 
 
