@@ -149,5 +149,3 @@ def table(figures: dict[str, Any], out: Output) -> None:
         ("measured sparsity of the block weights", None, f"{quality['sparsity']:.1%}"),
     ]
     out.table("Stock and sparse", ("", "stock", "sparse"), rows)
-
-
