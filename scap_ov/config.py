@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
+from numbers import Integral, Real
 from typing import Any
 
 from scap_ov.errors import UsageError
@@ -60,18 +61,15 @@ class SparsityConfig:
         if sequential is not None:
             warnings.warn("sequential is drift_correction now; use that name", DeprecationWarning, stacklevel=3)
             object.__setattr__(self, "drift_correction", sequential)
-        targets = self.target_sparsity if isinstance(self.target_sparsity, Mapping) else {"": self.target_sparsity}
-        for key, value in targets.items():
-            where = f" for '{key}'" if key else ""
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or not 0 <= value < 1:
-                msg = f"target_sparsity{where} is {value!r}; give a share of at least 0 and below 1, such as 0.5"
-                raise UsageError(msg)
+        for item in dataclasses.fields(self):
+            _check_type(item.name, getattr(self, item.name), item.default)
+        object.__setattr__(self, "target_sparsity", _target(self.target_sparsity))
         _one_of("method", self.method, METHODS)
         _one_of("center", self.center, ("zero", "mean", "median", "mode", "output_error"))
         _one_of("scope", self.scope, ("all", "ffn"))
         _one_of("rows", self.rows, ("decode", "all"))
         _one_of("replace", self.replace, ("where_faster", "always"))
-        if isinstance(self.ramp, bool) or not isinstance(self.ramp, (int, float)) or not (self.ramp == 0 or 0.01 <= self.ramp <= 100):
+        if not (self.ramp == 0 or 0.01 <= self.ramp <= 100):
             msg = f"ramp is {self.ramp!r}; give 0 for none, or a width of 0.01 to 100 thresholds, such as 1"
             raise UsageError(msg)
         if self.ramp and (self.compensation or self.method == "cats"):
@@ -81,9 +79,12 @@ class SparsityConfig:
         if not 1 <= self.max_sparse_rows <= 64:
             msg = f"max_sparse_rows is {self.max_sparse_rows}; give a number from 1 to 64"
             raise UsageError(msg)
-        if isinstance(self.ignored_scope, str):
-            object.__setattr__(self, "ignored_scope", (self.ignored_scope,))
-        object.__setattr__(self, "ignored_scope", tuple(self.ignored_scope or ()))
+        object.__setattr__(self, "max_sparse_rows", int(self.max_sparse_rows))
+        object.__setattr__(self, "ramp", float(self.ramp))
+        patterns = (self.ignored_scope,) if isinstance(self.ignored_scope, str) else tuple(self.ignored_scope or ())
+        for pattern in patterns:
+            _check_pattern("ignored_scope", pattern)
+        object.__setattr__(self, "ignored_scope", patterns)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SparsityConfig:
@@ -91,15 +92,21 @@ class SparsityConfig:
 
         :raises UsageError: a key is unknown (the nearest known one is named) or the version is newer than this library's.
         """
+        if not isinstance(values, Mapping):
+            msg = f"the configuration is {values!r}; give keys with values, such as target_sparsity = 0.5"
+            raise UsageError(msg)
         values = {_RENAMED.get(key, key): value for key, value in values.items()}
         version = values.pop("version", CONFIG_VERSION)
+        if type(version) is not int:
+            msg = f"the configuration's version is {version!r}; give a whole number such as {CONFIG_VERSION}, or leave it out"
+            raise UsageError(msg)
         if version > CONFIG_VERSION:
             msg = f"the configuration is of version {version}, this scap_ov knows up to {CONFIG_VERSION}; upgrade scap_ov"
             raise UsageError(msg)
         known = [f.name for f in dataclasses.fields(cls)]
         for key in values:
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
+                near = difflib.get_close_matches(str(key), known, n=1)
                 hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
                 msg = f"unknown key '{key}'; {hint}"
                 raise UsageError(msg)
@@ -112,6 +119,55 @@ class SparsityConfig:
             values["target_sparsity"] = dict(self.target_sparsity)
         values["ignored_scope"] = list(self.ignored_scope)
         return {"version": CONFIG_VERSION, **values}
+
+
+def _check_type(name: str, value: object, default: object) -> None:
+    """A value must be of the kind of its default: "false" is no bool, 2.5 and true are no whole numbers."""
+    if isinstance(default, bool):
+        fits, wanted = isinstance(value, bool), "true or false"
+    elif isinstance(default, int):
+        fits, wanted = isinstance(value, Integral) and not isinstance(value, bool), f"a whole number such as {default}"
+    elif name == "ramp":
+        fits, wanted = (
+            isinstance(value, Real) and not isinstance(value, bool),
+            "0 for none, or a width of 0.01 to 100 thresholds, such as 1",
+        )
+    elif name == "ignored_scope":
+        fits, wanted = value is None or isinstance(value, (str, list, tuple, set, frozenset)), "a list of names or re:patterns"
+    else:
+        return
+    if not fits:
+        msg = f"{name} is {value!r}; give {wanted}"
+        raise UsageError(msg)
+
+
+def _target(target: object) -> float | dict[str, float]:
+    """The target as Python numbers."""
+    values = dict(target) if isinstance(target, Mapping) else {"": target}
+    if not values:
+        msg = "target_sparsity names no kind and no pattern; give a share such as 0.5, or one per kind such as {up: 0.4, down: 0.6}"
+        raise UsageError(msg)
+    for key, value in values.items():
+        if isinstance(target, Mapping):
+            _check_pattern("target_sparsity", key)
+        where = f" for '{key}'" if key else ""
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < 1:
+            msg = f"target_sparsity{where} is {value!r}; give a share of at least 0 and below 1, such as 0.5"
+            raise UsageError(msg)
+    found = {key: float(value) for key, value in values.items()}
+    return found if isinstance(target, Mapping) else found[""]
+
+
+def _check_pattern(name: str, pattern: object) -> None:
+    if not isinstance(pattern, str) or not pattern:
+        msg = f"{name} holds {pattern!r}; give names of sites or layers, or re:patterns"
+        raise UsageError(msg)
+    if pattern.startswith("re:"):
+        try:
+            re.compile(pattern[3:])
+        except re.error as e:
+            msg = f"'{pattern}' in {name} is no regular expression ({e}); correct what follows 're:'"
+            raise UsageError(msg) from e
 
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from scap_ov.cli.options import add_json_option, positive
+from scap_ov.cli.options import add_json_option, positive, seed
 from scap_ov.cli.output import Output
 
 
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-new-tokens", type=positive, default=128, metavar="N", help="most tokens to write (default 128)")
     parser.add_argument("--raw", action="store_true", help="continue the prompt as it stands, without the chat template")
     parser.add_argument("--sample", action="store_true", help="sample at temperature 1 instead of greedy decoding")
-    parser.add_argument("--seed", type=int, default=0, help="seed of --sample (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of --sample (default 0)")
     parser.add_argument("--backend", default="PA", metavar="PA|SDPA", help="attention back end of openvino-genai (default PA)")
     add_json_option(parser)
 

@@ -17,6 +17,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+MOST = 2**31 - 1  # what every library below takes as a count or a seed
 _HELP = {
     "target_sparsity": "share of input channels to drop: 0.5, or per site kind or name: up=0.4,down=0.6",
     "method": "adaptive (default) or a published recipe",
@@ -62,8 +63,8 @@ def read_config(args: argparse.Namespace) -> SparsityConfig:
     values: dict[str, Any] = {}
     if args.config is not None:
         try:
-            values = tomllib.loads(Path(args.config).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+            values = tomllib.loads(Path(args.config).read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError, RecursionError) as e:  # a TOMLDecodeError is a ValueError
             msg = f"--config {args.config} cannot be read ({e}); give a TOML file with keys such as target_sparsity = 0.5"
             raise UsageError(msg) from e
     defaults = {f.name: f.default for f in dataclasses.fields(SparsityConfig)}
@@ -94,10 +95,16 @@ def parse_target(text: str) -> float | dict[str, float]:
     try:
         if "=" not in text:
             return float(text)
-        return {key.strip(): float(value) for key, value in (part.rsplit("=", 1) for part in text.split(","))}
+        pairs = [(key.strip(), float(value)) for key, value in (part.rsplit("=", 1) for part in text.split(","))]
     except ValueError as e:
         msg = f"target_sparsity is '{text}'; give a share such as 0.5, or one per kind such as up=0.4,down=0.6"
         raise UsageError(msg) from e
+    keys = [key for key, _ in pairs]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        msg = f"target_sparsity is '{text}', which names {', '.join(twice)} twice; give one share for each"
+        raise UsageError(msg)
+    return dict(pairs)
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
@@ -113,17 +120,26 @@ def add_data_options(parser: argparse.ArgumentParser, *, default: str | None, to
     group.add_argument("--data", default=default, required=default is None, metavar="FILE|self", help=text)
     group.add_argument("--tokens", type=positive, default=tokens, metavar="N", help=f"use at most this many tokens (default {tokens})")
     group.add_argument("--window", type=positive, default=512, metavar="N", help="tokens per window (default 512)")
-    group.add_argument("--seed", type=int, default=0, help="seed of `self` text (default 0)")
+    group.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of `self` text (default 0)")
 
 
 def positive(text: str) -> int:
     """A whole number above zero, as argparse type."""
+    return _whole(text, 1)
+
+
+def seed(text: str) -> int:
+    """A seed, as argparse type."""
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
     try:
         value = int(text)
     except ValueError as e:
-        msg = f"'{text}' is no whole number; give one above 0"
+        msg = f"'{text}' is no whole number; give one from {least} to {MOST}"
         raise argparse.ArgumentTypeError(msg) from e
-    if value < 1:
-        msg = f"{value} is too small; give a whole number above 0"
+    if not least <= value <= MOST:
+        msg = f"{text} is out of range; give a whole number from {least} to {MOST}"
         raise argparse.ArgumentTypeError(msg)
     return value

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from scap_ov.config import SparsityConfig
@@ -54,3 +56,53 @@ def test_plain_values_come_back() -> None:
 
 def test_the_ramp_survives_a_file() -> None:
     assert SparsityConfig.from_dict(SparsityConfig(ramp=0.5).to_dict()).ramp == 0.5
+
+
+@pytest.mark.parametrize("value", ["no", "false", "off", "x", 0, 1, None, [], 0.5])
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(SparsityConfig) if isinstance(f.default, bool)])
+def test_what_is_no_bool_is_not_taken_for_one(name: str, value: object) -> None:
+    with pytest.raises(UsageError, match=f"{name} is .*; give true or false"):
+        SparsityConfig.from_dict({name: value})
+
+
+@pytest.mark.parametrize("value", [2.5, 4.0, True, "4", None, [4], float("nan")])
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(SparsityConfig) if type(f.default) is int])
+def test_what_is_no_whole_number_is_not_taken_for_one(name: str, value: object) -> None:
+    with pytest.raises(UsageError, match=f"{name} is .*; give a whole number such as"):
+        SparsityConfig.from_dict({name: value})
+
+
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(SparsityConfig) if isinstance(f.default, str)])
+@pytest.mark.parametrize("value", [None, 5, True, ["all"], {"a": 1}, ""])
+def test_what_is_no_choice_is_not_taken_for_one(name: str, value: object) -> None:
+    with pytest.raises(UsageError, match=f"{name} is .*give one of"):
+        SparsityConfig.from_dict({name: value})
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [({}, "names no kind"), ([0.5], "is [0.5]; give a share"), ("0.5", "is '0.5'"), (True, "is True"), ({"up": "0.4"}, "for 'up' is '0.4'"),
+     ({1: 0.4}, "holds 1; give names"), ({"": 0.4}, "holds ''"), ({"re:(": 0.4}, "is no regular expression"), (float("inf"), "is inf"),
+     ({"up": {"a": 0.5}}, "for 'up' is {'a': 0.5}"), (1.0, "is 1.0"), (-0.1, "is -0.1")],
+)  # fmt: skip
+def test_targets_that_are_no_shares(target: object, told: str) -> None:
+    with pytest.raises(UsageError) as e:
+        SparsityConfig.from_dict({"target_sparsity": target})
+    assert told in str(e.value)
+
+
+@pytest.mark.parametrize("ignored", [5, [1], {"a": 1}, "re:(", [""], ["ok", None], True])
+def test_patterns_that_are_none(ignored: object) -> None:
+    with pytest.raises(UsageError, match="ignored_scope"):
+        SparsityConfig.from_dict({"ignored_scope": ignored})
+
+
+@pytest.mark.parametrize("version", ["a", 1.0, [], None, True])
+def test_a_version_that_is_no_number(version: object) -> None:
+    with pytest.raises(UsageError, match="version is"):
+        SparsityConfig.from_dict({"version": version})
+
+
+def test_numbers_of_numpy_become_numbers_of_python() -> None:
+    config = SparsityConfig(np.float32(0.5), max_sparse_rows=np.int64(2))
+    assert json.loads(json.dumps(config.to_dict()))["target_sparsity"] == 0.5
