@@ -14,7 +14,7 @@ from typing import Any
 from scap_ov.errors import UsageError
 
 CONFIG_VERSION = 1
-METHODS = ("adaptive", "scap", "teal", "cats", "wina", "topk")
+METHODS = ("graded", "adaptive", "scap", "teal", "cats", "wina", "topk")
 _RENAMED = {"sequential": "drift_correction"}  # keys of files that were written before
 SITE_KINDS = ("qkv", "o", "up", "down", "lm_head")
 

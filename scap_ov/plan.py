@@ -16,18 +16,24 @@ from scap_ov.config import SparsityConfig
 from scap_ov.errors import OutputError, UsageError
 from scap_ov.sites import Layer, Site, SiteKind, WeightSpec
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2  # 2: entries with a whole_threshold; a plan without any is written as 1
 
 
 @dataclass(frozen=True)
 class SitePlan:
     """Numbers of one site. An entry x[k] is dropped, that is replaced by center[k], where |x[k] - center[k]| <= threshold[k].
 
+    Where there is a whole_threshold, an entry above the threshold is read whole only above that too, and by half up to it.
+
     :param site: name of the site.
     :param threshold: float32, shape [1] or [K]; negative means that nothing is dropped.
     :param center: float32, shape [1] or [K].
     :param compensation: float32 [N] added to the output of pruned rows only, or None. N runs over the site's layers in order.
-    :param expected_sparsity: share of entries that calibration predicts to be dropped.
+    :param expected_sparsity: share of the weight bytes that calibration predicts not to be read: of the entries that are dropped, and
+        half of those that are read by half.
+    :param whole_threshold: float32 [1] or [K], or None for pruning alone.
+    :param expected_dropped: share of entries; None stands for expected_sparsity, as it is without a whole_threshold.
+    :param expected_half: share of entries that are read by half.
     """
 
     site: str
@@ -35,6 +41,14 @@ class SitePlan:
     center: np.ndarray
     expected_sparsity: float
     compensation: np.ndarray | None = None
+    whole_threshold: np.ndarray | None = None
+    expected_dropped: float | None = None
+    expected_half: float = 0.0
+
+    def expected_reads(self) -> dict[str, float]:
+        """Shares of the channels that are `dropped`, read by `half`, and read `whole`."""
+        dropped = self.expected_sparsity if self.expected_dropped is None else self.expected_dropped
+        return {"dropped": dropped, "half": self.expected_half, "whole": 1 - dropped - self.expected_half}
 
 
 @dataclass(frozen=True)
@@ -48,10 +62,10 @@ class SparsityPlan:
     notes: dict[str, Any] = field(default_factory=dict)  # forward passes used, warnings; plain JSON values
 
     def expected_sparsity(self) -> float:
-        """Model-wide sparsity over all sites, weighted by weight count."""
-        total = sum(s.weight_count for s in self.sites)
-        dropped = sum(s.weight_count * self.entries[s.name].expected_sparsity for s in self.sites if s.name in self.entries)
-        return dropped / total if total else 0.0
+        """Share of the weight bytes of all sites that a token does not read."""
+        total = sum(s.weight_bytes for s in self.sites)
+        unread = sum(s.weight_bytes * self.entries[s.name].expected_sparsity for s in self.sites if s.name in self.entries)
+        return unread / total if total else 0.0
 
     def save(self, path: str | Path) -> None:
         """Write as one safetensors file; bit-identical for equal plans; the file appears only when it is complete.
@@ -60,7 +74,7 @@ class SparsityPlan:
         """
         tensors: dict[str, np.ndarray] = {}
         meta: dict[str, Any] = {
-            "version": PLAN_VERSION,
+            "version": PLAN_VERSION if any(e.whole_threshold is not None for e in self.entries.values()) else 1,
             "config": self.config.to_dict(),
             "fingerprint": self.fingerprint,
             "sites": [asdict(s) for s in self.sites],
@@ -73,6 +87,9 @@ class SparsityPlan:
             tensors[f"{name}/center"] = np.ascontiguousarray(entry.center, np.float32)
             if entry.compensation is not None:
                 tensors[f"{name}/compensation"] = np.ascontiguousarray(entry.compensation, np.float32)
+            if entry.whole_threshold is not None:
+                tensors[f"{name}/whole_threshold"] = np.ascontiguousarray(entry.whole_threshold, np.float32)
+                meta.setdefault("expected_reads", {})[name] = [entry.expected_dropped, entry.expected_half]
             meta["expected"][name] = entry.expected_sparsity
         try:
             with new_file(path) as part:
@@ -85,7 +102,7 @@ class SparsityPlan:
     def load(cls, path: str | Path) -> SparsityPlan:
         """Read a plan that `save` wrote.
 
-        :raises UsageError: the file is no plan.
+        :raises UsageError: the file is no plan, or of a newer version.
         """
         try:
             with safe_open(str(path), framework="numpy") as f:
@@ -98,10 +115,15 @@ class SparsityPlan:
             msg = f"{path} is a safetensors file but no sparsity plan; give a file that SparsityPlan.save wrote"
             raise UsageError(msg)
         meta = json.loads(text)
+        if meta["version"] > PLAN_VERSION:
+            msg = f"{path} is a plan of version {meta['version']}, this scap_ov knows up to {PLAN_VERSION}; upgrade scap_ov"
+            raise UsageError(msg)
+        reads = meta.get("expected_reads", {})
         entries = {
-            name: SitePlan(name, tensors[f"{name}/threshold"], tensors[f"{name}/center"], expected, tensors.get(f"{name}/compensation"))
+            name: SitePlan(name, tensors[f"{name}/threshold"], tensors[f"{name}/center"], expected, tensors.get(f"{name}/compensation"),
+                           tensors.get(f"{name}/whole_threshold"), *reads.get(name, ()))
             for name, expected in meta["expected"].items()
-        }
+        }  # fmt: skip
         return cls(
             SparsityConfig.from_dict(meta["config"]),
             meta["fingerprint"],

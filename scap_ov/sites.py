@@ -61,6 +61,16 @@ class Site:
         return self.layers[0].in_features
 
     @property
+    def weight_bytes(self) -> float:
+        """Bytes of these weights, scales and zero points not counted."""
+        return sum(layer.in_features * layer.out_features * layer.weight.bits / 8 for layer in self.layers)
+
+    @property
+    def two_planes(self) -> bool:
+        """Whether all its weights are of 8 bits, so that a channel can be read by half."""
+        return all(layer.weight.dtype in ("u8", "i8") for layer in self.layers)
+
+    @property
     def out_features(self) -> int:
         """N, summed over the layers."""
         return sum(layer.out_features for layer in self.layers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 import openvino as ov
@@ -11,6 +12,7 @@ from openvino import opset13 as ops
 from scap_ov.errors import MismatchError
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
+from scap_ov.passes.openvino.half_reads import residual
 from scap_ov.passes.openvino.portable_pattern import PatternWriter
 from scap_ov.passes.openvino.runtime_inputs import RuntimeInputs
 from scap_ov.passes.rules.planned import planned, site_compensation
@@ -30,16 +32,20 @@ class InsertSparsity(Pass[ov.Model]):
     5. Layers of a site that read it through a Convert or Reshape of their own keep that.
     6. With `runtime_inputs`, thresholds, centres and compensation become parameters of the model (see `runtime_inputs.RuntimeInputs`,
        kept in `self.inputs`), every site is pruned whatever the plan's entries, and the policy is that of rule 3.
-    7. With `ramp`, a kept entry is moved towards c by max(0, τ − (|x − c| − τ) / ramp), so that nothing jumps at the threshold.
+    7. An entry of a plan with a whole_threshold τ₁ takes off what the high plane of the weights misses where τ < |x − c| ≤ τ₁
+       (see half_reads); a layer whose weights are not of 8 bits is read whole there.
+    8. With `ramp`, a kept entry is moved towards c by max(0, τ − (|x − c| − τ) / ramp), so that nothing jumps at the threshold.
 
     :param plan: of this very model.
+    :param graded: with `runtime_inputs`, a parameter for the thresholds up to which channels are read by half too.
     :raises MismatchError: the plan belongs to another model.
     :raises BadModelError: the model is sparse already.
     """
 
-    def __init__(self, plan: SparsityPlan, *, runtime_inputs: bool = False) -> None:
+    def __init__(self, plan: SparsityPlan, *, runtime_inputs: bool = False, graded: bool = False) -> None:
         self._plan = plan
         self._runtime = runtime_inputs
+        self._graded = graded
         self.inputs: RuntimeInputs | None = None
 
     def requires(self, model: ov.Model) -> None:
@@ -54,15 +60,18 @@ class InsertSparsity(Pass[ov.Model]):
         config = self._plan.config
         rows = "all" if self._runtime else config.rows
         if self._runtime:
-            self.inputs = RuntimeInputs(model, [match.site for match in matches.values()])
+            graded = self._graded and any(match.site.two_planes for match in matches.values())
+            self.inputs = RuntimeInputs(model, [match.site for match in matches.values()], graded=graded)
             for match in matches.values():
                 writer = PatternWriter(match.site.name, match.source, match.matmuls, rows, 0, config.ramp)
-                writer.write(*self.inputs.of(match.site, _rank(match.source)))
+                whole = self.inputs.whole_of(match.site, _rank(match.source)) if match.site.two_planes else None
+                writer.write(*self.inputs.of(match.site, _rank(match.source)), whole, _residuals(match) if whole is not None else ())
         else:
             for name, match in matches.items():
                 if name in self._plan.entries:
                     values = _constants(match, self._plan.entries[name], self._plan)
-                    PatternWriter(name, match.source, match.matmuls, rows, config.max_sparse_rows, config.ramp).write(*values)
+                    writer = PatternWriter(name, match.source, match.matmuls, rows, config.max_sparse_rows, config.ramp)
+                    writer.write(*values, *_by_half(match, self._plan.entries[name]))
         model.validate_nodes_and_infer_types()
         _log.info("inserted sparsity at %d sites", len(matches if self._runtime else self._plan.entries))
         return PassResult(model, bool(self._runtime or self._plan.entries))
@@ -76,6 +85,24 @@ def _constants(match: SiteMatch, entry: SitePlan, plan: SparsityPlan) -> tuple[o
         center = ops.constant(np.asarray(entry.center, np.float32).reshape([*lead, -1])).output(0)
     parts = site_compensation(match.site, entry, plan)
     return threshold, center, None if parts is None else [ops.constant(part).output(0) for part in parts]
+
+
+def _by_half(match: SiteMatch, entry: SitePlan) -> tuple[ov.Output | None, Sequence[ov.Output | None]]:
+    """τ₁ and what the layers lose by it. Rule 7."""
+    residuals = [] if entry.whole_threshold is None else _residuals(match)
+    if entry.whole_threshold is None or all(lost is None for lost in residuals):
+        return None, ()
+    lead = [1] * (_rank(match.source) - 1)
+    return ops.constant(np.asarray(entry.whole_threshold, np.float32).reshape([*lead, -1])).output(0), residuals
+
+
+def _residuals(match: SiteMatch) -> list[ov.Output | None]:
+    """What the high plane misses of every layer's weight; None where that is not of 8 bits."""
+    return [
+        None if weight.spec.bits != 8 or weight.scale is None
+        else residual(weight.raw(), weight.scale, weight.spec.group_size, matmul.get_input_element_type(1))
+        for matmul, weight in zip(match.matmuls, match.weights, strict=True)
+    ]  # fmt: skip
 
 
 def _rank(value: ov.Output) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
+from scap_ov.passes.openvino.half_reads import half_read
 from scap_ov.passes.rules.match_ramp import steepness
 from scap_ov.passes.rules.path import path_between
 
@@ -32,12 +33,21 @@ class PatternWriter:
         self._x, self._ramp = source, ramp
         self._shape: ov.Node | None = None
 
-    def write(self, threshold: ov.Output, center: ov.Output | None, compensation: list[ov.Output] | None) -> None:
-        """Put Select before the layers and the compensation behind them.
+    def write(
+        self,
+        threshold: ov.Output,
+        center: ov.Output | None,
+        compensation: list[ov.Output] | None,
+        whole: ov.Output | None = None,
+        residuals: Sequence[ov.Output | None] = (),
+    ) -> None:
+        """Put Select before the layers, and what is lost by half-reading and the compensation behind them.
 
         :param threshold: f32, broadcastable to x.
         :param center: the same; None for 0.
         :param compensation: f32 [N] of each layer.
+        :param whole: τ₁, as the threshold; None where nothing is read by half.
+        :param residuals: of each layer what the high plane misses, see half_reads.residual; None for a layer that is always read whole.
         """
         paths = [path_between(matmul, self._x) for matmul in self._matmuls]
         exempt = self.first_position() if self._rows == "all" else None
@@ -48,6 +58,7 @@ class PatternWriter:
         never = ops.constant(np.float32(-1))
         if few is not None:
             threshold = ops.select(few, threshold, never).output(0)
+            whole = None if whole is None else ops.select(few, whole, never).output(0)
         if exempt is not None and self._ramp:  # whose slope starts at the threshold, so that this has to know
             threshold = ops.select(exempt, never, threshold).output(0)
         keep = ops.greater(distance, threshold)
@@ -59,10 +70,17 @@ class PatternWriter:
         pruned = ops.select(keep, self._ramped(x, shifted, distance, threshold) if self._ramp else self._x, replacement)
         pruned.set_friendly_name(PREFIX + self._name)
         rows_pruned = few if few is not None else ops.logical_not(exempt) if exempt is not None else ops.constant(np.array(True))
+        half = None
+        if whole is not None:
+            half = half_read(shifted, distance, keep.output(0), whole, exempt, self._x.get_element_type())
+            half.set_friendly_name(f"{PREFIX}{self._name}.half")
         for number, (matmul, path) in enumerate(zip(self._matmuls, paths, strict=True)):
             matmul.input(0).replace_source_output(follow(pruned.output(0), path))
+            layer = matmul
+            if half is not None and (missed := residuals[number]) is not None:
+                layer = _read_by_half(matmul, follow(half.output(0), path), missed)
             if compensation is not None:
-                self._compensate(matmul, rows_pruned, compensation[number])
+                _compensate(layer, rows_pruned, compensation[number])
 
     def _ramped(self, x: ov.Output, shifted: ov.Output, distance: ov.Node, threshold: ov.Output) -> ov.Output:
         """Move x towards the centre by max(0, τ′ − (|x − c| − τ′) · s), s = 1 / ramp: τ′ at the threshold, nothing behind the ramp."""
@@ -70,18 +88,6 @@ class PatternWriter:
         value = ops.subtract(x, ops.multiply(ops.sign(shifted), ops.relu(ops.subtract(threshold, above)))).output(0)
         dtype = self._x.get_element_type()
         return value if dtype == ov.Type.f32 else as_type(value, dtype)
-
-    def _compensate(self, matmul: ov.Node, rows_pruned: ov.Node, value: ov.Output) -> None:
-        readers = list(matmul.output(0).get_target_inputs())
-        extra = ops.select(rows_pruned, value, ops.constant(np.float32(0)))
-        dtype = matmul.get_output_element_type(0)
-        total = ops.add(matmul, extra if dtype == ov.Type.f32 else as_type(extra.output(0), dtype))
-        total.set_friendly_name(matmul.get_friendly_name() + "/compensated")
-        names = matmul.output(0).get_names()
-        matmul.output(0).get_tensor().set_names(set())
-        total.output(0).get_tensor().set_names(names)
-        for reader in readers:
-            reader.replace_source_output(total.output(0))
 
     def _shape_of(self) -> ov.Node:
         if self._shape is None:
@@ -103,6 +109,33 @@ class PatternWriter:
         first = ops.equal(ops.range(np.array(0), length, np.array(1), output_type="i64"), ops.constant(np.array(0)))
         several = ops.greater(length, ops.constant(np.array(1)))
         return ops.unsqueeze(ops.logical_and(first, several), np.array([1]))
+
+
+def _read_by_half(matmul: ov.Node, half: ov.Output, missed: ov.Output) -> ov.Node:
+    """Take off what the high plane misses of entries that are read by half."""
+    readers = list(matmul.output(0).get_target_inputs())
+    lost = ops.matmul(half, missed, False, True)
+    lost.set_friendly_name(f"{matmul.get_friendly_name()}/missed")
+    return _put_behind(matmul, readers, ops.subtract(matmul, lost), "half_read")
+
+
+def _compensate(layer: ov.Node, rows_pruned: ov.Node, value: ov.Output) -> None:
+    readers = list(layer.output(0).get_target_inputs())
+    extra = ops.select(rows_pruned, value, ops.constant(np.float32(0)))
+    dtype = layer.get_output_element_type(0)
+    total = ops.add(layer, extra if dtype == ov.Type.f32 else as_type(extra.output(0), dtype))
+    _put_behind(layer, readers, total, "compensated")
+
+
+def _put_behind(layer: ov.Node, readers: Sequence[ov.Input], total: ov.Node, what: str) -> ov.Node:
+    """Give the readers of a layer, and its tensor names, to the node that stands for it from now on."""
+    total.set_friendly_name(f"{layer.get_friendly_name()}/{what}")
+    names = layer.output(0).get_names()
+    layer.output(0).get_tensor().set_names(set())
+    total.output(0).get_tensor().set_names(names)
+    for reader in readers:
+        reader.replace_source_output(total.output(0))
+    return total
 
 
 def follow(value: ov.Output, path: list[ov.Node]) -> ov.Output:

@@ -12,7 +12,7 @@ from scap_ov.passes.rules.match_pattern import match_patterns
 class RemoveSparsity(Pass[ov.Model]):
     """Make every layer that reads a pruned tensor read the tensor itself, in place.
 
-    1. The compensation goes with the pattern.
+    1. The compensation goes with the pattern, and so does what is read by half.
     2. A second run changes nothing.
     """
 
@@ -22,7 +22,7 @@ class RemoveSparsity(Pass[ov.Model]):
         for pattern in patterns:
             for layer in pattern.layers:
                 layer.matmul.input(0).replace_source_output(follow(pattern.source, list(layer.path)))
-                if layer.compensation is not None:
+                if layer.compensation is not None or layer.half is not None:
                     hand_over(layer.result, layer.matmul.output(0))
         if patterns:
             model.validate_nodes_and_infer_types()

@@ -8,7 +8,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from scap_ov.passes.rules.places import CENTERS, COMPENSATION, THRESHOLDS, Places
+from scap_ov.passes.rules.places import CENTERS, COMPENSATION, THRESHOLDS, WHOLE, Places
 from scap_ov.sites import Site
 
 
@@ -17,11 +17,13 @@ class RuntimeInputs(Places):
 
     :param model: gets the parameters.
     :param sites: in the order of the vectors.
+    :param graded: add a fourth one, the thresholds [ΣK] up to which a channel is read by half.
     """
 
-    def __init__(self, model: ov.Model, sites: Sequence[Site]) -> None:
+    def __init__(self, model: ov.Model, sites: Sequence[Site], *, graded: bool = False) -> None:
         super().__init__(sites)
         self._thresholds = _parameter(model, THRESHOLDS, sum(site.in_features for site in sites))
+        self._whole = _parameter(model, WHOLE, sum(site.in_features for site in sites)) if graded else None
         self._centers = _parameter(model, CENTERS, sum(site.in_features for site in sites))
         self._compensation = _parameter(model, COMPENSATION, sum(site.out_features for site in sites))
 
@@ -35,6 +37,13 @@ class RuntimeInputs(Places):
             parts.append(_part(self._compensation, start, start + layer.out_features).output(0))
             start += layer.out_features
         return threshold.output(0), center.output(0), parts
+
+    def whole_of(self, site: Site, rank: int) -> ov.Output | None:
+        """The threshold [1, …, K] up to which a channel of one site is read by half; None where nothing is."""
+        if self._whole is None:
+            return None
+        shape = ops.constant(np.array([1] * (rank - 1) + [-1], np.int64))
+        return ops.reshape(_part(self._whole, *self.channel_range[site.name]), shape, special_zero=False).output(0)
 
 
 def _parameter(model: ov.Model, name: str, size: int) -> ov.Node:

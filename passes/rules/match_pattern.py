@@ -6,6 +6,7 @@ value       Select(keep, x, c) or Select(drop, c, x); c a constant of any type, 
 x           with a ramp: Subtract(x, Multiply(Sign(x − c), Relu(Subtract(τ, Multiply(Subtract(|x − c|, τ), s))))), s = 1 / ramp
 τ           a constant, or Select(rows ≤ constant, constant, negative constant), with a ramp also Select(exempt, negative constant, τ)
 exempt      LogicalOr(keep, something that depends on shapes alone), or LogicalAnd(drop, ...)
+behind      Subtract(layer, what reading by half loses), see half_reads; Add(layer, compensation)
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.passes.rules.constants import constant_values
+from scap_ov.passes.rules.match_half_read import HalfRead, match_half_read
 from scap_ov.passes.rules.match_ramp import match_ramp
 from scap_ov.passes.rules.passthrough import carries_channels
 
@@ -30,13 +32,16 @@ class PatternLayer:
 
     :param path: nodes between Select and MatMul.
     :param compensation: float32 [N] or None.
-    :param result: the output that stands for the layer: of the Add of the compensation, or of the MatMul.
+    :param result: the output that stands for the layer: of the Add of the compensation, of the Subtract of what half-reading loses, or of
+        the MatMul.
+    :param half: what it loses where a channel is read by half; None where it reads whole channels.
     """
 
     matmul: ov.Node
     path: tuple[ov.Node, ...]
     compensation: np.ndarray | None
     result: ov.Output
+    half: HalfRead | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Pattern:
     :param rows: `decode` or `all`.
     :param max_sparse_rows: of `decode`; EVERY_ROW when there is no row policy.
     :param ramp: relative width of the ramp above the threshold; 0 for none.
+    :param whole_threshold: float32 [1] or [K], up to which channels are read by half; empty where none is.
     """
 
     select: ov.Node
@@ -58,6 +64,7 @@ class Pattern:
     max_sparse_rows: int
     ramp: float
     layers: tuple[PatternLayer, ...]
+    whole_threshold: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,20 @@ def match_pattern(select: ov.Node) -> Pattern | None:
     layers = tuple(_layers(select.output(0), ()))
     if not layers:
         return None
-    return Pattern(select, source, test.center, threshold.astype(np.float32), rows, limit, ramp, layers)
+    whole = _whole(layers, test.distance)
+    return None if whole is None else Pattern(select, source, test.center, threshold.astype(np.float32), rows, limit, ramp, layers, whole)
+
+
+def _whole(layers: tuple[PatternLayer, ...], distance: ov.Output) -> np.ndarray | None:
+    """τ₁ of the layers that are read by half, empty where none is; None where they do not agree."""
+    halves = [layer.half for layer in layers if layer.half is not None]
+    if not halves:
+        return np.zeros(0, np.float32)
+    if any(_key(half.distance) != _key(distance) or _key(half.whole) != _key(halves[0].whole) for half in halves):
+        return None
+    node = halves[0].whole.get_node()
+    limited = node.get_type_name() == "Select" and _row_limit(node.input_value(0).get_node()) is not None
+    return _number(node.input_value(1) if limited else halves[0].whole)
 
 
 def _same_in(dtype: ov.Type, one: np.ndarray, other: np.ndarray) -> bool:
@@ -188,18 +208,18 @@ def _layers(value: ov.Output, path: tuple[ov.Node, ...]) -> Iterator[PatternLaye
     for target in sorted(value.get_target_inputs(), key=lambda t: t.get_node().get_instance_id()):
         node = target.get_node()
         if node.get_type_name() == "MatMul" and target.get_index() == 0:
-            yield PatternLayer(node, path, *_compensation(node))
+            half, output = match_half_read(node) or (None, node.output(0))
+            yield PatternLayer(node, path, *_compensation(output), half)
         elif carries_channels(node):
             yield from _layers(node.output(0), (*path, node))
 
 
-def _compensation(matmul: ov.Node) -> tuple[np.ndarray | None, ov.Output]:
+def _compensation(own: ov.Output) -> tuple[np.ndarray | None, ov.Output]:
     """The constant of `Add(layer, Select(pruned, compensation, 0))`."""
-    own = matmul.output(0)
     readers = [t.get_node() for t in own.get_target_inputs()]
     if len(readers) == 1 and readers[0].get_type_name() == "Add":
         add = readers[0]
-        others = [v for v in add.input_values() if v.get_node().get_instance_id() != matmul.get_instance_id()]
+        others = [v for v in add.input_values() if _key(v) != _key(own)]
         node = _bare(others[0]).get_node() if others else add
         if node.get_type_name() == "Select" and _of_shapes(node.input_value(0)):
             value, rest = _number(node.input_value(1)), _number(node.input_value(2))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from scap_ov.sites import Site
 
 THRESHOLDS, CENTERS, COMPENSATION = "scap_ov.thresholds", "scap_ov.centers", "scap_ov.compensation"
+WHOLE = "scap_ov.whole_thresholds"
 
 
 class Places:

@@ -38,6 +38,7 @@ def _check_sizes(match: SiteMatch, entry: SitePlan) -> None:
     k, n = match.site.in_features, match.site.out_features
     for what, value, sizes in (
         ("threshold", entry.threshold, (1, k)),
+        ("whole_threshold", entry.whole_threshold, (1, k)),
         ("center", entry.center, (1, k)),
         ("compensation", entry.compensation, (n,)),
     ):

@@ -91,6 +91,12 @@ class WeightMatrix:
             values -= self._spread(self.zero_point[rows].astype(np.float32))
         return values * self._spread(self.scale[rows])
 
+    def scales(self, rows: slice = slice(None)) -> np.ndarray:
+        """The scale of every weight of some output channels of an integer weight, float32 [n, K]; 1 for a float one."""
+        if self.scale is None:
+            return np.ones((len(range(*rows.indices(self.n))), self.k), np.float32)
+        return self._spread(self.scale[rows])
+
     def _spread(self, grouped: np.ndarray) -> np.ndarray:
         """[n, G] -> [n, K]."""
         return np.repeat(grouped, self.spec.group_size, axis=1)[:, : self.k]

@@ -98,7 +98,7 @@ class _Learner:
         self.sites = [s for s in self.probe.sites if s.name in plan.entries]
         self.settings = self.probe.settings(plan.entries.values())
         self.moved = dict.fromkeys(plan.entries, 0.0)  # how far the logarithm of each site's threshold has moved
-        counts = np.array([s.weight_count for s in self.sites], np.float64)
+        counts = np.array([s.weight_bytes for s in self.sites], np.float64)
         self.weights = counts / counts.sum()
         self.target = float(self.weights @ [plan.entries[s.name].expected_sparsity for s in self.sites])
         sizes = self.probe.dense()

@@ -47,9 +47,10 @@ def measure_drift(
     probe = probe_of(model, compare=False, observe=True)
     pieces = pick_pieces(probe, dataset, tokens)
     for turn, target in enumerate(REFERENCES):
-        config = SparsityConfig(target_sparsity=target, drift_correction=False)
-        shares = {name: share for name, share in allot(profile, config, criterion_for(config)).items() if share > 0}
-        ratios = drift_ratios(profile, shares) if knows_drift(profile, list(shares)) else dict.fromkeys(shares, 1.0)
+        config = SparsityConfig(target_sparsity=target, method="adaptive", drift_correction=False)
+        criterion = criterion_for(config)
+        shares = {name: share for name, share in allot(profile, config, criterion).items() if share > 0}
+        ratios = drift_ratios(profile, shares, criterion) if knows_drift(profile, list(shares)) else dict.fromkeys(shares, 1.0)
         dense = fit(profile, config).entries
         settings = probe.settings(replace(entry, threshold=entry.threshold * np.float32(ratios[name])) for name, entry in dense.items())
         counts = {name: HistogramObserver() for name in dense}
@@ -63,7 +64,7 @@ def measure_drift(
             if progress:
                 progress(turn * len(pieces) + done + 1, len(REFERENCES) * len(pieces))
         seen = {name: _quantile(count, dense[name]) for name, count in counts.items()}
-        profile = _noted(profile, predicted_loss(profile, shares), seen)
+        profile = _noted(profile, predicted_loss(profile, shares, criterion), seen)
     return profile
 
 

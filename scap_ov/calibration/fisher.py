@@ -7,7 +7,7 @@ site at every level, costs about four forward passes over the tokens, where prun
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,18 +16,18 @@ from scap_ov.calibration.gradient_model import GradientModel
 from scap_ov.calibration.probe_model import Reference
 from scap_ov.calibration.samples import pick_pieces
 from scap_ov.config import SparsityConfig
-from scap_ov.fitting.allocation.sensitivity import LEVELS
+from scap_ov.fitting.allocation.sensitivity import GRADED, LEVELS
 from scap_ov.fitting.criteria.adaptive import AdaptiveCriterion
-from scap_ov.fitting.thresholds import pruned
+from scap_ov.fitting.criteria.graded import GradedCriterion, plane_error, reads_by_half
 
 if TYPE_CHECKING:
     import openvino as ov
 
-    from scap_ov.fitting.criteria import SiteFit
     from scap_ov.models.runner import InferenceData
     from scap_ov.sites import Site
     from scap_ov.statistics.profile import CalibrationProfile
 
+GRADED_AT = (0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9)  # shares of bytes; the loss spans five decades there
 AT = (0.1, 0.3, 0.5, 0.7, 0.9)  # levels that are measured; between them the logarithm of the loss is interpolated over that of the level
 FIT_ROWS = 256  # of the reservoir: the fits at these levels of every site take about as long as a forward pass then
 
@@ -52,37 +52,65 @@ def fisher_tables(
     """
     probe = GradientModel(model, inputs=True)
     pieces = pick_pieces(probe, dataset, tokens)
-    criterion = AdaptiveCriterion(SparsityConfig())
-    fits = {site.name: _fits(site, profile, criterion) for site in sites}
-    sums = {site.name: np.zeros(len(AT)) for site in sites}
+    measured = [_Measured(site, profile) for site in sites]
     for done, piece in enumerate(pieces):
         dense = probe.reference_of(piece.inputs)
         labels = _sample(dense.values, piece.digest)
         labels[~piece.pruned] = 0  # a row that is not pruned is not counted
         probe.run(piece.inputs, probe.dense(), Reference(labels, dense.offset))
-        for site in sites:
-            x, g = (v.reshape(-1, v.shape[-1]) for v in (probe.output(site.name), probe.gradient(site.name)))
+        for own in measured:
+            x, g = (v.reshape(-1, v.shape[-1]) for v in (probe.output(own.name), probe.gradient(own.name)))
             keep = piece.pruned if len(x) == len(piece.pruned) else np.ones(len(x), bool)
-            x, g = x[keep], g[keep]
-            changes = [np.einsum("rk,rk->r", g, x - pruned(x, fit.center, fit.threshold), dtype=np.float64) for fit in fits[site.name]]
-            sums[site.name] += np.square(changes).sum(1)
+            own.add(x[keep], g[keep])
         if progress:
             progress(done + 1, len(pieces))
     count = sum(int(p.pruned.sum()) for p in pieces)
-    return {name: _table(0.5 * total / count) for name, total in sums.items()}, count, 4 * len(pieces)
+    return {own.name: own.table(count) for own in measured}, count, 4 * len(pieces)
 
 
-def _table(loss: np.ndarray) -> Table:
-    shape = np.exp(np.interp(np.log(LEVELS), np.log(AT), np.log(np.maximum(loss, 1e-12))))
-    below = AT[0] > LEVELS  # the error of the smallest entries rises with the cube of their share
-    shape[below] = shape[~below][0] * (LEVELS[below] / AT[0]) ** 3
-    return {"level": np.array(AT), "loss": loss, "error": shape}
+class _Measured:
+    """What one site has cost so far at every level, by dropping alone and, where its weights are of 8 bits, by reading by half too."""
+
+    def __init__(self, site: Site, profile: CalibrationProfile) -> None:
+        statistics = profile.statistics[site.name]
+        rows = statistics.tensors["rows"][:FIT_ROWS].astype(np.float32)
+        self.name = site.name
+        self._by_half = reads_by_half(site, statistics)
+        self._error = plane_error(statistics) if self._by_half else 0.0
+        adaptive, graded = AdaptiveCriterion(SparsityConfig()), GradedCriterion(SparsityConfig())
+        self._fits = [adaptive.fit_site(site, rows, statistics, level) for level in AT]
+        if self._by_half:
+            self._fits += [graded.fit_site(site, rows, statistics, level) for level in GRADED_AT]
+        self._sums = np.zeros(len(self._fits))
+
+    def add(self, x: np.ndarray, g: np.ndarray) -> None:
+        """Some rows of the site's input and of the gradient there, float32 [R, K].
+
+        What the high plane misses is as good as random, so that its squares add up; errors of dropped entries add up as they are.
+        """
+        for number, fit in enumerate(self._fits):
+            change = x - fit.center
+            distance = np.abs(change)
+            product = g * change
+            self._sums[number] += np.square(np.where(distance <= fit.threshold, product, 0).sum(1, dtype=np.float64)).sum()
+            if fit.whole_threshold is not None:
+                half = (distance > fit.threshold) & (distance <= fit.whole_threshold)
+                self._sums[number] += self._error * np.square(np.where(half, product, 0), dtype=np.float64).sum()
+
+    def table(self, count: int) -> Table:
+        """Mean loss over `count` rows."""
+        losses = 0.5 * self._sums / count
+        table = _table(losses[: len(AT)], AT)
+        if self._by_half:
+            table |= {GRADED + key: value for key, value in _table(losses[len(AT) :], GRADED_AT).items()}
+        return table
 
 
-def _fits(site: Site, profile: CalibrationProfile, criterion: AdaptiveCriterion) -> list[SiteFit]:
-    statistics = profile.statistics[site.name]
-    rows = statistics.tensors["rows"][:FIT_ROWS].astype(np.float32)
-    return [criterion.fit_site(site, rows, statistics, float(level)) for level in AT]
+def _table(loss: np.ndarray, at: Sequence[float]) -> Table:
+    shape = np.exp(np.interp(np.log(LEVELS), np.log(at), np.log(np.maximum(loss, 1e-12))))
+    below = at[0] > LEVELS  # the error of the smallest entries rises with the cube of their share
+    shape[below] = shape[~below][0] * (LEVELS[below] / at[0]) ** 3
+    return {"level": np.array(at), "loss": loss, "error": shape}
 
 
 def _sample(probability: np.ndarray, seed: int) -> np.ndarray:

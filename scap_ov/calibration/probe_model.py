@@ -23,7 +23,7 @@ from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.portable_pattern import PREFIX
 from scap_ov.passes.openvino.runtime_inputs import RuntimeInputs
-from scap_ov.passes.rules.places import CENTERS, COMPENSATION, THRESHOLDS
+from scap_ov.passes.rules.places import CENTERS, COMPENSATION, THRESHOLDS, WHOLE
 from scap_ov.plan import SparsityPlan
 
 if TYPE_CHECKING:
@@ -39,15 +39,17 @@ class Settings:
     :param thresholds: float32 [ΣK], negative where nothing is dropped.
     :param centers: float32 [ΣK].
     :param compensation: float32 [ΣN], added to the outputs of pruned rows.
+    :param whole: float32 [ΣK], up to which a channel is read by half; negative where nothing is.
     """
 
     thresholds: np.ndarray
     centers: np.ndarray
     compensation: np.ndarray
+    whole: np.ndarray
 
     def copy(self) -> Settings:
         """Independent arrays."""
-        return Settings(self.thresholds.copy(), self.centers.copy(), self.compensation.copy())
+        return Settings(self.thresholds.copy(), self.centers.copy(), self.compensation.copy(), self.whole.copy())
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,20 @@ class ProbeModel:
     :param observe: give the inputs of the sites out.
     :param measure: give out which share of its input each site drops, row by row.
     :param ramp: that of the plans which are tried.
+    :param graded: make plans possible that read channels by half; takes more memory and time where weights are of 8 bits.
     :raises BadModelError: the model has no site.
     """
 
-    def __init__(self, model: ov.Model, *, compare: bool = True, observe: bool = False, measure: bool = False, ramp: float = 0.0) -> None:
+    def __init__(
+        self,
+        model: ov.Model,
+        *,
+        compare: bool = True,
+        observe: bool = False,
+        measure: bool = False,
+        ramp: float = 0.0,
+        graded: bool = False,
+    ) -> None:
         self.stock = model  # what the samples are for: without the run-time inputs
         clone = model.clone()
         found = find_sites(clone, lm_head=True)
@@ -83,7 +95,9 @@ class ProbeModel:
         self.sites = tuple(match.site for match in found.matches)
         repeat_heads(clone)
         taps: dict[Any, ov.Output] = dict(site_taps(found)) if observe else {}
-        insert = InsertSparsity(SparsityPlan(SparsityConfig(ramp=ramp), fingerprint(clone), self.sites, {}), runtime_inputs=True)
+        self.graded = graded and any(site.two_planes for site in self.sites)
+        plan = SparsityPlan(SparsityConfig(ramp=ramp), fingerprint(clone), self.sites, {})
+        insert = InsertSparsity(plan, runtime_inputs=True, graded=graded)
         insert(clone)
         if insert.inputs is None:
             msg = "InsertSparsity(runtime_inputs=True) made no inputs"
@@ -99,7 +113,8 @@ class ProbeModel:
             parameters = [*parameters, reference]
             taps |= self._derived(clone, main.get_node().input_value(0), reference.output(0))
         if measure:
-            taps |= {("share", name): _share(node) for name, node in self._pruned(clone).items()}
+            taps |= {("share", name): _share(node, kept=False) for name, node in self._pruned(clone).items()}
+            taps |= {("half", name): _share(node, kept=True) for name, node in self._by_half(clone).items()}
         self._taps = {name: i for i, name in enumerate(taps)}
         sinks = _forget(clone)
         built = ov.Model([*results, *taps.values()], sinks, parameters, "scap_ov_probe")
@@ -120,14 +135,28 @@ class ProbeModel:
         nodes = {node.get_friendly_name(): node for node in model.get_ops() if node.get_type_name() == "Select"}
         return {site.name: nodes[PREFIX + site.name] for site in self.sites}
 
+    def _by_half(self, model: ov.Model) -> dict[str, ov.Node]:
+        """The Select of every site that can be read by half, which gives what is."""
+        nodes = {node.get_friendly_name(): node for node in model.get_ops() if node.get_type_name() == "Select"}
+        names = {site.name: f"{PREFIX}{site.name}.half" for site in self.sites}
+        return {site: nodes[name] for site, name in names.items() if name in nodes}
+
     def dense(self) -> Settings:
         """Settings that drop nothing."""
         ins, outs = sum(s.in_features for s in self.sites), sum(s.out_features for s in self.sites)
-        return Settings(np.full(ins, NOTHING), np.zeros(ins, np.float32), np.zeros(outs, np.float32))
+        return Settings(np.full(ins, NOTHING), np.zeros(ins, np.float32), np.zeros(outs, np.float32), np.full(ins, NOTHING))
 
     def put(self, settings: Settings, entry: SitePlan) -> None:
-        """Set one site as a plan's entry has it."""
+        """Set one site as a plan's entry has it.
+
+        :raises RuntimeError: the entry reads channels by half, and the probe was built without.
+        """
         own = self.channels(entry.site)
+        if entry.whole_threshold is not None:
+            if not self.graded:
+                msg = f"site {entry.site} is to be read by half, and the probe was not built for that"
+                raise RuntimeError(msg)
+            settings.whole[own] = entry.whole_threshold
         settings.thresholds[own], settings.centers[own] = entry.threshold, entry.center
         if entry.compensation is not None:
             self.compensation(settings, entry.site)[:] = entry.compensation
@@ -153,6 +182,8 @@ class ProbeModel:
             self._request.reset_state()
         values: dict[str, Any] = {k: v for k, v in inputs.items() if k in self._names}
         values |= {THRESHOLDS: settings.thresholds, CENTERS: settings.centers, COMPENSATION: settings.compensation}
+        if self.graded:
+            values[WHOLE] = settings.whole
         if self._first_tap:
             values[REFERENCE] = np.zeros((1, self._width), np.float32) if reference is None else reference.values
         self._request.infer(values, share_inputs=True)
@@ -182,12 +213,22 @@ class ProbeModel:
         return {name: self.output(name) for name in self._taps if isinstance(name, str)}
 
     def shares(self, pruned: np.ndarray) -> np.ndarray:
-        """Which share of its input each site dropped in the last run, float32 [S, R]: sites in order, rows that `pruned` [M] names.
+        """Which share of its weight bytes each site left unread in the last run, float32 [S, R]: sites in order, rows of `pruned` [M].
 
         A model that was not built with `measure` has none.
         """
-        rows = [self.output(("share", site.name)).reshape(-1) for site in self.sites]
-        return np.stack([row[pruned] if len(row) == len(pruned) else np.full(int(pruned.sum()), row.mean()) for row in rows])
+        return self._by_row("share", pruned) + self.half_shares(pruned) / 2
+
+    def half_shares(self, pruned: np.ndarray) -> np.ndarray:
+        """Which share of its input each site read by half, as `shares`."""
+        return self._by_row("half", pruned)
+
+    def _by_row(self, what: str, pruned: np.ndarray) -> np.ndarray:
+        found = []
+        for site in self.sites:
+            row = self.output((what, site.name)).reshape(-1) if (what, site.name) in self._taps else np.zeros(len(pruned), np.float32)
+            found.append(row[pruned] if len(row) == len(pruned) else np.full(int(pruned.sum()), row.mean()))
+        return np.stack(found)
 
     def output(self, key: Any) -> np.ndarray:
         """One further output of the last run; valid until the next run."""
@@ -226,10 +267,11 @@ def _forget(model: ov.Model) -> list[ov.Node]:
     return [sink for sink in model.get_sinks() if sink.get_attributes()["variable_id"] in kept]
 
 
-def _share(pruned: ov.Node) -> ov.Output:
-    """Share of the entries of each row that a Select drops, float32 [...]."""
-    dropped = ops.convert(ops.logical_not(pruned.input_value(0)), np.float32)
-    return ops.reduce_mean(dropped, np.array([-1]), keep_dims=False).output(0)
+def _share(select: ov.Node, *, kept: bool) -> ov.Output:
+    """Share of the entries of each row that a Select takes from its first input, or from its second, float32 [...]."""
+    condition = select.input_value(0)
+    chosen = ops.convert(condition if kept else ops.logical_not(condition), np.float32)
+    return ops.reduce_mean(chosen, np.array([-1]), keep_dims=False).output(0)
 
 
 def _parameter(shape: list[int], name: str) -> Any:

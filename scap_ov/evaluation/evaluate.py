@@ -117,9 +117,9 @@ def _result(
 
 
 def _sparsity(sites: Sequence[Site], measured: list[str], share: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
-    """Mean share of each measured site, and the model-wide share of each token, over all sites weighted by weight count."""
+    """Mean share of each measured site, and the model-wide share of each token, over all sites weighted by weight bytes."""
     per_site = {name: float(share[i].mean()) if share.shape[1] else 0.0 for i, name in enumerate(measured)}
-    weights = {site.name: site.weight_count for site in sites}
+    weights = {site.name: site.weight_bytes for site in sites}
     total = sum(weights.values())
     if not measured or not total:
         return per_site, np.zeros(0)

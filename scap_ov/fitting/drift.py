@@ -11,6 +11,7 @@ from scap_ov.fitting.allocation.sensitivity import predicted_loss
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from scap_ov.fitting.criteria import Criterion
     from scap_ov.statistics.profile import CalibrationProfile
 
 LOSS, DRIFT = "drift_loss", "drift_ratio"  # keys of a sensitivity table: predicted losses of the reference plans, ascending; ratios [R]
@@ -22,14 +23,15 @@ def knows_drift(profile: CalibrationProfile, names: list[str]) -> bool:
     return bool(names) and all(LOSS in profile.sensitivity.get(name, {}) for name in names)
 
 
-def drift_ratios(profile: CalibrationProfile, shares: Mapping[str, float]) -> dict[str, float]:
+def drift_ratios(profile: CalibrationProfile, shares: Mapping[str, float], criterion: Criterion) -> dict[str, float]:
     """The factor on every site's dense threshold in a plan.
 
     1. The ratio is 1 for a plan without loss, and linear in the predicted loss between the reference plans and beyond the last.
 
     :param shares: sparsity by site name; all must have been measured.
+    :param criterion: that prunes.
     """
-    loss = predicted_loss(profile, shares)
+    loss = predicted_loss(profile, shares, criterion)
     return {name: _ratio(profile.sensitivity[name], loss) for name in shares}
 
 

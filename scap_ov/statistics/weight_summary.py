@@ -6,34 +6,54 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scap_ov.custom_ops.formats import planes
+from scap_ov.passes.rules.weight_matrix import WeightMatrix
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SKETCH_ROWS = 64  # a mean squared output error is estimated within 18 %/sqrt(effective rank); the same S serves all candidates
 
 
-def summarise_weights(matrices: Iterable[np.ndarray], in_features: int) -> dict[str, np.ndarray]:
+def summarise_weights(matrices: Iterable[WeightMatrix | np.ndarray], in_features: int) -> dict[str, np.ndarray]:
     """Norms and sketch of the layers of one site, read one after the other.
 
-    :param matrices: the layers' weights in order, float [N_i, K].
+    :param matrices: the layers' weights in order, float [N_i, K], or as they are stored.
     :param in_features: K.
     :return: `column_norm` and `column_norm_l1` float32 [K] over all outputs; `sketch` S·W float32 [64, K] with S of random
-        signs / 8, so that |S·W·d|² estimates |W·d|² (Johnson-Lindenstrauss).
+        signs / 8, so that |S·W·d|² estimates |W·d|² (Johnson-Lindenstrauss); and, where all weights are of 8 bits, `missed_norm`
+        float32 [K], the norms of what the high plane alone misses.
     """
+    missed: list[np.ndarray | None] = []
     square = np.zeros(in_features)
     absolute = np.zeros(in_features)
     sketch = np.zeros((SKETCH_ROWS, in_features))
     for index, matrix in enumerate(matrices):
+        missed.append(missed_energy(matrix) if isinstance(matrix, WeightMatrix) and matrix.spec.bits == 8 else None)
         for start in range(0, len(matrix), 4096):  # a large output projection is not copied whole
             part = np.asarray(matrix[start : start + 4096], np.float32)
             square += np.einsum("nk,nk->k", part, part, dtype=np.float64)
             absolute += np.abs(part).sum(0, dtype=np.float64)
             sketch += _signs(index, start, len(part)) @ part
+    known = [energy for energy in missed if energy is not None]
+    by_half = {"missed_norm": np.sqrt(sum(known)).astype(np.float32)} if known and len(known) == len(missed) else {}
     return {
         "column_norm": np.sqrt(square).astype(np.float32),
         "column_norm_l1": absolute.astype(np.float32),
         "sketch": (sketch / np.sqrt(SKETCH_ROWS)).astype(np.float32),
+        **by_half,
     }
+
+
+def missed_energy(weight: WeightMatrix) -> np.ndarray:
+    """Squared norms of what the high plane of an 8-bit weight misses, float64 [K]."""
+    group = planes.step_group(weight.spec.group_size, weight.k)
+    total = np.zeros(weight.k)
+    for start in range(0, weight.n, 4096):
+        rows = slice(start, start + 4096)
+        lost = planes.split(weight.raw(rows), group).missed() * weight.scales(rows)
+        total += np.einsum("nk,nk->k", lost, lost, dtype=np.float64)
+    return total
 
 
 def _signs(layer: int, start: int, count: int) -> np.ndarray:

@@ -28,23 +28,25 @@ def summarise(
     :param form: `portable` or `lowered`.
     :param stock: site name -> why a site that was found is left as it was.
     :param skipped: layers that cannot be a site, with the reason.
-    :return: form, fingerprint, expected_sparsity (model-wide), notes, and for each site its description, sparsity, state and reason.
+    :return: form, fingerprint, expected_sparsity (model-wide), notes, and for each site its description, the share of its bytes that
+        is planned not to be read, the shares of channels that are dropped, read by half and read whole, state and reason.
     """
     stock = dict(stock or {})
     sites = []
-    dropped = 0.0
+    unread = 0.0
     for site in plan.sites:
         entry = plan.entries.get(site.name)
         pruned = entry is not None and site.name not in stock
         if pruned and entry is not None:
-            dropped += site.weight_count * entry.expected_sparsity
+            unread += site.weight_bytes * entry.expected_sparsity
         sites.append({
             **describe(site), "planned_sparsity": entry.expected_sparsity if entry is not None else 0.0,
+            **(entry.expected_reads() if entry is not None else {"dropped": 0.0, "half": 0.0, "whole": 1.0}),
             "state": form if pruned else "stock",
             "reason": "" if pruned else stock.get(site.name, "the plan has no entry for this site"),
         })  # fmt: skip
-    total = sum(site.weight_count for site in plan.sites)
-    return {"form": form, "fingerprint": plan.fingerprint, "expected_sparsity": dropped / total if total else 0.0,
+    total = sum(site.weight_bytes for site in plan.sites)
+    return {"form": form, "fingerprint": plan.fingerprint, "expected_sparsity": unread / total if total else 0.0,
             "notes": plan.notes, "sites": sites, "skipped": [list(pair) for pair in skipped]}  # fmt: skip
 
 

@@ -27,11 +27,11 @@ _KINDS = {
 def allocate_by_kind(profile: CalibrationProfile, group: TargetGroup, criterion: Criterion) -> dict[str, float]:
     """Read every kind's curve at the one point where the weighted mean over the group is the target."""
     del profile, criterion
-    total = sum(s.weight_count for s in group.sites)
+    total = sum(s.weight_bytes for s in group.sites)
     low, high = 0.0, 1.0
     for _ in range(60):  # the mean rises with the point; bisection to the last bit
         point = (low + high) / 2
-        mean = sum(s.weight_count * _curve(s, point) for s in group.sites) / total
+        mean = sum(s.weight_bytes * _curve(s, point) for s in group.sites) / total
         low, high = (point, high) if mean < group.target else (low, point)
     return {s.name: _curve(s, low) for s in group.sites}
 

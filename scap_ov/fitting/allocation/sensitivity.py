@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 LEVELS = np.array([0.05, *np.arange(1, 10) / 10])  # where a site's own error is known, [L]
 STEP = 0.005  # of the allotted sparsities; the mean is exact all the same
 MOST = 0.9  # the curves are not to be trusted beyond
+GRADED = "graded_"  # begins the keys of a table over shares of bytes, where channels are read by half
 _TINY = 1e-12
 
 
 def allocate(profile: CalibrationProfile, group: TargetGroup, criterion: Criterion) -> dict[str, float]:
-    """The sparsities of least predicted KL divergence whose mean, weighted by weight count, is the group's target.
+    """The sparsities of least predicted KL divergence whose mean, weighted by weight bytes, is the group's target.
 
     :raises UsageError: a site has no measured sensitivity, or the target is above what any site may get.
     """
-    del criterion  # the tables were measured with the criterion that allots by them
     without = [site.name for site in group.sites if site.name not in profile.sensitivity]
     if without:
         msg = f"{len(without)} sites have no measured sensitivity ({', '.join(without[:3])}); measure it for all sites in scope"
@@ -42,19 +42,28 @@ def allocate(profile: CalibrationProfile, group: TargetGroup, criterion: Criteri
         msg = f"target {group.target} is above {MOST}, the most that method 'adaptive' gives a site; ask for less"
         raise UsageError(msg)
     grid = loss_grid()
-    curves = [loss_curve(profile.sensitivity[site.name]) for site in group.sites]
-    counts = np.array([site.weight_count for site in group.sites], np.float64)
+    curves = [loss_curve(table_of(profile, site.name, criterion)) for site in group.sites]
+    counts = np.array([site.weight_bytes for site in group.sites], np.float64)
     shares = least_loss(np.stack(curves), counts / counts.sum(), grid, group.target)
     return {site.name: float(share) for site, share in zip(group.sites, shares, strict=True)}
 
 
-def predicted_loss(profile: CalibrationProfile, shares: Mapping[str, float]) -> float:
+def predicted_loss(profile: CalibrationProfile, shares: Mapping[str, float], criterion: Criterion) -> float:
     """The KL divergence, in nats, that the tables predict for an allocation: the sum over the sites.
 
     :param shares: sparsity by site name; a site that is not named is dense.
+    :param criterion: that prunes.
     """
     grid = loss_grid()
-    return float(sum(np.interp(share, grid, loss_curve(profile.sensitivity[name])) for name, share in shares.items()))
+    return float(sum(np.interp(share, grid, loss_curve(table_of(profile, name, criterion))) for name, share in shares.items()))
+
+
+def table_of(profile: CalibrationProfile, name: str, criterion: Criterion) -> Mapping[str, np.ndarray]:
+    """`level`, `loss` and `error` of a site for what the criterion does there: dropping alone, or reading by half too."""
+    table = profile.sensitivity[name]
+    if criterion.name != "graded" or GRADED + "loss" not in table:
+        return table
+    return {key: table[GRADED + key] for key in ("level", "loss", "error")}
 
 
 def loss_grid() -> np.ndarray:

@@ -106,8 +106,8 @@ def test_convex_hull_is_below_convex_and_tight_at_the_ends():
 
 def test_prediction_is_the_sum_over_sites():
     made = profile([1e-3, 4e-3])
-    assert predicted_loss(made, {s.name: 0.5 for s in made.sites}) == pytest.approx(5e-3, rel=0.01)
-    assert predicted_loss(made, {}) == 0
+    assert predicted_loss(made, {s.name: 0.5 for s in made.sites}, AdaptiveCriterion(SparsityConfig())) == pytest.approx(5e-3, rel=0.01)
+    assert predicted_loss(made, {}, AdaptiveCriterion(SparsityConfig())) == 0
 
 
 def test_same_input_gives_the_same_bits():

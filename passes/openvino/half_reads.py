@@ -1,0 +1,77 @@
+"""The half-read part of the portable pattern: what a layer loses where only the high plane of its weights is read. docs/packing.md.
+
+    y = W·Select(|x − c| > τ₀′, x, c)  −  R·Select(|x − c| > τ₀′ ∧ |x − c| ≤ τ₁′ [∧ ¬exempt], x − c, 0)
+
+R = W − W_high, so the stock chain of W stays as it is, and a row that is computed dense gets exactly W·x. R is stored once more, in 4 bits:
+u4 [N, G, g] -> Convert -> Subtract((m − 1) / 2) -> Multiply(scale) -> Reshape [N, K] -> [Slice] -> [Convert].
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as ops
+
+from scap_ov.custom_ops.formats import planes
+from scap_ov.passes.rules.constants import typed_constant, unpack_integers
+from scap_ov.passes.rules.match_half_read import HalfRead
+from scap_ov.passes.rules.weight_matrix import WeightMatrix
+
+_LOOKED_AT = 16  # rows of a weight: a low plane of another one differs in the first
+
+
+def residual(raw: np.ndarray, scale: np.ndarray, group_size: int, dtype: ov.Type) -> ov.Output:
+    """R of one layer, [N, K].
+
+    :param raw: stored weights, uint8 or int8 [N, K].
+    :param scale: float32 [N, G].
+    :param group_size: input channels that share a scale.
+    :param dtype: that the layer multiplies in.
+    """
+    n, k = raw.shape
+    made = planes.split(raw, planes.step_group(group_size, k))
+    groups = made.step.shape[1]
+    low = np.pad(made.low, ((0, 0), (0, groups * made.group - k)))
+    value = ops.convert(typed_constant(low, [n, groups, made.group], "u4"), np.float32)
+    middle = (made.step[:, :, None].astype(np.float32) - 1) / 2
+    spread = np.broadcast_to(scale[:, :, None], (n, groups, 1)).astype(np.float32)
+    value = ops.multiply(ops.subtract(value, ops.constant(middle)), ops.constant(spread))
+    value = ops.reshape(value, ops.constant(np.array([n, groups * made.group], np.int64)), special_zero=False)
+    if groups * made.group > k:
+        value = ops.slice(value, np.array([0]), np.array([k]), np.array([1]), np.array([1]))
+    return value.output(0) if dtype == ov.Type.f32 else ops.convert(value, dtype.get_type_name()).output(0)
+
+
+def half_read(shifted: ov.Output, distance: ov.Node, keep: ov.Output, whole: ov.Output, exempt: ov.Node | None, dtype: ov.Type) -> ov.Node:
+    """The Select of what is read by half, x − c, and 0 elsewhere. NaN is read whole.
+
+    :param shifted: x − c, f32.
+    :param keep: which entries are not dropped.
+    :param whole: τ₁, row policy included.
+    :param exempt: rows that are computed dense, where the policy does not say so by τ₁.
+    :param dtype: of x.
+    """
+    half = ops.logical_and(keep, ops.less_equal(distance, whole))
+    if exempt is not None:
+        half = ops.logical_and(half, ops.logical_not(exempt))
+    chosen = ops.select(half, shifted, ops.constant(np.float32(0)))
+    return chosen if dtype == ov.Type.f32 else ops.convert(chosen, dtype.get_type_name())
+
+
+def is_of(half: HalfRead, weight: WeightMatrix) -> bool:
+    """Whether R is what the high plane of this very weight misses; looked up in some of its rows."""
+    constant = half.lost.input_value(1).get_node()
+    while constant.get_type_name() in ("Convert", "Reshape", "Slice", "Multiply", "Subtract"):
+        constant = constant.input_value(0).get_node()
+    group = planes.step_group(weight.spec.group_size, weight.k)
+    stored = -(-weight.k // group) * group
+    if constant.get_type_name() != "Constant" or int(np.prod(constant.shape)) != weight.n * stored:
+        return False
+    for row in range(0, weight.n, max(1, weight.n // _LOOKED_AT)):
+        if constant.get_element_type() == ov.Type.u4:
+            low = unpack_integers(constant, row * stored, (row + 1) * stored)
+        else:
+            low = np.asarray(constant.data).reshape(weight.n, stored)[row]
+        if not np.array_equal(low[: weight.k], planes.split(weight.raw(slice(row, row + 1)), group).low[0]):
+            return False
+    return True

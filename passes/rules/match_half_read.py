@@ -1,0 +1,62 @@
+"""Match what a layer of the portable pattern takes off where a channel is read by half, W·d − R·d, as half_reads writes it.
+
+lost     MatMul(Select(|x − c| > τ₀ ∧ |x − c| ≤ τ₁ ∧ …, x − c, 0), R)
+layer    Subtract(layer, lost)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import openvino as ov
+
+from scap_ov.passes.rules.passthrough import carries_channels
+
+
+@dataclass(frozen=True)
+class HalfRead:
+    """What a layer takes off for entries that are read by half.
+
+    :param lost: the MatMul of x − c and R.
+    :param select: chooses the entries.
+    :param distance: |x − c|.
+    :param whole: τ₁, row policy included.
+    """
+
+    lost: ov.Node
+    select: ov.Node
+    distance: ov.Output
+    whole: ov.Output
+
+
+def match_half_read(layer: ov.Node) -> tuple[HalfRead, ov.Output] | None:
+    """The half-read part behind a layer, and the output that stands for the layer then; None where there is none.
+
+    :param layer: a MatMul.
+    """
+    readers = [target.get_node() for target in layer.output(0).get_target_inputs()]
+    if len(readers) != 1 or readers[0].get_type_name() != "Subtract" or not _is(readers[0].input_value(0), layer):
+        return None
+    lost = readers[0].input_value(1).get_node()
+    if lost.get_type_name() != "MatMul":
+        return None
+    select = lost.input_value(0).get_node()
+    while carries_channels(select):
+        select = select.input_value(0).get_node()
+    if select.get_type_name() != "Select":
+        return None
+    for node in _conjuncts(select.input_value(0).get_node()):
+        if node.get_type_name() == "LessEqual" and node.input_value(0).get_node().get_type_name() == "Abs":
+            return HalfRead(lost, select, node.input_value(0), node.input_value(1)), readers[0].output(0)
+    return None
+
+
+def _conjuncts(node: ov.Node) -> list[ov.Node]:
+    """The terms of nested LogicalAnds."""
+    if node.get_type_name() != "LogicalAnd":
+        return [node]
+    return [term for value in node.input_values() for term in _conjuncts(value.get_node())]
+
+
+def _is(value: ov.Output, node: ov.Node) -> bool:
+    return bool(value.get_node().get_instance_id() == node.get_instance_id())
