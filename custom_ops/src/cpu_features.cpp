@@ -1,6 +1,11 @@
 // cpuid and xgetbv; no features on other architectures, where the scalar implementation runs.
 #include "cpu_features.hpp"
 
+#ifdef __linux__
+#    include <sys/syscall.h>
+#    include <unistd.h>
+#endif
+
 #if defined(_MSC_VER) && (defined(_M_X64) || defined(_M_IX86))
 #    include <intrin.h>
 #    define SCAP_OV_X86 1
@@ -40,6 +45,16 @@ uint64_t saved_registers() {
 }
 #endif
 
+// Linux saves the 8 KB of tile registers only for processes that asked for it; the answer holds for all threads.
+bool tile_registers_permitted() {
+#ifdef __linux__
+    constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+    return false;
+#endif
+}
+
 uint32_t detect() {
     uint32_t features = 0;
 #ifdef SCAP_OV_X86
@@ -62,6 +77,8 @@ uint32_t detect() {
         features |= seven.ebx >> 31 & 1 ? static_cast<uint32_t>(kAvx512vl) : 0u;
         features |= seven.ecx >> 11 & 1 ? static_cast<uint32_t>(kAvx512vnni) : 0u;
     }
+    const bool amx = (seven.edx >> 24 & 1) && (seven.edx >> 25 & 1);  // tiles, and products of bytes in them
+    if (amx && (saved & 0x60000) == 0x60000 && tile_registers_permitted()) features |= kAmxInt8;
 #endif
     return features;
 }

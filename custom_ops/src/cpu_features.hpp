@@ -14,6 +14,7 @@ enum CpuFeature : uint32_t {
     kAvx512dq = 1u << 6,
     kAvx512vnni = 1u << 7,
     kAvxVnni = 1u << 8,
+    kAmxInt8 = 1u << 9,  // and the kernel's permission to use tile registers
 };
 
 // Bits that both the CPU and the operating system (saved registers) support.

@@ -2,7 +2,7 @@
 #pragma once
 
 namespace scap_ov {
-namespace avx512_vnni {
+namespace SCAP_OV_ISA {
 namespace {
 
 struct Registers {
@@ -110,7 +110,7 @@ struct Registers {
 };
 
 }  // namespace
-}  // namespace avx512_vnni
+}  // namespace SCAP_OV_ISA
 }  // namespace scap_ov
 
 #include "kernels/generic/simd_vnni.hpp"

@@ -1,0 +1,58 @@
+// AMX tiles of bytes for the dense path; everything else as on AVX-512 with VNNI. Intel Xeon from Sapphire Rapids.
+#include "implementation.hpp"
+
+#include <immintrin.h>
+
+#include <type_traits>
+#include <utility>
+
+#include "cpu_features.hpp"
+#include "formats/formats.hpp"
+
+#define SCAP_OV_ISA avx512_amx
+
+// Everything between the pragmas is compiled for these instructions, and only reached when the CPU has them.
+#if defined(__clang__)
+#    pragma clang attribute push(                                                                                                     \
+        __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,amx-tile,amx-int8"))), apply_to = function)
+#elif defined(__GNUC__)
+#    pragma GCC push_options
+#    pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,amx-tile,amx-int8")
+#endif
+
+#include "kernels/avx512_vnni/simd.hpp"
+// order matters: the vocabulary before what is written over it
+#include "kernels/generic/gemm_vnni.hpp"
+#include "kernels/generic/gemm_micro.hpp"
+#include "kernels/generic/gemm_unpack.hpp"
+#include "kernels/generic/gemm.hpp"
+// and that before its variant with tiles
+#include "kernels/avx512_amx/gemm.hpp"
+
+#if defined(__clang__)
+#    pragma clang attribute pop
+#elif defined(__GNUC__)
+#    pragma GCC pop_options
+#endif
+
+namespace scap_ov::avx512_vnni {
+const Implementation& implementation();
+}
+
+namespace scap_ov::avx512_amx {
+
+const Implementation& implementation() {
+    static const Implementation kernels = [] {
+        Implementation table = avx512_vnni::implementation();
+        table.name = "avx512_amx";
+        table.description = "AVX-512 with VNNI, and AMX tiles of bytes for many rows";
+        table.required_features |= kAmxInt8;
+        table.gemm_qd8[static_cast<int>(WeightFormat::u4)] = gemm_amx<U4>;
+        table.gemm_qd8[static_cast<int>(WeightFormat::u8)] = gemm_amx<U8>;
+        table.gemm_scratch_bytes = amx_scratch_bytes;
+        return table;
+    }();
+    return kernels;
+}
+
+}  // namespace scap_ov::avx512_amx
