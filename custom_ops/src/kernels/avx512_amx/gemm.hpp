@@ -1,7 +1,8 @@
 // Dense product of bytes with AMX: tiles of 16 rows of x times 16 columns, 64 input channels at a time. Over Simd and generic/gemm.hpp,
 // whose unpacked tile is what a tile register loads: 16 quads of input channels are its rows, 16 columns of four bytes a row.
 //
-//   tiles 0…3: sums int32 [16 rows][16 columns] of up to 32 rows x 32 columns     4, 5: x int8 [16 rows][64]     6, 7: weight uint8 [16 quads][64]
+//   tiles 0…3: sums int32 [16 rows][16 columns] of up to 32 rows x 32 columns     4, 5: x int8 [16 rows][64]     6, 7: weight uint8 [16
+//   quads][64]
 //
 // An activation group is padded to whole steps of 64 channels, where x is 0: what the weight holds there does not matter. Its sums are
 // stored, less their zero points, and scaled into float sums that stay in L1 for all groups of the unpacked tile.
@@ -12,10 +13,10 @@ namespace SCAP_OV_ISA {
 namespace {
 
 constexpr size_t kTileRows = 16;
-constexpr size_t kTileBytes = 64;          // of a row of a tile register
-constexpr size_t kStepQuads = 16;          // input channels of a step, four by four
+constexpr size_t kTileBytes = 64;  // of a row of a tile register
+constexpr size_t kStepQuads = 16;  // input channels of a step, four by four
 constexpr size_t kBlockRows = 2 * kTileRows;
-constexpr size_t kChunkRows = 64;          // rows of x that are copied together: with 512 channels 32 KB, beside 16 KB of a strip's weight
+constexpr size_t kChunkRows = 64;  // rows of x that are copied together: with 512 channels 32 KB, beside 16 KB of a strip's weight
 constexpr size_t kOverrun = (kStepQuads - 1) * kNr * kQuad;  // bytes that the last step reads past a strip
 
 static_assert(kNr == 32, "a strip is two tile registers wide");
@@ -27,7 +28,8 @@ struct TileConfig {
 };
 static_assert(sizeof(TileConfig) == 64, "as LDTILECFG reads it");
 
-// All eight tile registers at their full size, for the scope; then as they were, for the thread may be between two calls of another library.
+// All eight tile registers at their full size, for the scope; then as they were, for the thread may be between two calls of another
+// library.
 class TileRegisters {
 public:
     TileRegisters() {
@@ -54,9 +56,9 @@ private:
 };
 
 struct AmxBlock {
-    const uint8_t* tile;  // [quads][kNr][4]
+    const uint8_t* tile;              // [quads][kNr][4]
     const float *scale, *zero_point;  // [groups, kGemmTileColumns]
-    const int8_t* x;  // [kBlockRows, x_stride], groups padded to whole steps
+    const int8_t* x;                  // [kBlockRows, x_stride], groups padded to whole steps
     size_t x_stride;
     const float* x_scale;  // [rows, x_groups]
     const int32_t* x_sum;  // [rows, x_groups]
@@ -144,7 +146,8 @@ inline void copy_quantized(const QuantizeRowsParams& q, const QuantizedBlock& bl
             __builtin_memcpy(out + g * padded, q.quantized + (m + r) * q.k_padded + (block.group + g) * stride, at_most(stride, left));
 }
 
-inline void multiply_chunk(const GemmParams& p, const QuantizedBlock& block, size_t m, size_t rows, size_t n, size_t columns, int8_t* copy) {
+inline void multiply_chunk(const GemmParams& p, const QuantizedBlock& block, size_t m, size_t rows, size_t n, size_t columns,
+                           int8_t* copy) {
     const QuantizeRowsParams& q = *p.q;
     const size_t groups = ceil_div(q.k, q.group_size), stride = round_up(q.group_size, kQuad);
     AmxBlock a;

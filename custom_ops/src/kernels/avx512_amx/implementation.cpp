@@ -13,8 +13,8 @@
 
 // Everything between the pragmas is compiled for these instructions, and only reached when the CPU has them.
 #if defined(__clang__)
-#    pragma clang attribute push(                                                                                                     \
-        __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,amx-tile,amx-int8"))), apply_to = function)
+#    pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,amx-tile,amx-int8"))), \
+                                 apply_to = function)
 #elif defined(__GNUC__)
 #    pragma GCC push_options
 #    pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,amx-tile,amx-int8")
@@ -23,10 +23,12 @@
 #include "kernels/avx512_vnni/simd.hpp"
 // order matters: the vocabulary before what is written over it
 #include "kernels/generic/gemm_vnni.hpp"
+// what a kernel is made of before it
 #include "kernels/generic/gemm_micro.hpp"
 #include "kernels/generic/gemm_unpack.hpp"
+// the unpacked tile
 #include "kernels/generic/gemm.hpp"
-// and that before its variant with tiles
+// and what multiplies it
 #include "kernels/avx512_amx/gemm.hpp"
 
 #if defined(__clang__)
@@ -40,6 +42,14 @@ const Implementation& implementation();
 }
 
 namespace scap_ov::avx512_amx {
+namespace {
+
+template <class Format>
+void use_tiles(Implementation& table, WeightFormat format) {
+    if constexpr (Format::kInteger) table.gemm_qd8[static_cast<int>(format)] = gemm_amx<Format>;
+}
+
+}  // namespace
 
 const Implementation& implementation() {
     static const Implementation kernels = [] {
@@ -47,9 +57,10 @@ const Implementation& implementation() {
         table.name = "avx512_amx";
         table.description = "AVX-512 with VNNI, and AMX tiles of bytes for many rows";
         table.required_features |= kAmxInt8;
-        table.gemm_qd8[static_cast<int>(WeightFormat::u4)] = gemm_amx<U4>;
-        table.gemm_qd8[static_cast<int>(WeightFormat::u8)] = gemm_amx<U8>;
         table.gemm_scratch_bytes = amx_scratch_bytes;
+#define X(Trait, name) use_tiles<Trait>(table, WeightFormat::name);
+#include "formats/format_list.inc"
+#undef X
         return table;
     }();
     return kernels;
