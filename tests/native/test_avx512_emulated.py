@@ -1,4 +1,4 @@
-"""AVX-512 kernels on CPUs without AVX-512: SIMDe emulates the intrinsics (Debian: libsimde-dev), the reference judges the result.
+"""AVX-512 and AMX kernels on CPUs without them: SIMDe (Debian: libsimde-dev) and `simde/amx.h` emulate the intrinsics, the reference judges.
 
 Compiled for the baseline CPU, so the target region of the kernels is left out of the copy that is compiled.
 """
@@ -17,6 +17,7 @@ from reference import OFFSETS, sparse_matmul, tolerance
 from scap_ov.custom_ops.formats import WEIGHT_TYPES
 
 HERE = Path(__file__).parent
+EMULATED = ("avx512_vnni", "avx512_amx")
 
 
 @pytest.fixture(scope="module")
@@ -24,30 +25,34 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not any((Path(folder) / "simde/x86/avx512.h").is_file() for folder in ("/usr/include", "/usr/local/include")):
         pytest.skip("SIMDe is not installed (libsimde-dev); AVX-512 kernels are not run")
     folder = tmp_path_factory.mktemp("emulated")
-    source = implementation_source("avx512_vnni")
-    copy = folder / "avx512_vnni.cpp"
-    copy.write_text("".join(line for line in source.read_text().splitlines(keepends=True) if "pragma GCC" not in line))
     sources: dict[Path, list[str]] = {path: [] for path in plumbing(every_feature=True)}
     sources |= {implementation_source(isa): [] for isa in ("avx_vnni", "avx2", "scalar")}
-    sources[copy] = [f"-I{HERE / 'simde'}"]
+    for isa in EMULATED:
+        copy = folder / f"{isa}.cpp"
+        lines = implementation_source(isa).read_text().splitlines(keepends=True)
+        copy.write_text("".join(line for line in lines if "pragma GCC" not in line))
+        sources[copy] = [f"-I{HERE / 'simde'}"]
     return build(sources, folder / "libemulated.so", ["-O1"])
 
 
 @pytest.mark.parametrize("weight_type", WEIGHT_TYPES)
 @pytest.mark.parametrize("quantize", [False, True])
-def test_emulated_avx512_agrees_with_the_reference(
-    emulated: Path, monkeypatch: pytest.MonkeyPatch, weight_type: str, quantize: bool
+@pytest.mark.parametrize("isa", EMULATED)
+def test_emulated_kernels_agree_with_the_reference(
+    emulated: Path, monkeypatch: pytest.MonkeyPatch, isa: str, weight_type: str, quantize: bool
 ) -> None:
     if quantize and weight_type not in OFFSETS:
         pytest.skip("float weights are not multiplied by int8")
+    if isa == "avx512_amx" and not quantize:
+        pytest.skip("without int8 activations AMX runs what AVX-512 runs")
     monkeypatch.setenv("SCAP_OV_EXTENSION", str(emulated))
     shapes = [(200, [65, 63]), (97, [130]), (128, [192, 64]), (64, [1])]
     for number, (k, sizes) in enumerate(shapes):
-        for m, group_size in ((1, 32), (2, None), (13, 64)):
+        for m, group_size in ((1, 32), (2, None), (13, 64), (37, None)):
             x_dtype, scale_dtype = (np.float16, np.float32)[m % 2], (np.float16, np.float32)[number % 2]
             o = random_operands(k, sizes, weight_type, m=m, group_size=group_size, seed=number, scale_dtype=scale_dtype, rows="all",
                                 x_dtype=x_dtype, added=m > 1, per_channel=m == 2, dynamic_quantization=quantize)  # fmt: skip
-            error, allowed = np.abs(run(o, "avx512_vnni", 2) - sparse_matmul(o)), tolerance(o)
+            error, allowed = np.abs(run(o, isa, 2) - sparse_matmul(o)), tolerance(o)
             row, column = np.unravel_index(np.argmax(error / allowed), error.shape)
             assert (error <= allowed).all(), f"K={k} N={sizes} M={m}: y[{row}, {column}] is {error[row, column]:.3g} off"
 

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "amx.h"
 #include "half.hpp"
 
 using __mmask16 = simde__mmask16;
