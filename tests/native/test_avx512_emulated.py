@@ -1,4 +1,4 @@
-"""AVX-512 and AMX kernels on CPUs without them, judged by the reference: SIMDe (Debian: libsimde-dev) and simde/amx.h emulate the intrinsics.
+"""AVX-512 and AMX kernels where the CPU lacks them: SIMDe (Debian: libsimde-dev) and simde/amx.h emulate the intrinsics.
 
 Compiled for the baseline CPU, so the target region of the kernels is left out of the copy that is compiled.
 """
