@@ -39,6 +39,12 @@ class _Args(ctypes.Structure):
         ("output_sizes", ctypes.POINTER(ctypes.c_size_t)),
         ("output_count", ctypes.c_size_t),
         ("ramp", ctypes.c_float),
+        ("planes", ctypes.c_int32),
+        ("step", ctypes.c_void_p),
+        ("offset", ctypes.c_void_p),
+        ("step_group", ctypes.c_size_t),
+        ("whole_threshold", ctypes.c_void_p),
+        ("whole_threshold_size", ctypes.c_size_t),
     )
 
 
@@ -115,6 +121,12 @@ def run(o: Operands, implementation: str, threads: int = 1, *, misalign: int = 0
         output_sizes=(ctypes.c_size_t * len(outputs))(*o.output_sizes),
         output_count=len(outputs),
         ramp=o.ramp,
+        planes=o.step is not None,
+        step=pointer(o.step),
+        offset=pointer(o.offset),
+        step_group=o.step_group,
+        whole_threshold=pointer(o.whole_threshold),
+        whole_threshold_size=0 if o.whole_threshold is None else o.whole_threshold.size,
     )
     reason = ctypes.create_string_buffer(512)
     failed = load().scap_ov_sparse_matmul(ctypes.byref(args), implementation.encode(), threads, 1, reason, ctypes.c_size_t(len(reason)))

@@ -6,6 +6,7 @@ import numpy as np
 from reference import OFFSETS, Operands
 
 from scap_ov.custom_ops.formats import COLUMN_BLOCK, pack, padded_columns
+from scap_ov.custom_ops.formats.planes import split
 
 
 def random_operands(
@@ -22,6 +23,8 @@ def random_operands(
     x_dtype: type = np.float32,
     per_channel: bool = False,
     added: bool = False,
+    step_group: int | None = None,
+    half: float | None = None,
     **attributes: object,
 ) -> Operands:
     """Weights of a spread of about 1/√K; activations normal, with a few large ones as models have them.
@@ -31,6 +34,8 @@ def random_operands(
     :param zero_point: None: the unsigned types have one.
     :param per_channel: a centre and a threshold for each input channel.
     :param added: with base and compensation.
+    :param step_group: weights in two planes of nibbles, with this many input channels per step.
+    :param half: with planes, share of activations whose channel is read by its high plane alone; None: no threshold for that.
     """
     rng = np.random.default_rng(seed)
     n = sum(output_sizes)
@@ -38,6 +43,8 @@ def random_operands(
     x[rng.random((m, k)) < 0.01] *= 20
     x = x.astype(x_dtype)
     o = Operands(x, _random_weight(rng, n, k, weight_type), weight_type, output_sizes, **attributes)
+    if step_group is not None:
+        _split(o, rng, n, k, step_group)
     if weight_type in OFFSETS:
         o.group_size = k if group_size is None else group_size
         groups, n_padded = -(-k // o.group_size), padded_columns(n)
@@ -52,9 +59,26 @@ def random_operands(
     if sparsity is not None:
         z = np.abs(x.astype(np.float32) - o.center)
         o.threshold = (np.quantile(z, sparsity) * (rng.random(k) + 0.5 if per_channel else np.ones(1))).astype(np.float32)
+    if half is not None:
+        z = np.abs(x.astype(np.float32) - o.center)
+        o.whole_threshold = (np.quantile(z, min((sparsity or 0) + half, 1)) * (rng.random(k) + 1 if per_channel else np.ones(1))).astype(
+            np.float32
+        )
     if added:
         o.base, o.compensation = rng.standard_normal((2, n)).astype(np.float32)
     return o
+
+
+def _split(o: Operands, rng: np.random.Generator, n: int, k: int, step_group: int) -> None:
+    """Weights in planes, of groups with ranges of every size: all equal, within 16, the whole of 8 bits."""
+    groups = -(-k // step_group)
+    spans = rng.choice([0, 3, 15, 16, 100, 255], (n, groups))
+    low = (rng.random((n, groups)) * (256 - spans)).astype(np.int64)
+    q = np.repeat(low, step_group, 1)[:, :k] + (rng.random((n, k)) * (np.repeat(spans, step_group, 1)[:, :k] + 1)).astype(np.int64)
+    planes = split(q.astype(np.uint8), step_group)
+    o.weight = np.concatenate([pack(planes.high, "u4"), pack(planes.low, "u4")])
+    padding = ((0, 0), (0, padded_columns(n) - n))
+    o.step, o.offset, o.step_group = np.pad(planes.step.T, padding), np.pad(planes.offset.T, padding), step_group
 
 
 def _random_weight(rng: np.random.Generator, n: int, k: int, weight_type: str) -> np.ndarray:

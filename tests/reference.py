@@ -20,7 +20,7 @@ class Operands:
     """Inputs and attributes of one op. Arrays as in docs/packing.md; `scale` float16 or float32 [G, n_padded]."""
 
     x: np.ndarray  # [M, K] float32 or float16
-    weight: np.ndarray  # uint8 [K, row_bytes]
+    weight: np.ndarray  # uint8 [K, row_bytes]; with planes [2 K, row_bytes]
     weight_type: str
     output_sizes: list[int]
     scale: np.ndarray | None = None
@@ -35,6 +35,10 @@ class Operands:
     positions: int = 1  # length of axis 1 of a rank 3 x
     dynamic_quantization: bool = False
     ramp: float = 0.0
+    step: np.ndarray | None = None  # of two planes of nibbles: uint8 [step groups, n_padded]
+    offset: np.ndarray | None = None
+    step_group: int = 0
+    whole_threshold: np.ndarray | None = None  # float32 [1] or [K]
 
     @property
     def n(self) -> int:
@@ -61,16 +65,28 @@ def stored_values(weight: np.ndarray, weight_type: str, n: int) -> np.ndarray:
     return weight.view(np.float16 if kind == "f16" else np.float32)[:, :n].astype(np.float64)
 
 
-def dense_weight(o: Operands) -> tuple[np.ndarray, np.ndarray]:
-    """W [K, N] in float64, and its magnitude for the tolerance: |w - midpoint| + |zero point - midpoint|, scaled."""
-    q = stored_values(o.weight, o.weight_type, o.n)
+def dense_weight(o: Operands, *, half: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """W [K, N] in float64, and its magnitude for the tolerance: |w - midpoint| + |zero point - midpoint|, scaled; without the midpoint
+    for planes.
+
+    :param half: as the high plane alone has it.
+    """
+    q = stored_values(o.weight, o.weight_type, o.n) if o.step is None else _of_planes(o, half=half)
     if o.weight_type not in OFFSETS:
         return q, np.abs(q)
     group = np.arange(len(q)) // o.group_size
     scale = o.scale[:, : o.n].astype(np.float64)[group]
     zero = OFFSETS[o.weight_type] if o.zero_point is None else o.zero_point[:, : o.n].astype(np.int64)[group]
-    middle = 8 if o.weight_type in ("u4", "i4") else 128
+    middle = 0 if o.step is not None else 8 if o.weight_type in ("u4", "i4") else 128
     return (q - zero) * scale, (np.abs(q - middle) + np.abs(zero - middle)) * np.abs(scale)
+
+
+def _of_planes(o: Operands, *, half: bool) -> np.ndarray:
+    k = len(o.weight) // 2
+    group = np.arange(k) // o.step_group
+    step, offset = o.step[:, : o.n].astype(np.float64)[group], o.offset[:, : o.n].astype(np.float64)[group]
+    low = (step - 1) / 2 if half else stored_values(o.weight[k:], "u4", o.n)
+    return offset + step * stored_values(o.weight[:k], "u4", o.n) + low
 
 
 def pruned_rows(o: Operands) -> np.ndarray:
@@ -94,9 +110,22 @@ def kept_values(o: Operands) -> np.ndarray:
     return np.where(pruned_rows(o)[:, None], np.where(keep, z, np.float32(0)), x)
 
 
+def half_read(o: Operands) -> np.ndarray:
+    """bool [M, K]: which of the kept values multiply the high plane alone."""
+    if o.whole_threshold is None:
+        return np.zeros(o.x.shape, bool)
+    return pruned_rows(o)[:, None] & (np.abs(o.x.astype(np.float32) - o.center) <= o.whole_threshold)
+
+
+def _product(o: Operands, values: np.ndarray, *, magnitude: bool = False) -> np.ndarray:
+    halved = half_read(o)
+    y = np.where(halved, 0, values) @ dense_weight(o)[magnitude]
+    return y + np.where(halved, values, 0) @ dense_weight(o, half=True)[magnitude] if halved.any() else y
+
+
 def sparse_matmul(o: Operands) -> np.ndarray:
     """y [M, N] in float64."""
-    y = kept_values(o).astype(np.float64) @ dense_weight(o)[0]
+    y = _product(o, kept_values(o).astype(np.float64))
     for added in (o.base, o.compensation):
         if added is not None:
             y += np.where(pruned_rows(o)[:, None], added.astype(np.float64), 0)
@@ -107,8 +136,7 @@ def tolerance(o: Operands) -> np.ndarray:
     """[M, N]: float32 sums of K products in any order, int8 activations (half a step each) and the rounding of the output."""
     values = np.abs(kept_values(o).astype(np.float64))
     m, k = values.shape
-    magnitude = dense_weight(o)[1]
-    total = values @ magnitude
+    total = _product(o, values, magnitude=True)
     for added in (o.base, o.compensation):
         if added is not None:
             total = total + np.abs(added)
@@ -133,7 +161,7 @@ def _quantisation_error(values: np.ndarray, weight: np.ndarray, size: int) -> np
 
 def activation_group_size(o: Operands) -> int:
     """Input channels that share a scale of quantised activations: at most 128, and within a group of the weight."""
-    k, size = o.x.shape[1], o.group_size
+    k, size = o.x.shape[1], o.group_size if o.step is None else o.step_group
     if size < k:
         divisors = [d for d in range(_ACTIVATION_GROUP, 15, -1) if size % d == 0]
         return size if size <= _ACTIVATION_GROUP or not divisors else divisors[0]

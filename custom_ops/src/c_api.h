@@ -46,6 +46,12 @@ typedef struct {
     const size_t* output_sizes;
     size_t output_count;
     float ramp;
+    int32_t planes;  // weight is [2 k, row_bytes] in two planes, with the fields below
+    const uint8_t* step;
+    const uint8_t* offset;
+    size_t step_group;
+    const float* whole_threshold;
+    size_t whole_threshold_size;
 } scap_ov_sparse_matmul_args;
 
 // Whole op, `repeat` times. 0, or 1 and the reason in error.

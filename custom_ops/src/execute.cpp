@@ -19,7 +19,8 @@ constexpr size_t kMostInOneSum = 32768;   // 255 * 127 * this, twice, fits into 
 
 }  // namespace
 
-size_t activation_group_size(WeightFormat format, size_t k, size_t weight_group_size) {
+size_t activation_group_size(WeightFormat format, const PackedWeight& weight) {
+    const size_t k = weight.k, weight_group_size = weight.step ? weight.step_group : weight.group_size;
     if (is_integer(format) && weight_group_size < k) {
         if (weight_group_size <= kActivationGroup) return weight_group_size;
         for (size_t size = kActivationGroup; size >= kSmallestDivisor; --size)
@@ -33,7 +34,7 @@ size_t activation_group_size(WeightFormat format, size_t k, size_t weight_group_
 }
 
 bool quantizes_activations(const SparseMatMulArgs& a) {
-    return a.dynamic_quantization && is_integer(a.format) && activation_group_size(a.format, a.k, a.weight.group_size) <= kMostInOneSum;
+    return a.dynamic_quantization && is_integer(a.format) && activation_group_size(a.format, a.weight) <= kMostInOneSum;
 }
 
 void sparse_matmul(const SparseMatMulArgs& a, const Implementation& implementation) {

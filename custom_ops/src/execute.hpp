@@ -17,6 +17,8 @@ struct SparseMatMulArgs {
     const float* center;     // [1] or [K]
     const float* threshold;  // [1] or [K]
     bool center_per_channel, threshold_per_channel;
+    const float* whole_threshold;  // planes: [1] or [K], or null: what is kept is read whole
+    bool whole_threshold_per_channel;
     float steepness;            // of the ramp above the threshold; 0: none
     const float* compensation;  // [N] or null
     const float* base;          // [N] or null
@@ -31,8 +33,8 @@ struct SparseMatMulArgs {
 
 void sparse_matmul(const SparseMatMulArgs& args, const Implementation& implementation);
 
-// Input channels that share a scale of quantised activations; every such group lies inside one weight group.
-size_t activation_group_size(WeightFormat format, size_t k, size_t weight_group_size);
+// Input channels that share a scale of quantised activations; every such group lies inside one weight group, and one step group.
+size_t activation_group_size(WeightFormat format, const PackedWeight& weight);
 
 // Whether x is multiplied as int8: asked for, possible, and sums of products fit into 32 bits.
 bool quantizes_activations(const SparseMatMulArgs& args);

@@ -3,6 +3,7 @@
 #include "gemm.hpp"
 
 #include <algorithm>
+#include <optional>
 
 #include "formats/formats.hpp"
 #include "parallel.hpp"
@@ -15,9 +16,14 @@ struct Gemm {
     const SparseMatMulArgs& args;
     const Implementation& implementation;
     const Rows& rows;
-    void (*kernel)(const GemmParams&) noexcept;
-    const float* x;
-    const QuantizeRowsParams* q;
+    // y is the sum of these products: of what is read whole and, with planes, of what is read by half.
+    struct Product {
+        void (*kernel)(const GemmParams&) noexcept;
+        const float* x;
+        const QuantizeRowsParams* q;
+    };
+    const Product* products;
+    size_t product_count;
     size_t group_size;
 
     // The output that holds columns [from, to) whole, as float, so that the kernel may write there; else null.
@@ -42,8 +48,6 @@ struct Gemm {
             const size_t from = strip * kGemmTileColumns, to = std::min(from + kGemmTileColumns, args.weight.n_padded);
             GemmParams p{};
             p.weight = &args.weight;
-            p.x = x;
-            p.q = q;
             p.n_from = from;
             p.n_to = to;
             size_t stride = kGemmTileColumns;
@@ -59,48 +63,80 @@ struct Gemm {
                 p.m_to = std::min(m + block, m_to);
                 float* y = target ? target + m * stride : tile;
                 p.y = y - m * stride - from;
-                kernel(p);
+                for (size_t i = 0; i < product_count; ++i) {
+                    p.x = products[i].x;
+                    p.q = products[i].q;
+                    p.accumulate = i != 0;
+                    products[i].kernel(p);
+                }
                 if (!target || rows.any_pruned) finish(args, implementation, rows, y, stride, m, p.m_to, from, to);
             }
         });
     }
 };
 
+// int8 of x [M, K] and the memory it lies in.
+struct QuantizedRows {
+    QuantizeRowsParams q{};
+    Scratch scratch;
+
+    QuantizedRows(const SparseMatMulArgs& a, const Implementation& implementation, const float* x, size_t group_size)
+        : scratch(bytes(a, group_size)) {
+        const size_t groups = ceil_div(a.k, group_size), step = 8;
+        q.k = a.k;
+        q.m = a.m;
+        q.group_size = group_size;
+        q.k_padded = groups * round_up(group_size, kQuad);
+        q.x = x;
+        q.quantized = scratch.take<int8_t>(a.m * q.k_padded + 64);
+        q.scale = scratch.take<float>(a.m * groups);
+        q.sum = scratch.take<int32_t>(a.m * groups);
+        parallel_for(ceil_div(a.m, step), [&](size_t block) {
+            QuantizeRowsParams some = q;
+            const size_t from = block * step;
+            some.m = std::min(step, a.m - from);
+            some.x += from * a.k;
+            some.quantized += from * q.k_padded;
+            some.scale += from * groups;
+            some.sum += from * groups;
+            implementation.quantize_rows(some);
+        });
+    }
+
+private:
+    static size_t bytes(const SparseMatMulArgs& a, size_t group_size) {
+        const size_t groups = ceil_div(a.k, group_size);
+        return Scratch::bytes_for<int8_t>(a.m * groups * round_up(group_size, kQuad) + 64) + Scratch::bytes_for<float>(a.m * groups) +
+               Scratch::bytes_for<int32_t>(a.m * groups);
+    }
+};
+
 }  // namespace
 
 void run_gemm(const SparseMatMulArgs& a, const Implementation& implementation, const Rows& rows, const float* x) {
-    Scratch masked_scratch(rows.any_pruned ? Scratch::bytes_for<float>(a.m * a.k) : 64);
+    const bool graded = a.weight.step && rows.any_pruned && a.whole_threshold;
+    const size_t count = graded ? 2 : 1, values = a.m * a.k;
+    Scratch masked_scratch(rows.any_pruned ? count * Scratch::bytes_for<float>(values) : 64);
+    const float* half = nullptr;
     if (rows.any_pruned) {
-        float* masked = masked_scratch.take<float>(a.m * a.k);
-        mask_rows(a, rows, x, masked);
+        float* masked = masked_scratch.take<float>(values);
+        float* halved = graded ? masked_scratch.take<float>(values) : nullptr;
+        mask_rows(a, rows, x, masked, halved);
         x = masked;
+        half = halved;
     }
     const int format = static_cast<int>(a.format);
-    const size_t group_size = activation_group_size(a.format, a.k, a.weight.group_size), groups = ceil_div(a.k, group_size);
-    if (!quantizes_activations(a)) return Gemm{a, implementation, rows, implementation.gemm_f32[format], x, nullptr, group_size}.run();
-    QuantizeRowsParams q{};
-    q.k = a.k;
-    q.m = a.m;
-    q.group_size = group_size;
-    q.k_padded = groups * round_up(group_size, kQuad);
-    Scratch scratch(Scratch::bytes_for<int8_t>(a.m * q.k_padded + 64) + Scratch::bytes_for<float>(a.m * groups) +
-                    Scratch::bytes_for<int32_t>(a.m * groups));
-    q.x = x;
-    q.quantized = scratch.take<int8_t>(a.m * q.k_padded + 64);
-    q.scale = scratch.take<float>(a.m * groups);
-    q.sum = scratch.take<int32_t>(a.m * groups);
-    const size_t step = 8;
-    parallel_for(ceil_div(a.m, step), [&](size_t block) {
-        QuantizeRowsParams some = q;
-        const size_t from = block * step;
-        some.m = std::min(step, a.m - from);
-        some.x += from * a.k;
-        some.quantized += from * q.k_padded;
-        some.scale += from * groups;
-        some.sum += from * groups;
-        implementation.quantize_rows(some);
-    });
-    Gemm{a, implementation, rows, implementation.gemm_qd8[format], x, &q, group_size}.run();
+    const size_t group_size = activation_group_size(a.format, a.weight);
+    if (!quantizes_activations(a)) {
+        const Gemm::Product products[] = {{implementation.gemm_f32[format], x, nullptr}, {implementation.gemm_half_f32, half, nullptr}};
+        return Gemm{a, implementation, rows, products, count, group_size}.run();
+    }
+    const QuantizedRows whole(a, implementation, x, group_size);
+    std::optional<QuantizedRows> rest;
+    if (graded) rest.emplace(a, implementation, half, group_size);
+    const Gemm::Product products[] = {{implementation.gemm_qd8[format], x, &whole.q},
+                                      {implementation.gemm_half_qd8, half, graded ? &rest->q : nullptr}};
+    Gemm{a, implementation, rows, products, count, group_size}.run();
 }
 
 }  // namespace scap_ov

@@ -34,29 +34,30 @@ struct Layout {
     }
 };
 
-void add_kept(Layout& layout, size_t m, size_t capacity, size_t groups) {
+void add_kept(Layout& layout, size_t m, size_t capacity, size_t groups, size_t lists) {
     layout.add<uint32_t>(capacity);
     layout.add<int8_t>(m * capacity);
     layout.add<float>(m * capacity);
-    layout.add<uint32_t>(groups + 1);
+    layout.add<uint32_t>(groups * lists + 1);
     layout.add<float>(m * groups);
-    layout.add<float>(m * groups);
-    layout.add<int32_t>(m * groups);
+    layout.add<float>(m * groups * lists);
+    layout.add<int32_t>(m * groups * lists);
 }
 
-KeptChannels take_kept(Scratch& scratch, size_t m, size_t capacity, size_t groups, size_t group_size, bool quantize) {
+KeptChannels take_kept(Scratch& scratch, size_t m, size_t capacity, size_t groups, size_t group_size, size_t lists, bool quantize) {
     KeptChannels kept{};
     kept.index = scratch.take<uint32_t>(capacity);
     kept.quantized = scratch.take<int8_t>(m * capacity);
     kept.value = scratch.take<float>(m * capacity);
-    kept.group_begin = scratch.take<uint32_t>(groups + 1);
+    kept.group_begin = scratch.take<uint32_t>(groups * lists + 1);
     kept.scale = scratch.take<float>(m * groups);
-    kept.value_sum = scratch.take<float>(m * groups);
-    kept.sum = scratch.take<int32_t>(m * groups);
+    kept.value_sum = scratch.take<float>(m * groups * lists);
+    kept.sum = scratch.take<int32_t>(m * groups * lists);
     if (!quantize) kept.quantized = nullptr;
     kept.capacity = capacity;
     kept.groups = groups;
     kept.group_size = group_size;
+    kept.lists = lists;
     return kept;
 }
 
@@ -116,11 +117,11 @@ struct Split {
 
 Split split_of(const SparseMatMulArgs& a, const KeptChannels& kept) {
     const size_t row_bytes = a.weight.row_bytes, steps = ceil_div(a.weight.n_padded, kColumnStep);
-    const bool parallel = size_t{kept.group_begin[kept.groups]} * row_bytes > kSerialBytes && thread_count() > 1;
+    const bool parallel = size_t{kept.group_begin[kept.all_lists()]} * row_bytes > kSerialBytes && thread_count() > 1;
     if (row_bytes >= kLongRowBytes) return {1, parallel ? std::min(thread_count(), steps) : 1, parallel};
     const auto divides = [&](size_t parts) {
         const bool cheap = parts == 2 || (parts * kPartChannels <= a.k && parts * row_bytes <= kPartRows);
-        return parts <= kMaxParts && parts <= kept.groups && parts * kPartBytes <= a.k * row_bytes && cheap;
+        return parts <= kMaxParts && parts <= kept.groups && parts * kPartBytes <= kept.lists * a.k * row_bytes && cheap;
     };
     size_t parts = 1;
     while (divides(2 * parts)) parts *= 2;
@@ -132,13 +133,13 @@ Split split_of(const SparseMatMulArgs& a, const KeptChannels& kept) {
 }  // namespace
 
 void run_gemv(const SparseMatMulArgs& a, const Implementation& implementation, const Rows& rows, const float* x) {
-    const size_t group_size = activation_group_size(a.format, a.k, a.weight.group_size), groups = ceil_div(a.k, group_size);
+    const size_t group_size = activation_group_size(a.format, a.weight), groups = ceil_div(a.k, group_size);
     const bool quantize = quantizes_activations(a);
-    const size_t capacity = round_up(kept_capacity(groups, group_size), 64);
+    const size_t lists = rows_per_channel(a.format), capacity = round_up(lists * kept_capacity(groups, group_size), 64);
     Layout layout;
-    add_kept(layout, a.m, capacity, groups);
+    add_kept(layout, a.m, capacity, groups, lists);
     Scratch kept_scratch(layout.bytes);
-    KeptChannels kept = take_kept(kept_scratch, a.m, capacity, groups, group_size, quantize);
+    KeptChannels kept = take_kept(kept_scratch, a.m, capacity, groups, group_size, lists, quantize);
     CompactParams compact{};
     compact.x = x;
     compact.m = a.m;
@@ -147,6 +148,8 @@ void run_gemv(const SparseMatMulArgs& a, const Implementation& implementation, c
     compact.threshold = a.threshold;
     compact.center_per_channel = a.center_per_channel;
     compact.threshold_per_channel = a.threshold_per_channel;
+    compact.whole_threshold = a.whole_threshold;
+    compact.whole_threshold_per_channel = a.whole_threshold_per_channel;
     compact.steepness = a.steepness;
     compact.prune = rows.any_pruned;
     compact.kept = &kept;
@@ -156,7 +159,7 @@ void run_gemv(const SparseMatMulArgs& a, const Implementation& implementation, c
     const Split split = split_of(a, kept);
     const size_t tasks = split.parts * split.pieces, part_size = a.m * a.weight.n_padded;
     const size_t columns = round_up(ceil_div(a.weight.n_padded, split.pieces), kColumnStep) + kColumnStep;
-    const size_t scratch_bytes = round_up(implementation.gemv_scratch_bytes(a.m, columns), 64);
+    const size_t scratch_bytes = round_up(lists * implementation.gemv_scratch_bytes(a.m, columns), 64);
     Layout sums;
     sums.add<float>(split.parts * part_size);
     sums.add<uint8_t>(tasks * scratch_bytes);

@@ -17,6 +17,8 @@ struct Implementation {
     void (*sparse_gemv_f32[kFormatCount])(const SparseGemvParams&) noexcept;
     void (*gemm_qd8[kFormatCount])(const GemmParams&) noexcept;  // null for float formats
     void (*gemm_f32[kFormatCount])(const GemmParams&) noexcept;
+    void (*gemm_half_qd8)(const GemmParams&) noexcept;  // planes: the high plane alone
+    void (*gemm_half_f32)(const GemmParams&) noexcept;
     size_t (*gemv_scratch_bytes)(size_t m, size_t columns) noexcept;
     size_t (*gemm_scratch_bytes)(size_t k, size_t group_size) noexcept;
 };

@@ -22,31 +22,38 @@ inline constexpr size_t kQuad = 4;               // kept channels are taken four
 inline constexpr size_t kGemmTileColumns = 256;  // columns of a gemm task; 512 input channels of it are 128 KB, in L2
 inline constexpr size_t kMaxGemvRows = 8;        // more rows go through gemm
 
-// The packed weight of a site. Row k holds all output channels of input channel k.
+// The packed weight of a site. Row k holds all output channels of input channel k, or their high plane, and then row K + k the low one.
 struct PackedWeight {
-    const uint8_t* data;  // [K, row_bytes], row_bytes a multiple of 64
+    const uint8_t* data;  // [K or 2 K, row_bytes], row_bytes a multiple of 64
     size_t row_bytes;
     const void* scale;  // [groups, n_padded] in channel order; f16 bits or f32; null for float formats
     bool scale_is_f16;
     const uint8_t* zero_point;  // [groups, n_padded] in channel order, or null: implicit_zero_point everywhere
     int implicit_zero_point;    // 0, 8 or 128
     size_t k, n, n_padded;
-    size_t group_size;  // input channels per scale; k for per-channel weights; unused for float formats
+    size_t group_size;      // input channels per scale; k for per-channel weights; unused for float formats
+    const uint8_t* step;    // planes: [step groups, n_padded] in channel order; null for other formats
+    const uint8_t* offset;  // likewise: q = offset + step * high + low
+    size_t step_group;      // input channels per step; a whole number of them is a weight group, the last one may be short
 };
 
 // Kept channels of M <= kMaxGemvRows rows, by activation group, in ascending order, padded to kQuad in each group.
-// The union over the rows is kept; an entry that one row did not keep is 0 for that row.
+// The union over the rows is kept; an entry that one row did not keep is 0 for that row. With planes list 2g holds the channels of group g
+// that some row keeps, list 2g + 1 those that some row reads whole; an entry that one row reads by its high plane is 0 for it in the
+// latter.
 struct KeptChannels {
-    uint32_t* index;        // [capacity] channel of each kept slot; a pad slot repeats a channel of its group with value 0
+    uint32_t* index;        // [capacity] row of the packed weight of each kept slot; a pad slot repeats a row of its list with value 0
     int8_t* quantized;      // [M, capacity], dynamic quantisation; null for float activations
     float* value;           // [M, capacity] float activations; the workspace of compact when `quantized` is given
-    uint32_t* group_begin;  // [groups + 1] slot where each activation group begins
+    uint32_t* group_begin;  // [all_lists() + 1] slot where each list begins
     float* scale;           // [M, groups] of the quantised values
-    int32_t* sum;           // [M, groups] of the quantised values (zero-point correction)
-    float* value_sum;       // [M, groups] of the float values (zero-point correction without quantisation)
-    size_t capacity;        // kept_capacity(groups, group_size)
-    size_t groups;          // activation groups; each lies inside one weight group
+    int32_t* sum;           // [M, all_lists()] of the quantised values (zero-point correction)
+    float* value_sum;       // [M, all_lists()] of the float values (zero-point correction without quantisation)
+    size_t capacity;        // of all lists, see kept_capacity
+    size_t groups;          // activation groups; each lies inside one weight group and one step group
     size_t group_size;      // input channels per activation group
+    size_t lists;  // of an activation group: one; with planes two, the rows of the high plane and, behind them, those of the low one
+    size_t all_lists() const { return groups * lists; }
 };
 
 // Slots that compact may touch: every group padded to kQuad, and one vector that is stored whole past the end.
@@ -60,6 +67,9 @@ struct CompactParams {
     const float* center;     // [1] or [K]
     const float* threshold;  // [1] or [K]; x is kept where |x - center| > threshold
     bool center_per_channel, threshold_per_channel;
+    const float*
+        whole_threshold;  // planes: [1] or [K]; a kept x is read whole where |x - center| > whole_threshold; null: wherever it is kept
+    bool whole_threshold_per_channel;
     float steepness;  // a kept x is moved towards center by max(0, threshold - (|x - center| - threshold) * steepness); 0: by nothing
     bool prune;       // false: keep every channel, centre not subtracted. NaN is kept always: !(|z| <= threshold)
     KeptChannels* kept;
@@ -94,9 +104,10 @@ struct GemmParams {
     const float* x;               // [M, K] float activations (float formats, or no dynamic quantisation)
     const QuantizeRowsParams* q;  // quantised activations or null
     size_t m_from, m_to, n_from, n_to;
-    float* y;  // [M, y_stride], overwritten
+    float* y;  // [M, y_stride]
     size_t y_stride;
-    void* scratch;  // 64-byte aligned
+    bool accumulate;  // add to y instead of overwriting it
+    void* scratch;    // 64-byte aligned
 };
 
 }  // namespace scap_ov

@@ -29,21 +29,35 @@ auto mask_function(const SparseMatMulArgs& a) {
                                 : (a.threshold_per_channel ? mask_row<false, true, Ramp> : mask_row<false, false, Ramp>);
 }
 
+// Moves what is read by the high plane alone from `masked` to `half`.
+void part_row(const SparseMatMulArgs& a, const float* x, float* masked, float* half) {
+    for (size_t k = 0; k < a.k; ++k) {
+        const float z = x[k] - a.center[a.center_per_channel ? k : 0];
+        const bool halved = std::fabs(z) <= a.whole_threshold[a.whole_threshold_per_channel ? k : 0];
+        half[k] = halved ? masked[k] : 0.0f;
+        masked[k] = halved ? 0.0f : masked[k];
+    }
+}
+
 void add_row(const float* values, size_t count, float* y) {
     for (size_t n = 0; n < count; ++n) y[n] += values[n];
 }
 
 }  // namespace
 
-void mask_rows(const SparseMatMulArgs& a, const Rows& rows, const float* x, float* masked) {
+void mask_rows(const SparseMatMulArgs& a, const Rows& rows, const float* x, float* masked, float* half) {
     const size_t step = 8;
     const auto mask = a.steepness > 0.0f ? mask_function<true>(a) : mask_function<false>(a);
     parallel_for(ceil_div(a.m, step), [&](size_t block) {
         for (size_t m = block * step; m < std::min(a.m, (block + 1) * step); ++m) {
-            if (rows.pruned(m))
-                mask(a, x + m * a.k, masked + m * a.k);
-            else
-                std::copy(x + m * a.k, x + (m + 1) * a.k, masked + m * a.k);
+            const float* row = x + m * a.k;
+            if (rows.pruned(m)) {
+                mask(a, row, masked + m * a.k);
+                if (half) part_row(a, row, masked + m * a.k, half + m * a.k);
+            } else {
+                std::copy(row, row + a.k, masked + m * a.k);
+                if (half) std::fill(half + m * a.k, half + (m + 1) * a.k, 0.0f);
+            }
         }
     });
 }

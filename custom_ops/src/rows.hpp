@@ -14,8 +14,8 @@ struct Rows {
     bool pruned(size_t m) const { return any_pruned && (all_pruned || m % positions != 0); }
 };
 
-// x [M, K] with pruned rows centred and masked, others as they are.
-void mask_rows(const SparseMatMulArgs& a, const Rows& rows, const float* x, float* masked);
+// x [M, K] with pruned rows centred and masked, others as they are. Where `half` is given, it takes what is read by the high plane alone.
+void mask_rows(const SparseMatMulArgs& a, const Rows& rows, const float* x, float* masked, float* half);
 
 // Writes columns [n_from, n_to) of rows [m_from, m_to) to the outputs that hold them, base and compensation added to pruned rows.
 // y[0] is column n_from of row m_from; it may be the output itself.

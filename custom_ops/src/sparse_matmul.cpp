@@ -11,8 +11,10 @@ namespace scap_ov {
 namespace {
 
 enum Input : size_t { kX, kPacked, kInputCount };
-constexpr const char* kSectionNames[] = {"scale", "zero_point", "center", "threshold", "compensation", "base"};
+constexpr const char* kSectionNames[] = {"scale", "zero_point", "center", "threshold",      "compensation",
+                                         "base",  "step",       "offset", "whole_threshold"};
 constexpr size_t kSectionStep = 64;
+constexpr size_t kSectionsOfPruning = 6;
 // Output channels, input channels and groups are below this, so that no product of two of them and an element size wraps around.
 constexpr int64_t kMaxSize = int64_t{1} << 30;
 constexpr int64_t kMaxSectionBytes = int64_t{1} << 40;
@@ -22,9 +24,29 @@ constexpr int64_t kMaxSectionBytes = int64_t{1} << 40;
 bool SparseMatMul::Attributes::operator==(const Attributes& other) const {
     const auto all = [](const Attributes& a) {
         return std::tie(a.weight_type, a.group_size, a.scale_type, a.output_sizes, a.sections, a.rows, a.max_sparse_rows, a.ramp,
-                        a.dynamic_quantization);
+                        a.dynamic_quantization, a.planes, a.step_group);
     };
     return all(*this) == all(other);
+}
+
+size_t SparseMatMul::section_bytes(Section section) const {
+    return section < attributes_.sections.size() ? static_cast<size_t>(attributes_.sections[section]) : 0;
+}
+
+// One format, or the packing of u8 and i8 in planes.
+void SparseMatMul::check_planes(Checked& checked) const {
+    const Attributes& a = attributes_;
+    NODE_VALIDATION_CHECK(this, a.planes == 0 || a.planes == 1, "planes is ", a.planes, "; give 0, or 1 for two planes of nibbles");
+    checked.format = checked.type->format;
+    const size_t count = a.planes ? size_t{kSectionCount} : a.sections.size() == kSectionCount ? size_t{kSectionCount} : kSectionsOfPruning;
+    NODE_VALIDATION_CHECK(this, a.sections.size() == count, "sections has ", a.sections.size(), " entries; give the bytes of ", count,
+                          " sections");
+    if (!a.planes) return;
+    NODE_VALIDATION_CHECK(this, checked.format == WeightFormat::u8, "planes is 1 with ", a.weight_type,
+                          " weights; only u8 and i8 have planes");
+    checked.format = WeightFormat::planes;
+    NODE_VALIDATION_CHECK(this, a.step_group >= 1 && a.step_group <= kMaxSize, "step_group is ", a.step_group,
+                          "; give the input channels per step");
 }
 
 void SparseMatMul::check_attributes(Checked& checked) const {
@@ -43,12 +65,11 @@ void SparseMatMul::check_attributes(Checked& checked) const {
     }
     NODE_VALIDATION_CHECK(this, checked.n <= static_cast<size_t>(kMaxSize), "output_sizes sum up to ", checked.n, "; at most ", kMaxSize,
                           " output channels fit into one op");
-    NODE_VALIDATION_CHECK(this, a.sections.size() == kSectionCount, "sections has ", a.sections.size(), " entries; give the bytes of ",
-                          kSectionCount, " sections");
-    for (size_t i = 0; i < kSectionCount; ++i)
+    check_planes(checked);
+    for (size_t i = 0; i < a.sections.size(); ++i)
         NODE_VALIDATION_CHECK(this, a.sections[i] >= 0 && a.sections[i] <= kMaxSectionBytes, "section ", kSectionNames[i], " has ",
                               a.sections[i], " bytes; give 0 to ", kMaxSectionBytes);
-    if (!is_integer(checked.type->format)) return;
+    if (!is_integer(checked.format)) return;
     NODE_VALIDATION_CHECK(this, a.group_size >= 1, "group_size is ", a.group_size,
                           "; give the input channels per scale, K for per-channel");
     NODE_VALIDATION_CHECK(this, a.scale_type == "f16" || a.scale_type == "f32", "scale_type is '", a.scale_type, "'; give f16 or f32");
@@ -57,33 +78,50 @@ void SparseMatMul::check_attributes(Checked& checked) const {
 void SparseMatMul::check_packed(const ov::Shape& shape, Checked& checked) const {
     const Attributes& a = attributes_;
     checked.n_padded = round_up(checked.n, kColumnBlock);
-    checked.row_bytes = packed_row_bytes(checked.type->format, checked.n_padded);
+    checked.row_bytes = packed_row_bytes(checked.format, checked.n_padded);
     NODE_VALIDATION_CHECK(this, shape.size() == 2 && shape[1] == checked.row_bytes, "the packed constant has shape ", shape, "; ",
                           a.weight_type, " weights of ", checked.n, " output channels take rows of ", checked.row_bytes, " bytes");
     size_t bytes = 0;
     for (size_t i = 0; i < kSectionCount; ++i) {
         checked.offset[i] = bytes;
-        bytes += round_up(static_cast<size_t>(a.sections[i]), kSectionStep);
+        bytes += round_up(section_bytes(static_cast<Section>(i)), kSectionStep);
     }
     const size_t behind = ceil_div(bytes, checked.row_bytes);
     NODE_VALIDATION_CHECK(this, shape[0] > behind, "the packed constant has ", shape[0], " rows; its sections alone take ", behind);
-    checked.k = shape[0] - behind;
+    const size_t rows = shape[0] - behind, per_channel = rows_per_channel(checked.format);
+    NODE_VALIDATION_CHECK(this, rows % per_channel == 0, "the packed constant has ", rows,
+                          " rows of weights; two planes have as many rows");
+    checked.k = rows / per_channel;
     NODE_VALIDATION_CHECK(this, checked.k <= static_cast<size_t>(kMaxSize), "the packed constant has ", checked.k,
                           " rows of weights; at most ", kMaxSize, " input channels fit into one op");
-    for (size_t& offset : checked.offset) offset += checked.k * checked.row_bytes;
+    for (size_t& offset : checked.offset) offset += rows * checked.row_bytes;
 
-    size_t scale_bytes = 0, zero_points = 0;
-    if (is_integer(checked.type->format)) {
+    size_t scale_bytes = 0, zero_points = 0, steps = 0;
+    if (is_integer(checked.format)) {
         zero_points = ceil_div(checked.k, static_cast<size_t>(a.group_size)) * checked.n_padded;
         scale_bytes = zero_points * (a.scale_type == "f16" ? 2 : 4);
     }
+    if (a.planes) {
+        const bool inside = static_cast<size_t>(a.group_size) >= checked.k || a.group_size % a.step_group == 0;
+        NODE_VALIDATION_CHECK(this, inside, "step_group is ", a.step_group, "; it must divide group_size, ", a.group_size);
+        steps = ceil_div(checked.k, static_cast<size_t>(a.step_group)) * checked.n_padded;
+    }
+    const size_t whole = a.planes ? sizeof(float) : 0;
     const size_t one = sizeof(float), k = checked.k, n = checked.n;
-    const size_t allowed[kSectionCount][2] = {
-        {scale_bytes, scale_bytes}, {0, zero_points}, {one, k * one}, {one, k * one}, {0, n * one}, {0, n * one}};
+    const size_t allowed[kSectionCount][2] = {{scale_bytes, scale_bytes},
+                                              {0, zero_points},
+                                              {one, k * one},
+                                              {one, k * one},
+                                              {0, n * one},
+                                              {0, n * one},
+                                              {steps, steps},
+                                              {steps, steps},
+                                              {0, whole}};
     for (size_t i = 0; i < kSectionCount; ++i) {
-        const size_t got = static_cast<size_t>(a.sections[i]);
-        NODE_VALIDATION_CHECK(this, got == allowed[i][0] || got == allowed[i][1], "section ", kSectionNames[i], " has ", got,
-                              " bytes; with K = ", k, " and N = ", n, " it must have ", allowed[i][0], " or ", allowed[i][1]);
+        const size_t got = section_bytes(static_cast<Section>(i));
+        const bool per_channel_whole = i == kWholeThreshold && got == k * whole;
+        NODE_VALIDATION_CHECK(this, got == allowed[i][0] || got == allowed[i][1] || per_channel_whole, "section ", kSectionNames[i],
+                              " has ", got, " bytes; with K = ", k, " and N = ", n, " it must have ", allowed[i][0], " or ", allowed[i][1]);
     }
     checked.packed = shape;
 }
@@ -139,6 +177,8 @@ bool SparseMatMul::visit_attributes(ov::AttributeVisitor& visitor) {
     visitor.on_attribute("max_sparse_rows", a.max_sparse_rows);
     visitor.on_attribute("ramp", a.ramp);
     visitor.on_attribute("dynamic_quantization", a.dynamic_quantization);
+    visitor.on_attribute("planes", a.planes);
+    visitor.on_attribute("step_group", a.step_group);
     // A visitor that only reads, as when a compiled model is exported while it runs, leaves alone what a call needs.
     if (!(attributes_ == before)) checked_ = {};
     return true;
@@ -189,9 +229,9 @@ bool SparseMatMul::evaluate(ov::TensorVector& outputs, const ov::TensorVector& i
     args.output_count = a.output_sizes.size();
 
     const uint8_t* packed = inputs[kPacked].data<const uint8_t>();
-    const auto section = [&](Section i) { return a.sections[i] ? packed + checked_.offset[i] : nullptr; };
+    const auto section = [&](Section i) { return section_bytes(i) ? packed + checked_.offset[i] : nullptr; };
     const auto floats = [&](Section i) { return reinterpret_cast<const float*>(section(i)); };
-    args.format = checked_.type->format;
+    args.format = checked_.format;
     args.weight.data = packed;
     args.weight.row_bytes = checked_.row_bytes;
     args.weight.scale = section(kScale);
@@ -202,10 +242,15 @@ bool SparseMatMul::evaluate(ov::TensorVector& outputs, const ov::TensorVector& i
     args.weight.n = checked_.n;
     args.weight.n_padded = checked_.n_padded;
     args.weight.group_size = static_cast<size_t>(a.group_size);
+    args.weight.step = section(kStep);
+    args.weight.offset = section(kOffset);
+    args.weight.step_group = static_cast<size_t>(a.step_group);
     args.center = floats(kCenter);
     args.threshold = floats(kThreshold);
-    args.center_per_channel = a.sections[kCenter] > static_cast<int64_t>(sizeof(float));
-    args.threshold_per_channel = a.sections[kThreshold] > static_cast<int64_t>(sizeof(float));
+    args.center_per_channel = section_bytes(kCenter) > sizeof(float);
+    args.threshold_per_channel = section_bytes(kThreshold) > sizeof(float);
+    args.whole_threshold = floats(kWholeThreshold);
+    args.whole_threshold_per_channel = section_bytes(kWholeThreshold) > sizeof(float);
     args.steepness = a.ramp > 0.0f ? 1.0f / a.ramp : 0.0f;
     args.compensation = floats(kCompensation);
     args.base = floats(kBase);

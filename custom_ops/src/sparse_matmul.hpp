@@ -21,7 +21,8 @@ public:
 
 private:
     // What the packed constant holds behind the weight, in this order; bytes of each in `sections`.
-    enum Section : size_t { kScale, kZeroPoint, kCenter, kThreshold, kCompensation, kBase, kSectionCount };
+    // Files of pruning alone end before the sections of planes.
+    enum Section : size_t { kScale, kZeroPoint, kCenter, kThreshold, kCompensation, kBase, kStep, kOffset, kWholeThreshold, kSectionCount };
 
     struct Attributes {
         std::string weight_type = "u8";  // u4, i4, u8, i8, f16, bf16, f32
@@ -33,6 +34,8 @@ private:
         int64_t max_sparse_rows = 4;
         float ramp = 0.0f;  // relative width of the ramp above the threshold; files that were written before it was there have none
         bool dynamic_quantization = true;
+        int64_t planes = 0;  // 1: u8 and i8 in two planes of nibbles; files that were written before it was there have none
+        int64_t step_group = 0;
 
         bool operator==(const Attributes& other) const;
     };
@@ -42,12 +45,15 @@ private:
     struct Checked {
         ov::Shape packed;  // shape of the constant; empty: nothing is known
         const WeightType* type = nullptr;
+        WeightFormat format{};
         size_t k = 0, n = 0, n_padded = 0, row_bytes = 0;
         size_t offset[kSectionCount] = {};  // of each section in the constant
     };
 
     void check_attributes(Checked& checked) const;
+    void check_planes(Checked& checked) const;
     void check_packed(const ov::Shape& shape, Checked& checked) const;
+    size_t section_bytes(Section section) const;
     void check_call(const ov::TensorVector& outputs, const ov::TensorVector& inputs) const;
 
     Attributes attributes_;

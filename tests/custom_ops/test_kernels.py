@@ -115,6 +115,117 @@ def test_ramp(implementation: str, m: int, per_channel: bool) -> None:
     assert jumps[0] < 1e-3 * jumps[1]
 
 
+# step group, group of scales (None: one scale per output channel), share dropped, share read by half (None: no threshold for that)
+GRADES = [
+    (128, None, 0.2, 0.6),
+    (32, 32, 0.2, 0.6),
+    (64, 128, 0.5, None),
+    (16, None, None, 0.9),
+    (100, None, None, 0.0),
+    (128, None, None, None),
+]
+
+
+@pytest.mark.parametrize("implementation", RUNNABLE)
+@pytest.mark.parametrize("quantize", [False, True])
+@pytest.mark.parametrize("shape", range(len(SHAPES)))
+def test_planes(implementation: str, quantize: bool, shape: int) -> None:
+    """Weights in two planes: some channels dropped, some read by half, some whole; all half, all whole; 1 to 8 rows and many."""
+    k, sizes = SHAPES[shape]
+    for number, (step_group, group_size, sparsity, half) in enumerate(GRADES):
+        m = (1, 2, 3, 4, 8, 21)[(number + shape) % 6]
+        o = random_operands(
+            k,
+            sizes,
+            ("u8", "i8")[number % 2],
+            m=m,
+            group_size=group_size,
+            sparsity=sparsity,
+            half=half,
+            step_group=step_group,
+            seed=shape * 100 + number,
+            zero_point=number % 3 != 0,
+            scale_dtype=(np.float16, np.float32)[number % 2],
+            x_dtype=(np.float32, np.float16)[(number + shape) % 4 == 0],
+            dynamic_quantization=quantize,
+            rows="all",
+            added=number % 2 == 0,
+            per_channel=number % 3 == 1,
+        )
+        check(o, implementation, threads=1 + number % 2, misalign=number)
+
+
+@pytest.mark.parametrize("implementation", RUNNABLE)
+@settings(max_examples=60)
+@given(data=st.data())
+def test_any_planes(implementation: str, data: st.DataObject) -> None:
+    k, step_group = data.draw(st.integers(1, 400)), data.draw(st.sampled_from([4, 16, 32, 64, 128]))
+    o = random_operands(
+        k,
+        data.draw(st.lists(st.integers(1, 200), min_size=1, max_size=3)),
+        data.draw(st.sampled_from(["u8", "i8"])),
+        m=data.draw(st.integers(1, 12)),
+        group_size=data.draw(st.sampled_from([None, step_group, 2 * step_group])),
+        sparsity=data.draw(st.one_of(st.none(), st.floats(0, 1))),
+        half=data.draw(st.one_of(st.none(), st.floats(0, 1))),
+        step_group=step_group,
+        seed=data.draw(st.integers(0, 2**32)),
+        zero_point=data.draw(st.booleans()),
+        scale_dtype=data.draw(st.sampled_from([np.float16, np.float32])),
+        x_dtype=data.draw(st.sampled_from([np.float16, np.float32])),
+        per_channel=data.draw(st.booleans()),
+        added=data.draw(st.booleans()),
+        rows=data.draw(st.sampled_from(["decode", "all"])),
+        max_sparse_rows=data.draw(st.integers(1, 12)),
+        positions=data.draw(st.integers(1, 3)),
+        dynamic_quantization=data.draw(st.booleans()),
+        ramp=data.draw(st.sampled_from([0.0, 0.0, 0.25])),
+    )
+    check(o, implementation, data.draw(st.integers(1, 3)), data.draw(st.sampled_from([0, 0, 1, 4, 60])))
+
+
+@pytest.mark.parametrize("implementation", RUNNABLE)
+@pytest.mark.parametrize("m", [2, 4, 7])
+def test_row_of_planes_gets_what_it_asked_for_beside_any_neighbours(implementation: str, m: int) -> None:
+    """Bit for bit: one row among others, which read other channels whole, and alone."""
+    o = random_operands(300, [130], "u8", m=m, step_group=64, sparsity=0.3, half=0.5, dynamic_quantization=True)
+    together = check(o, implementation)
+    x = o.x
+    for row in range(m):
+        o.x = x[row : row + 1]
+        np.testing.assert_array_equal(run(o, implementation)[0], together[row])
+
+
+@pytest.mark.parametrize("implementation", RUNNABLE)
+@pytest.mark.parametrize("quantize", [False, True])
+@pytest.mark.parametrize("m", [1, 3, 20])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_planes_let_nan_and_infinity_through(implementation: str, quantize: bool, m: int, bad: float) -> None:
+    o = random_operands(256, [128], "i8", m=m, step_group=64, half=0.3, rows="all", dynamic_quantization=quantize)
+    o.x[m // 2, 70] = bad
+    y = run(o, implementation)
+    assert not np.isfinite(y[m // 2]).any()
+    assert np.isfinite(np.delete(y, m // 2, axis=0)).all()
+
+
+@pytest.mark.parametrize("implementation", RUNNABLE)
+@pytest.mark.parametrize("m", [1, 9])
+def test_planes_with_everything_dropped_leave_what_is_added(implementation: str, m: int) -> None:
+    o = random_operands(192, [130], "i8", m=m, step_group=64, half=0.2, added=True, rows="all", dynamic_quantization=True)
+    o.threshold[:] = 1e9
+    np.testing.assert_array_equal(run(o, implementation), np.broadcast_to(o.base + o.compensation, (m, 130)))
+
+
+@pytest.mark.parametrize("implementation", RUNNABLE)
+def test_extreme_planes_do_not_overflow(implementation: str) -> None:
+    """All planes 15 with the largest step, activations of one sign."""
+    for m in (1, 3, 9):
+        o = random_operands(512, [192], "u8", m=m, step_group=128, sparsity=0.1, half=0.4, rows="all", dynamic_quantization=True)
+        o.weight[:], o.step[:], o.offset[:], o.zero_point[:] = 255, 16, 0, 0
+        o.x[:] = np.where(o.x < o.threshold, 3, np.abs(o.x))
+        check(o, implementation)
+
+
 @pytest.mark.parametrize("implementation", RUNNABLE)
 @pytest.mark.parametrize("weight_type", ["i4", "i8", "f16"])
 def test_extreme_weights_do_not_saturate(implementation: str, weight_type: str) -> None:

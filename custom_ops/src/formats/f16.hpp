@@ -10,6 +10,8 @@ namespace scap_ov {
 struct F16 {
     static constexpr const char* kName = "f16";
     static constexpr bool kInteger = false;
+    static constexpr bool kTwoPlanes = false;
+    static constexpr bool kStepped = false;
     static constexpr size_t kTileColumns = 32;
     static size_t row_bytes(size_t n_padded) { return n_padded * 2; }
     static size_t byte_offset(size_t column) { return column * 2; }

@@ -10,6 +10,8 @@ struct U4 {
     static constexpr const char* kName = "u4";
     static constexpr bool kInteger = true;
     static constexpr bool kNibbles = true;
+    static constexpr bool kTwoPlanes = false;
+    static constexpr bool kStepped = false;
     static constexpr int kMidpoint = 8;          // subtracted before float arithmetic, to keep products small
     static constexpr size_t kTileColumns = 128;  // columns of one 64-byte line
     static size_t row_bytes(size_t n_padded) { return round_up(n_padded / 2, 64); }

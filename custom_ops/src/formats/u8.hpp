@@ -9,6 +9,8 @@ struct U8 {
     static constexpr const char* kName = "u8";
     static constexpr bool kInteger = true;
     static constexpr bool kNibbles = false;
+    static constexpr bool kTwoPlanes = false;
+    static constexpr bool kStepped = false;
     static constexpr int kMidpoint = 128;
     static constexpr size_t kTileColumns = 64;
     static size_t row_bytes(size_t n_padded) { return n_padded; }

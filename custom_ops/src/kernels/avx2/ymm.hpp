@@ -50,6 +50,7 @@ struct Ymm {
     static Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
     static Float subtract(Float a, Float b) { return _mm256_sub_ps(a, b); }
     static Float multiply(Float a, Float b) { return _mm256_mul_ps(a, b); }
+    static Float divide(Float a, Float b) { return _mm256_div_ps(a, b); }
     static Float multiply_add(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
     static Float negative_multiply_add(Float a, Float b, Float c) { return _mm256_fnmadd_ps(a, b, c); }  // c - a b
     static Float absolute(Float v) { return _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff))); }
@@ -61,6 +62,8 @@ struct Ymm {
     static Int add(Int a, Int b) { return _mm256_add_epi32(a, b); }
     static Int subtract(Int a, Int b) { return _mm256_sub_epi32(a, b); }
     static Int multiply(Int a, Int b) { return _mm256_mullo_epi32(a, b); }
+    static Int add_bytes(Int a, Int b) { return _mm256_add_epi8(a, b); }
+    static Int multiply_words(Int a, Int b) { return _mm256_mullo_epi16(a, b); }
     static Int maximum(Int a, Int b) { return _mm256_max_epi32(a, b); }
     static int32_t maximum_of(Int v) {
         __m128i half = _mm_max_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));

@@ -34,6 +34,7 @@ struct Registers {
     static Float add(Float a, Float b) { return _mm512_add_ps(a, b); }
     static Float subtract(Float a, Float b) { return _mm512_sub_ps(a, b); }
     static Float multiply(Float a, Float b) { return _mm512_mul_ps(a, b); }
+    static Float divide(Float a, Float b) { return _mm512_div_ps(a, b); }
     static Float multiply_add(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
     static Float negative_multiply_add(Float a, Float b, Float c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a b
     static Float absolute(Float v) { return _mm512_abs_ps(v); }
@@ -41,6 +42,8 @@ struct Registers {
     static Int add(Int a, Int b) { return _mm512_add_epi32(a, b); }
     static Int subtract(Int a, Int b) { return _mm512_sub_epi32(a, b); }
     static Int multiply(Int a, Int b) { return _mm512_mullo_epi32(a, b); }
+    static Int add_bytes(Int a, Int b) { return _mm512_add_epi8(a, b); }
+    static Int multiply_words(Int a, Int b) { return _mm512_mullo_epi16(a, b); }
     static Int maximum(Int a, Int b) { return _mm512_max_epi32(a, b); }
     static int32_t maximum_of(Int v) { return _mm512_reduce_max_epi32(v); }
     static int32_t sum_of(Int v) { return _mm512_reduce_add_epi32(v); }

@@ -16,7 +16,8 @@ inline Simd::Float ramped(const CompactParams& p, Simd::Float z, Simd::Float thr
     return Simd::add(Simd::subtract(z, Simd::where(moved & positive, excess)), Simd::where(moved & ~positive, excess));
 }
 
-// Which of the lanes at channel k are kept in a row; *z is x - center, 0 where this row drops it.
+// Which of the lanes at channel k are kept in a row, or, for Whole, read whole; *z is x - center, 0 where this row is not among them.
+template <bool Whole>
 inline uint32_t keep_mask(const CompactParams& p, size_t row, size_t k, size_t lanes, Simd::Float* z) {
     const uint32_t valid = (1u << lanes) - 1u;
     const Simd::Float x = Simd::load_part(p.x + row * p.k + k, lanes);
@@ -26,14 +27,18 @@ inline uint32_t keep_mask(const CompactParams& p, size_t row, size_t k, size_t l
     }
     const Simd::Float center = p.center_per_channel ? Simd::load_part(p.center + k, lanes) : Simd::broadcast(p.center[0]);
     const Simd::Float threshold = p.threshold_per_channel ? Simd::load_part(p.threshold + k, lanes) : Simd::broadcast(p.threshold[0]);
-    const Simd::Float shifted = Simd::subtract(x, center);
-    const uint32_t mask = Simd::not_at_most(Simd::absolute(shifted), threshold) & valid;  // NaN is kept
+    const Simd::Float shifted = Simd::subtract(x, center), magnitude = Simd::absolute(shifted);
+    uint32_t mask = Simd::not_at_most(magnitude, threshold) & valid;  // NaN is kept
+    if (Whole && p.whole_threshold)
+        mask &= Simd::not_at_most(magnitude, p.whole_threshold_per_channel ? Simd::load_part(p.whole_threshold + k, lanes)
+                                                                           : Simd::broadcast(p.whole_threshold[0]));
     *z = Simd::where(mask, p.steepness > 0.0f ? ramped(p, shifted, threshold) : shifted);
     return mask;
 }
 
-// Compresses one activation group behind slot `begin`; returns the number of kept channels.
-inline size_t compact_group(const CompactParams& p, size_t g, size_t begin) {
+// Compresses one list of an activation group behind slot `begin`, and fills up its last quad; returns the number of kept channels.
+template <bool Whole>
+inline size_t compact_list(const CompactParams& p, size_t g, size_t begin) {
     const KeptChannels& kept = *p.kept;
     const size_t from = g * kept.group_size, to = from + kept.group_size < p.k ? from + kept.group_size : p.k;
     size_t count = 0;
@@ -41,33 +46,45 @@ inline size_t compact_group(const CompactParams& p, size_t g, size_t begin) {
         const size_t lanes = to - k < Simd::kLanes ? to - k : Simd::kLanes;
         Simd::Float z[kMaxGemvRows];
         uint32_t mask = 0;
-        for (size_t row = 0; row < p.m; ++row) mask |= keep_mask(p, row, k, lanes, &z[row]);
-        Simd::store(reinterpret_cast<int32_t*>(kept.index + begin + count), Simd::compress(mask, Simd::iota(static_cast<int32_t>(k))));
+        for (size_t row = 0; row < p.m; ++row) mask |= keep_mask<Whole>(p, row, k, lanes, &z[row]);
+        const int32_t first = static_cast<int32_t>(Whole ? p.k + k : k);
+        Simd::store(reinterpret_cast<int32_t*>(kept.index + begin + count), Simd::compress(mask, Simd::iota(first)));
         for (size_t row = 0; row < p.m; ++row) Simd::store(kept.value + row * kept.capacity + begin + count, Simd::compress(mask, z[row]));
         count += static_cast<size_t>(__builtin_popcount(mask));
     }
+    for (size_t i = count; i % kQuad != 0; ++i) kept.index[begin + i] = kept.index[begin + count - 1];
+    for (size_t row = 0; row < p.m; ++row)  // pads, and the rest of the last register
+        Simd::store(kept.value + row * kept.capacity + begin + count, Simd::zero_float());
     return count;
+}
+
+inline float sum_values(const float* value, size_t count) {
+    Simd::Float total = Simd::zero_float();
+    for (size_t i = 0; i < count; i += Simd::kLanes) total = Simd::add(total, Simd::load(value + i));
+    return Simd::sum_of(total);
 }
 
 inline void compact(const CompactParams& p) noexcept {
     KeptChannels& kept = *p.kept;
     size_t slot = 0;
     for (size_t g = 0; g < kept.groups; ++g) {
-        const size_t begin = slot, count = compact_group(p, g, begin), padded = (count + kQuad - 1) / kQuad * kQuad;
-        kept.group_begin[g] = static_cast<uint32_t>(begin);
-        for (size_t i = count; i < padded; ++i) kept.index[begin + i] = kept.index[begin + count - 1];
-        for (size_t row = 0; row < p.m; ++row) {
-            float* value = kept.value + row * kept.capacity + begin;
-            const size_t of = row * kept.groups + g;
-            Simd::store(value + count, Simd::zero_float());  // pads, and the rest of the last register
-            Simd::Float total = Simd::zero_float();
-            for (size_t i = 0; i < count; i += Simd::kLanes) total = Simd::add(total, Simd::load(value + i));
-            kept.value_sum[of] = Simd::sum_of(total);
-            if (kept.quantized) quantize_group(value, padded, kept.quantized + row * kept.capacity + begin, kept.scale + of, kept.sum + of);
+        float inverse[kMaxGemvRows];  // both lists of a group share the scale of what is kept
+        for (size_t list = 0; list < kept.lists; ++list) {
+            const size_t begin = slot, count = list ? compact_list<true>(p, g, begin) : compact_list<false>(p, g, begin);
+            const size_t padded = (count + kQuad - 1) / kQuad * kQuad;
+            kept.group_begin[g * kept.lists + list] = static_cast<uint32_t>(begin);
+            for (size_t row = 0; row < p.m; ++row) {
+                const float* value = kept.value + row * kept.capacity + begin;
+                const size_t of = row * kept.all_lists() + g * kept.lists + list;
+                kept.value_sum[of] = sum_values(value, count);
+                if (!kept.quantized) continue;
+                if (list == 0) inverse[row] = find_scale(value, padded, kept.scale + row * kept.groups + g);
+                kept.sum[of] = round_values(value, padded, inverse[row], kept.quantized + row * kept.capacity + begin);
+            }
+            slot = begin + padded;
         }
-        slot = begin + padded;
     }
-    kept.group_begin[kept.groups] = static_cast<uint32_t>(slot);
+    kept.group_begin[kept.all_lists()] = static_cast<uint32_t>(slot);
 }
 
 }  // namespace

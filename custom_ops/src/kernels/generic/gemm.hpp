@@ -37,13 +37,24 @@ inline size_t gemm_scratch_bytes(size_t k, size_t group_size) noexcept {
     return quantized > plain ? quantized : plain;
 }
 
-// Scales and zero points of one group for `columns` columns, as floats.
-inline void expand_group(const PackedWeight& w, size_t group, size_t n, size_t columns, float* scale, float* zero_point) {
-    const size_t at = group * w.n_padded + n;
+// Scales and zero points of the group of input channel k for `columns` columns, as floats. Of the high plane alone a weight is
+// scale * step * (h - (zero point - offset - (step - 1) / 2) / step).
+template <class Format>
+inline void expand_group(const PackedWeight& w, size_t k, size_t n, size_t columns, float* scale, float* zero_point) {
+    const size_t at = k / w.group_size * w.n_padded + n;
     for (size_t c = 0; c < columns; c += Simd::kLanes) {
-        Simd::store(scale + c, Simd::load_scale(w, at + c));
-        Simd::store(zero_point + c,
-                    Simd::to_float(w.zero_point ? Simd::load_u8(w.zero_point + at + c) : Simd::broadcast(w.implicit_zero_point)));
+        Simd::Float factor = Simd::load_scale(w, at + c);
+        Simd::Float zero = Simd::to_float(w.zero_point ? Simd::load_u8(w.zero_point + at + c) : Simd::broadcast(w.implicit_zero_point));
+        if constexpr (Format::kStepped) {
+            const size_t step_at = k / w.step_group * w.n_padded + n + c;
+            const Simd::Float step = Simd::to_float(Simd::load_u8(w.step + step_at));
+            zero = Simd::subtract(zero, Simd::to_float(Simd::load_u8(w.offset + step_at)));
+            zero = Simd::subtract(zero, Simd::multiply(Simd::subtract(step, Simd::broadcast(1.0f)), Simd::broadcast(0.5f)));
+            zero = Simd::divide(zero, step);
+            factor = Simd::multiply(factor, step);
+        }
+        Simd::store(scale + c, factor);
+        Simd::store(zero_point + c, zero);
     }
 }
 
@@ -59,9 +70,11 @@ struct EvenRows {
 template <class Format>
 inline void prefetch_ahead(const PackedWeight& w, size_t k, size_t n, size_t columns) {
     if (k + kUnpackAhead >= w.k) return;
-    const uint8_t* row = w.data + (k + kUnpackAhead) * w.row_bytes;
-    for (size_t at = Format::byte_offset(n); at < Format::byte_offset(n + columns); at += 64)
-        _mm_prefetch(reinterpret_cast<const char*>(row + at), _MM_HINT_T1);
+    for (size_t plane = 0; plane < (Format::kTwoPlanes ? 2 : 1); ++plane) {
+        const uint8_t* row = w.data + (plane * w.k + k + kUnpackAhead) * w.row_bytes;
+        for (size_t at = Format::byte_offset(n); at < Format::byte_offset(n + columns); at += 64)
+            _mm_prefetch(reinterpret_cast<const char*>(row + at), _MM_HINT_T1);
+    }
 }
 
 // One K block of a qd8 product: activation groups [group, group + groups), unpacked at `tile`.
@@ -83,16 +96,21 @@ void unpack_quantized_block(const GemmParams& p, size_t n, size_t columns, Quant
         block.quads += ceil_div(at_most(group_size, w.k - g * group_size), kQuad);
     for (size_t g = block.group; g < block.group + block.groups; ++g) {
         const size_t from = g * group_size, to = at_most(from + group_size, w.k), at = (g - block.group) * kGemmTileColumns;
-        expand_group(w, from / w.group_size, n, columns, scale + at, zero_point + at);
+        expand_group<Format>(w, from, n, columns, scale + at, zero_point + at);
+        Steps<Format> steps(w, from, n, columns);
         for (size_t k = from; k < to; k += kQuad, ++quad) {
             const uint8_t* rows[kQuad];  // past the end of a group the last row again: x is 0 there
             for (size_t i = 0; i < kQuad; ++i) {
                 rows[i] = w.data + at_most(k + i, to - 1) * w.row_bytes;
                 prefetch_ahead<Format>(w, k + i, n, columns);
             }
-            for (size_t c = 0; c < columns; c += kColumnBlock)
-                unpack_quad<Format>(rows, (n + c) / kColumnBlock, w.n_padded, tile + (c / kNr * block.quads + quad) * planes * kNr * kQuad,
-                                    block.quads * planes * kNr * kQuad);
+            uint8_t* out = tile + quad * planes * kNr * kQuad;
+            const size_t strip_bytes = block.quads * planes * kNr * kQuad;
+            if constexpr (Format::kTwoPlanes)
+                unpack_quad_of_planes(rows, w, steps, n, columns, out, strip_bytes);
+            else
+                for (size_t c = 0; c < columns; c += kColumnBlock)
+                    unpack_quad<Format>(rows, (n + c) / kColumnBlock, w.n_padded, out + c / kNr * strip_bytes, strip_bytes);
         }
     }
     block.tile = tile;
@@ -125,7 +143,7 @@ inline size_t multiply_rows(const GemmParams& p, const QuantizedBlock& block, co
         a.quads = block.quads;
         a.y = p.y + m * p.y_stride + n + c;
         a.y_stride = p.y_stride;
-        a.accumulate = block.group != 0;
+        a.accumulate = p.accumulate || block.group != 0;
         for (size_t part = first; part < last; ++part) {
             const size_t count = parts.count(part);
             kMicroQuantized<kPlanes<Format>>[count - 1](a);
@@ -171,14 +189,20 @@ void unpack_float_block(const PackedWeight& w, size_t k_from, size_t k_to, size_
     const size_t depth = k_to - k_from;
     size_t known = SIZE_MAX;  // group that is expanded
     for (size_t k = k_from; k < k_to; ++k) {
-        if (Format::kInteger && k / w.group_size != known) {
-            known = k / w.group_size;
-            expand_group(w, known, n, columns, scale, zero_point);
+        if constexpr (Format::kInteger) {
+            const size_t size = Format::kStepped ? at_most(w.step_group, w.group_size) : w.group_size;
+            if (k / size != known) expand_group<Format>(w, k, n, columns, scale, zero_point);
+            known = k / size;
         }
         prefetch_ahead<Format>(w, k, n, columns);
-        for (size_t c = 0; c < columns; c += kColumnBlock)
-            unpack_floats<Format>(w.data + k * w.row_bytes, (n + c) / kColumnBlock, w.n_padded, scale + c, zero_point + c,
-                                  tile + (c / kNr * depth + k - k_from) * kNr, depth * kNr);
+        for (size_t c = 0; c < columns; c += kColumnBlock) {
+            float* out = tile + (c / kNr * depth + k - k_from) * kNr;
+            if constexpr (Format::kTwoPlanes)
+                unpack_floats_of_planes(w, k, n + c, scale + c, zero_point + c, out, depth * kNr);
+            else
+                unpack_floats<Format>(w.data + k * w.row_bytes, (n + c) / kColumnBlock, w.n_padded, scale + c, zero_point + c, out,
+                                      depth * kNr);
+        }
     }
 }
 
@@ -218,7 +242,7 @@ void gemm_f32(const GemmParams& p) noexcept {
                     a.x_stride = depth;
                     a.y = p.y + m * p.y_stride + n + c;
                     a.y_stride = p.y_stride;
-                    a.accumulate = k != 0;
+                    a.accumulate = p.accumulate || k != 0;
                     for (size_t part = first; part < last; ++part) {
                         const size_t count = parts.count(part);
                         kMicroFloat[count - 1](a);

@@ -15,6 +15,18 @@ inline Simd::Int load_block(const uint8_t* row, size_t block, size_t n_padded, s
     return Simd::low_nibbles(block % 2 ? Simd::shift_nibbles(bytes) : bytes);
 }
 
+// Stores a register of four bytes a channel at `channel` of a strip, as one plane or two.
+template <class Format>
+inline void store_quads(Simd::Int quads, size_t channel, uint8_t* out, size_t strip_bytes) {
+    uint8_t* to = out + channel / kNr * strip_bytes + channel % kNr * kQuad;
+    if constexpr (kPlanes<Format> == 1) {
+        Simd::store(to, quads);
+    } else {
+        Simd::store(to, Simd::low_nibbles(quads));
+        Simd::store(to + kNr * kQuad, Simd::low_nibbles(Simd::shift_nibbles(quads)));
+    }
+}
+
 // Four rows of a block, interleaved byte by byte: four bytes a channel, in strips of kNr channels; bytes as two planes of nibbles where
 // there are two.
 template <class Format>
@@ -24,15 +36,85 @@ inline void unpack_quad(const uint8_t* const* rows, size_t block, size_t n_padde
         for (size_t i = 0; i < kQuad; ++i) row[i] = load_block<Format>(rows[i], block, n_padded, part);
         Simd::interleave(row, quads);
         for (size_t j = 0; j < kQuad; ++j) {
-            const size_t channel = 16 * j + 8 * part;
-            uint8_t* to = out + channel / kNr * strip_bytes + channel % kNr * kQuad;
-            if constexpr (kPlanes<Format> == 1) {
-                Simd::store(to, quads[j]);
-            } else {
-                Simd::store(to, Simd::low_nibbles(quads[j]));
-                Simd::store(to + kNr * kQuad, Simd::low_nibbles(Simd::shift_nibbles(quads[j])));
+            store_quads<Format>(quads[j], 16 * j + 8 * part, out, strip_bytes);
+        }
+    }
+}
+
+// Steps and offsets of one step group for the columns of a tile, as unpack_quad_of_planes wants them: the step in both halves of an int32,
+// the offset in its four bytes. Nothing for other formats.
+template <class Format, bool = Format::kTwoPlanes>
+struct Steps {
+    Steps(const PackedWeight&, size_t, size_t, size_t) {}
+};
+template <class Format>
+struct Steps<Format, true> {
+    alignas(64) int32_t step[kGemmTileColumns];
+    alignas(64) int32_t offset[kGemmTileColumns];
+    Steps(const PackedWeight& w, size_t k, size_t n, size_t columns) {
+        const size_t at = k / w.step_group * w.n_padded + n;
+        for (size_t c = 0; c < columns; c += Simd::kLanes) {
+            Simd::store(step + c, Simd::multiply(Simd::load_u8(w.step + at + c), Simd::broadcast(0x10001)));
+            Simd::store(offset + c, Simd::multiply(Simd::load_u8(w.offset + at + c), Simd::broadcast(0x1010101)));
+        }
+    }
+};
+
+// offset + step * high + low of 16 bits' worth of bytes at a time: 15 * 16 < 256, so a product of two bytes at once carries nothing over.
+inline Simd::Int join_bytes(Simd::Int high, Simd::Int low, const int32_t* step, const int32_t* offset) {
+    return Simd::add_bytes(Simd::add_bytes(Simd::multiply_words(high, Simd::load(step)), low), Simd::load(offset));
+}
+
+// Four rows of both planes, columns [n, n + columns); rows are those of the high plane.
+inline void unpack_quad_of_planes(const uint8_t* const* rows, const PackedWeight& w, const Steps<U8Planes>& steps, size_t n, size_t columns,
+                                  uint8_t* out, size_t strip_bytes) {
+    const size_t low_plane = w.k * w.row_bytes;
+    for (size_t c = 0; c < columns; c += U4::kTileColumns) {
+        const size_t at = U4::byte_offset(n + c);
+        const bool single = c + kColumnBlock == columns;
+        for (size_t part = 0; part < Simd::kParts; ++part) {
+            Simd::Int bytes[2][kQuad], quads[2][kQuad];
+            for (size_t plane = 0; plane < 2; ++plane) {
+                for (size_t i = 0; i < kQuad; ++i) {
+                    const uint8_t* row = rows[i] + plane * low_plane + at;
+                    bytes[plane][i] = single ? Simd::last_nibbles(row, part) : Simd::load(row + part * Simd::kBytes);
+                }
+                Simd::interleave(bytes[plane], quads[plane]);
+            }
+            for (size_t j = 0; j < kQuad; ++j) {
+                const size_t even = c + 16 * j + 8 * part, odd = even + kColumnBlock;
+                const Simd::Int high = quads[0][j], low = quads[1][j];
+                store_quads<U8Planes>(join_bytes(Simd::low_nibbles(high), Simd::low_nibbles(low), steps.step + even, steps.offset + even),
+                                      even, out, strip_bytes);
+                if (single) continue;
+                const Simd::Int high_odd = Simd::low_nibbles(Simd::shift_nibbles(high)),
+                                low_odd = Simd::low_nibbles(Simd::shift_nibbles(low));
+                store_quads<U8Planes>(join_bytes(high_odd, low_odd, steps.step + odd, steps.offset + odd), odd, out, strip_bytes);
             }
         }
+    }
+}
+
+// A block of 64 nibbles of a row in channel order.
+inline void order_nibbles(const uint8_t* row, size_t block, size_t n_padded, uint8_t* bytes) {
+    Simd::Int ordered[Simd::kParts];
+    for (size_t part = 0; part < Simd::kParts; ++part) ordered[part] = load_block<U4>(row, block, n_padded, part);
+    Simd::to_channel_order(ordered);
+    for (size_t part = 0; part < Simd::kParts; ++part) Simd::store(bytes + part * Simd::kBytes, ordered[part]);
+}
+
+// A block of 64 columns of input channel k as floats, (offset + step * high + low - zero point) * scale, in channel order.
+inline void unpack_floats_of_planes(const PackedWeight& w, size_t k, size_t n, const float* scale, const float* zero_point, float* out,
+                                    size_t strip_floats) {
+    alignas(64) uint8_t high[kColumnBlock], low[kColumnBlock];
+    order_nibbles(w.data + k * w.row_bytes, n / kColumnBlock, w.n_padded, high);
+    order_nibbles(w.data + (w.k + k) * w.row_bytes, n / kColumnBlock, w.n_padded, low);
+    const size_t at = k / w.step_group * w.n_padded + n;
+    for (size_t c = 0; c < kColumnBlock; c += Simd::kLanes) {
+        const Simd::Int product = Simd::multiply(Simd::load_u8(high + c), Simd::load_u8(w.step + at + c));
+        const Simd::Int q = Simd::add(Simd::add(product, Simd::load_u8(low + c)), Simd::load_u8(w.offset + at + c));
+        const Simd::Float centred = Simd::subtract(Simd::to_float(q), Simd::load(zero_point + c));
+        Simd::store(out + c / kNr * strip_floats + c % kNr, Simd::multiply(centred, Simd::load(scale + c)));
     }
 }
 

@@ -8,6 +8,8 @@
 #include "kernels/generic/sparse_gemv.hpp"
 #include "kernels/generic/sparse_gemv_f32.hpp"
 #include "kernels/generic/sparse_gemv_qd8.hpp"
+// over the sweeps of both
+#include "kernels/generic/sparse_gemv_planes.hpp"
 // parts of the dense path
 #include "kernels/generic/gemm_micro.hpp"
 #include "kernels/generic/gemm_unpack.hpp"

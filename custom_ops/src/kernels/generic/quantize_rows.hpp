@@ -10,8 +10,8 @@ namespace {
 // 127 / this is still finite; a group whose values are all smaller counts as zeros.
 constexpr float kSmallestMaximum = 1e-36f;
 
-// Writes `count` values, and zeros up to a whole quad.
-inline void quantize_group(const float* x, size_t count, int8_t* out, float* scale, int32_t* sum) {
+// What multiplies a group's values before they are rounded; 0 where they are not finite, or nothing.
+inline float find_scale(const float* x, size_t count, float* scale) {
     Simd::Int largest = Simd::zero();  // as integers NaN is the largest
     size_t i = 0;
     for (; i + Simd::kLanes <= count; i += Simd::kLanes) largest = Simd::maximum(largest, Simd::bits(Simd::absolute(Simd::load(x + i))));
@@ -19,28 +19,37 @@ inline void quantize_group(const float* x, size_t count, int8_t* out, float* sca
     const int32_t maximum_bits = Simd::maximum_of(largest);
     float maximum;
     __builtin_memcpy(&maximum, &maximum_bits, sizeof(maximum));
-    if (!(maximum_bits < 0x7f800000 && maximum > kSmallestMaximum)) {  // not finite, or nothing
-        __builtin_memset(out, 0, (count + kQuad - 1) / kQuad * kQuad);
-        *scale = maximum_bits < 0x7f800000 ? 0.0f : __builtin_nanf("");
-        *sum = 0;
-        return;
+    const bool finite = maximum_bits < 0x7f800000;
+    if (finite && maximum > kSmallestMaximum) {
+        *scale = maximum / 127.0f;
+        return 127.0f / maximum;
     }
-    *scale = maximum / 127.0f;
-    const Simd::Float inverse = Simd::broadcast(127.0f / maximum);
+    *scale = finite ? 0.0f : __builtin_nanf("");
+    return 0.0f;
+}
+
+// Writes `count` values, and zeros up to a whole quad; returns their sum.
+inline int32_t round_values(const float* x, size_t count, float inverse, int8_t* out) {
+    if (inverse == 0.0f) {
+        __builtin_memset(out, 0, (count + kQuad - 1) / kQuad * kQuad);
+        return 0;
+    }
+    const Simd::Float factor = Simd::broadcast(inverse);
     Simd::Int total = Simd::zero();
-    for (i = 0; i + Simd::kLanes <= count; i += Simd::kLanes) {
-        const Simd::Int q = Simd::round(Simd::multiply(Simd::load(x + i), inverse));
+    size_t i = 0;
+    for (; i + Simd::kLanes <= count; i += Simd::kLanes) {
+        const Simd::Int q = Simd::round(Simd::multiply(Simd::load(x + i), factor));
         total = Simd::add(total, q);
         Simd::store_i8(out + i, q);
     }
     if (i < count) {
-        const Simd::Int q = Simd::round(Simd::multiply(Simd::load_part(x + i, count - i), inverse));
+        const Simd::Int q = Simd::round(Simd::multiply(Simd::load_part(x + i, count - i), factor));
         total = Simd::add(total, q);
         int8_t rest[Simd::kLanes];
         Simd::store_i8(rest, q);
         __builtin_memcpy(out + i, rest, (count - i + kQuad - 1) / kQuad * kQuad);
     }
-    *sum = Simd::sum_of(total);
+    return Simd::sum_of(total);
 }
 
 inline void quantize_rows(const QuantizeRowsParams& p) noexcept {
@@ -48,8 +57,9 @@ inline void quantize_rows(const QuantizeRowsParams& p) noexcept {
     for (size_t m = 0; m < p.m; ++m)
         for (size_t g = 0; g < groups; ++g) {
             const size_t from = g * p.group_size, left = p.k - from;
-            quantize_group(p.x + m * p.k + from, left < p.group_size ? left : p.group_size, p.quantized + m * p.k_padded + g * stride,
-                           p.scale + m * groups + g, p.sum + m * groups + g);
+            const size_t count = left < p.group_size ? left : p.group_size, of = m * groups + g;
+            const float *x = p.x + m * p.k + from, inverse = find_scale(x, count, p.scale + of);
+            p.sum[of] = round_values(x, count, inverse, p.quantized + m * p.k_padded + g * stride);
         }
 }
 

@@ -10,21 +10,22 @@ namespace scap_ov {
 namespace SCAP_OV_ISA {
 namespace {
 
-// Columns [from, to) of the slots of one activation group, and where the sweep goes on behind `end`: at slot `next`, `next_bytes` from
-// the strip's first byte.
+// Columns [from, to) of the slots [begin, end) of a list. What is swept next, and so prefetched, are the slots up to `until`, in the same
+// columns, and then those from `next` on, `next_bytes` from the strip's first byte.
 struct Strip {
     size_t from, to;
     size_t begin, end;
-    size_t next;
+    size_t until, next;
     ptrdiff_t next_bytes;
     size_t columns() const { return to - from; }
 };
 
-// Calls body(strip) for the strips of a group's columns.
-template <class Format, class Body>
-inline void for_strips(const SparseGemvParams& p, size_t g, const Body& body) {
-    const size_t width = Simd::kStripColumns / p.m / Format::kTileColumns * Format::kTileColumns;
-    Strip strip{p.n_from, p.n_from, p.kept->group_begin[g], p.kept->group_begin[g + 1], 0, 0};
+// Calls body(strip) for the strips of the columns of lists [list, list + Lists), whose sums lie side by side.
+template <class Format, size_t Lists, class Body>
+inline void for_strips(const SparseGemvParams& p, size_t list, const Body& body) {
+    const size_t width = Simd::kStripColumns / (p.m * Lists) / Format::kTileColumns * Format::kTileColumns;
+    const size_t begin = p.kept->group_begin[list], end = p.kept->group_begin[list + Lists];
+    Strip strip{p.n_from, p.n_from, begin, end, end, 0, 0};
     while (strip.to < p.n_to) {
         strip.from = strip.to;
         strip.to = strip.from + width < p.n_to ? strip.from + width : p.n_to;
@@ -43,11 +44,11 @@ struct RowSet {
     const uint8_t* next[Quads * 4];
     RowSet(const SparseGemvParams& p, const Strip& strip, size_t slot, size_t at) {
         const PackedWeight& w = *p.weight;
-        const size_t slots = p.kept->group_begin[p.kept->groups];
+        const size_t slots = p.kept->group_begin[p.kept->all_lists()];
         for (int r = 0; r < Quads * 4; ++r) {
             size_t ahead = slot + r + Simd::kPrefetchRows;
-            const bool behind = ahead >= strip.end;
-            if (behind) ahead += strip.next - strip.end;
+            const bool behind = ahead >= strip.until;
+            if (behind) ahead += strip.next - strip.until;
             row[r] = w.data + p.kept->index[slot + r] * w.row_bytes + at;
             next[r] = w.data + p.kept->index[ahead < slots ? ahead : slots - 1] * w.row_bytes + at + (behind ? strip.next_bytes : 0);
         }

@@ -140,7 +140,7 @@ void sparse_gemv_f32(const SparseGemvParams& p) noexcept {
     for (size_t i = 0; i < sums; i += Simd::kLanes) Simd::store(sum + i, Simd::zero_float());
     for (size_t g = p.group_from; g < p.group_to; ++g) {
         if (kept.group_begin[g] == kept.group_begin[g + 1]) continue;
-        for_strips<Format>(p, g, [&](const Strip& strip) {
+        for_strips<Format, 1>(p, g, [&](const Strip& strip) {
             sweep_strip_f32<Format>(p, strip, sum);
             if constexpr (Format::kInteger) add_group_f32<Format>(p, strip, g, sum);
         });

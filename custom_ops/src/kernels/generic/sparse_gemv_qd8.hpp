@@ -170,7 +170,7 @@ void sparse_gemv_qd8(const SparseGemvParams& p) noexcept {
     bool first = true;
     for (size_t g = p.group_from; g < p.group_to; ++g) {
         if (kept.group_begin[g] == kept.group_begin[g + 1]) continue;
-        for_strips<Format>(p, g, [&](const Strip& strip) {
+        for_strips<Format, 1>(p, g, [&](const Strip& strip) {
             sweep_strip<Format>(p, strip, dot);
             add_group<Format>(p, strip, g, dot, first);
         });

@@ -9,11 +9,20 @@ namespace {
 
 // Products of int8 activations: of integer weights only.
 template <class Format>
-constexpr decltype(&sparse_gemv_f32<Format>) quantized_gemv() {
-    if constexpr (Format::kInteger)
+constexpr decltype(&sparse_gemv_planes_qd8) quantized_gemv() {
+    if constexpr (Format::kTwoPlanes)
+        return &sparse_gemv_planes_qd8;
+    else if constexpr (Format::kInteger)
         return &sparse_gemv_qd8<Format>;
     else
         return nullptr;
+}
+template <class Format>
+constexpr decltype(&sparse_gemv_planes_f32) float_gemv() {
+    if constexpr (Format::kTwoPlanes)
+        return &sparse_gemv_planes_f32;
+    else
+        return &sparse_gemv_f32<Format>;
 }
 template <class Format>
 constexpr decltype(&gemm_f32<Format>) quantized_gemm() {
@@ -39,7 +48,7 @@ inline Implementation table(const char* name, const char* description, uint32_t 
 #undef X
         },
         {
-#define X(Trait, name) sparse_gemv_f32<Trait>,
+#define X(Trait, name) float_gemv<Trait>(),
 #include "formats/format_list.inc"
 #undef X
         },
@@ -53,6 +62,8 @@ inline Implementation table(const char* name, const char* description, uint32_t 
 #include "formats/format_list.inc"
 #undef X
         },
+        gemm_qd8<HighPlane>,
+        gemm_f32<HighPlane>,
         gemv_scratch_bytes,
         gemm_scratch_bytes,
     };

@@ -6,30 +6,42 @@
 
 namespace scap_ov::scalar {
 
-// Symmetric int8 of `count` values; a group that holds NaN or infinity gets a NaN scale, so that it is seen in the output.
-inline void quantize(const float* value, size_t count, int8_t* quantized, float* scale, int32_t* sum) {
+// What multiplies `count` values before they are rounded to int8; a group that holds NaN or infinity gets a NaN scale, so that it is seen
+// in the output.
+inline float find_scale(const float* value, size_t count, float* scale) {
     float largest = 0.0f;
     bool finite = true;
     for (size_t i = 0; i < count; ++i) {
         finite = finite && std::isfinite(value[i]);
         largest = std::fmax(largest, std::fabs(value[i]));
     }
+    *scale = finite ? largest / 127.0f : NAN;
     const float inverse = finite && largest > 0.0f ? 127.0f / largest : 0.0f;
-    const bool usable = std::isfinite(inverse) && finite;
+    return std::isfinite(inverse) ? inverse : 0.0f;
+}
+
+// Returns the sum of what it writes.
+inline int32_t round_values(const float* value, size_t count, float inverse, int8_t* quantized) {
     int32_t total = 0;
     for (size_t i = 0; i < count; ++i) {
-        const int32_t q = usable ? static_cast<int32_t>(std::nearbyintf(value[i] * inverse)) : 0;
+        const int32_t q = inverse > 0.0f ? static_cast<int32_t>(std::nearbyintf(value[i] * inverse)) : 0;
         quantized[i] = static_cast<int8_t>(q);
         total += q;
     }
-    *scale = finite ? largest / 127.0f : NAN;
-    *sum = total;
+    return total;
 }
 
 inline bool is_kept(const CompactParams& p, size_t row, size_t k) {
     if (!p.prune) return true;
     const float z = p.x[row * p.k + k] - p.center[p.center_per_channel ? k : 0];
     return !(std::fabs(z) <= p.threshold[p.threshold_per_channel ? k : 0]);
+}
+
+// Whether it is in list `list` of its group.
+inline bool is_in_list(const CompactParams& p, size_t list, size_t row, size_t k) {
+    if (!is_kept(p, row, k) || list == 0 || !p.prune || !p.whole_threshold) return is_kept(p, row, k);
+    const float z = p.x[row * p.k + k] - p.center[p.center_per_channel ? k : 0];
+    return !(std::fabs(z) <= p.whole_threshold[p.whole_threshold_per_channel ? k : 0]);
 }
 
 // x - center of a kept entry, moved by the ramp.
@@ -41,36 +53,49 @@ inline float kept_value(const CompactParams& p, size_t row, size_t k) {
     return p.steepness > 0.0f && excess > 0.0f ? z - std::copysign(excess, z) : z;
 }
 
+// One list of an activation group behind slot `slot`; returns the slot behind it.
+inline uint32_t compact_list(const CompactParams& p, size_t g, size_t list, uint32_t slot) {
+    const KeptChannels& kept = *p.kept;
+    const size_t from = g * kept.group_size, to = from + kept.group_size < p.k ? from + kept.group_size : p.k;
+    const uint32_t begin = slot;
+    for (size_t k = from; k < to; ++k) {
+        bool any = false;
+        for (size_t m = 0; m < p.m; ++m) any = any || is_in_list(p, list, m, k);
+        if (!any) continue;
+        kept.index[slot] = static_cast<uint32_t>(list * p.k + k);
+        for (size_t m = 0; m < p.m; ++m) kept.value[m * kept.capacity + slot] = is_in_list(p, list, m, k) ? kept_value(p, m, k) : 0.0f;
+        ++slot;
+    }
+    const uint32_t end = begin + static_cast<uint32_t>(round_up(slot - begin, kQuad));
+    for (; slot < end; ++slot) {
+        kept.index[slot] = kept.index[slot - 1];
+        for (size_t m = 0; m < p.m; ++m) kept.value[m * kept.capacity + slot] = 0.0f;
+    }
+    return end;
+}
+
 inline void compact(const CompactParams& p) noexcept {
     KeptChannels& kept = *p.kept;
     uint32_t slot = 0;
     for (size_t g = 0; g < kept.groups; ++g) {
-        const size_t from = g * kept.group_size, to = from + kept.group_size < p.k ? from + kept.group_size : p.k;
-        const uint32_t begin = slot;
-        kept.group_begin[g] = begin;
-        for (size_t k = from; k < to; ++k) {
-            bool any = false;
-            for (size_t m = 0; m < p.m; ++m) any = any || is_kept(p, m, k);
-            if (!any) continue;
-            kept.index[slot] = static_cast<uint32_t>(k);
-            for (size_t m = 0; m < p.m; ++m) kept.value[m * kept.capacity + slot] = is_kept(p, m, k) ? kept_value(p, m, k) : 0.0f;
-            ++slot;
-        }
-        const uint32_t end = begin + static_cast<uint32_t>(round_up(slot - begin, kQuad));
-        for (; slot < end; ++slot) {
-            kept.index[slot] = kept.index[slot - 1];
-            for (size_t m = 0; m < p.m; ++m) kept.value[m * kept.capacity + slot] = 0.0f;
-        }
-        for (size_t m = 0; m < p.m; ++m) {
-            const float* value = kept.value + m * kept.capacity + begin;
-            const size_t i = m * kept.groups + g;
-            float total = 0.0f;
-            for (uint32_t j = 0; j < slot - begin; ++j) total += value[j];
-            kept.value_sum[i] = total;
-            if (kept.quantized) quantize(value, slot - begin, kept.quantized + m * kept.capacity + begin, kept.scale + i, kept.sum + i);
+        float inverse[kMaxGemvRows];  // both lists of a group share the scale of what is kept
+        for (size_t list = 0; list < kept.lists; ++list) {
+            const uint32_t begin = slot;
+            kept.group_begin[g * kept.lists + list] = begin;
+            slot = compact_list(p, g, list, begin);
+            for (size_t m = 0; m < p.m; ++m) {
+                const float* value = kept.value + m * kept.capacity + begin;
+                const size_t i = m * kept.all_lists() + g * kept.lists + list;
+                float total = 0.0f;
+                for (uint32_t j = 0; j < slot - begin; ++j) total += value[j];
+                kept.value_sum[i] = total;
+                if (!kept.quantized) continue;
+                if (list == 0) inverse[m] = find_scale(value, slot - begin, kept.scale + m * kept.groups + g);
+                kept.sum[i] = round_values(value, slot - begin, inverse[m], kept.quantized + m * kept.capacity + begin);
+            }
         }
     }
-    kept.group_begin[kept.groups] = slot;
+    kept.group_begin[kept.all_lists()] = slot;
 }
 
 }  // namespace scap_ov::scalar

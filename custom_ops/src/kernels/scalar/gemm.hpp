@@ -12,7 +12,8 @@ inline void quantize_rows(const QuantizeRowsParams& p) noexcept {
         for (size_t g = 0; g < groups; ++g) {
             const size_t from = g * p.group_size, count = p.k - from < p.group_size ? p.k - from : p.group_size;
             int8_t* out = p.quantized + m * p.k_padded + g * stride;
-            quantize(p.x + m * p.k + from, count, out, p.scale + m * groups + g, p.sum + m * groups + g);
+            const float inverse = find_scale(p.x + m * p.k + from, count, p.scale + m * groups + g);
+            p.sum[m * groups + g] = round_values(p.x + m * p.k + from, count, inverse, out);
             for (size_t i = count; i < round_up(count, kQuad); ++i) out[i] = 0;
         }
     }
@@ -30,12 +31,12 @@ void gemm_qd8(const GemmParams& p) noexcept {
                 const size_t from = g * q.group_size, count = q.k - from < q.group_size ? q.k - from : q.group_size;
                 const int8_t* x = q.quantized + m * q.k_padded + g * stride;
                 int32_t dot = 0;
-                for (size_t i = 0; i < count; ++i) dot += x[i] * Format::at(w.data + (from + i) * w.row_bytes, w.n_padded, n);
-                const size_t group = from / w.group_size;
-                dot -= zero_point_at(w, group, n) * q.sum[m * groups + g];
-                y += static_cast<float>(dot) * (q.scale[m * groups + g] * scale_at(w, group, n));
+                for (size_t i = 0; i < count; ++i) dot += x[i] * stored_at<Format>(w, from + i, n);
+                const Affine affine = affine_at<Format>(w, from, n);
+                y += (static_cast<float>(dot) - affine.zero_point * static_cast<float>(q.sum[m * groups + g])) *
+                     (q.scale[m * groups + g] * affine.scale);
             }
-            p.y[m * p.y_stride + n] = y;
+            p.y[m * p.y_stride + n] = (p.accumulate ? p.y[m * p.y_stride + n] : 0.0f) + y;
         }
     }
 }
@@ -49,14 +50,13 @@ void gemm_f32(const GemmParams& p) noexcept {
             for (size_t k = 0; k < w.k; ++k) {
                 const float x = p.x[m * w.k + k];
                 if constexpr (Format::kInteger) {
-                    const size_t group = k / w.group_size;
-                    const int q = Format::at(w.data + k * w.row_bytes, w.n_padded, n) - zero_point_at(w, group, n);
-                    y += x * (static_cast<float>(q) * scale_at(w, group, n));
+                    const Affine affine = affine_at<Format>(w, k, n);
+                    y += x * ((static_cast<float>(stored_at<Format>(w, k, n)) - affine.zero_point) * affine.scale);
                 } else {
                     y += x * Format::at(w.data + k * w.row_bytes, w.n_padded, n);
                 }
             }
-            p.y[m * p.y_stride + n] = y;
+            p.y[m * p.y_stride + n] = (p.accumulate ? p.y[m * p.y_stride + n] : 0.0f) + y;
         }
     }
 }

@@ -13,6 +13,71 @@ inline int zero_point_at(const PackedWeight& w, size_t group, size_t n) {
     return w.zero_point ? w.zero_point[group * w.n_padded + n] : w.implicit_zero_point;
 }
 
+// The integer of input channel k as it was before it was split into planes.
+template <class Format>
+int stored_at(const PackedWeight& w, size_t k, size_t n) {
+    if constexpr (Format::kTwoPlanes) {
+        const size_t i = k / w.step_group * w.n_padded + n;
+        const int high = U4::at(w.data + k * w.row_bytes, w.n_padded, n), low = U4::at(w.data + (w.k + k) * w.row_bytes, w.n_padded, n);
+        return w.offset[i] + w.step[i] * high + low;
+    } else {
+        return Format::at(w.data + k * w.row_bytes, w.n_padded, n);
+    }
+}
+
+// A weight of input channel k is (stored - zero_point) * scale.
+struct Affine {
+    float scale, zero_point;
+};
+template <class Format>
+Affine affine_at(const PackedWeight& w, size_t k, size_t n) {
+    const size_t group = k / w.group_size;
+    const float scale = scale_at(w, group, n), zero_point = static_cast<float>(zero_point_at(w, group, n));
+    if constexpr (!Format::kStepped) {
+        return {scale, zero_point};
+    } else {
+        const size_t i = k / w.step_group * w.n_padded + n;
+        const float step = w.step[i];
+        return {scale * step, (zero_point - static_cast<float>(w.offset[i]) - (step - 1.0f) / 2.0f) / step};
+    }
+}
+
+// Both planes: list 2g of kept channels times the high one, list 2g + 1 times the low one. See generic/sparse_gemv_planes.hpp.
+template <bool Quantized>
+void sparse_gemv_planes(const SparseGemvParams& p) {
+    const PackedWeight& w = *p.weight;
+    const KeptChannels& kept = *p.kept;
+    for (size_t m = 0; m < p.m; ++m)
+        for (size_t n = p.n_from; n < p.n_to; ++n) {
+            float y = 0.0f;
+            for (size_t g = p.group_from; g < p.group_to; ++g) {
+                float sum[2] = {}, x_sum[2];
+                for (size_t list = 0; list < 2; ++list) {
+                    const size_t of = m * kept.all_lists() + 2 * g + list;
+                    x_sum[list] = Quantized ? static_cast<float>(kept.sum[of]) : kept.value_sum[of];
+                    for (uint32_t i = kept.group_begin[2 * g + list]; i < kept.group_begin[2 * g + list + 1]; ++i) {
+                        const float x = Quantized ? kept.quantized[m * kept.capacity + i] : kept.value[m * kept.capacity + i];
+                        sum[list] += x * static_cast<float>(U4::at(w.data + kept.index[i] * w.row_bytes, w.n_padded, n));
+                    }
+                }
+                if (kept.group_begin[2 * g] == kept.group_begin[2 * g + 1]) continue;
+                const size_t k = g * kept.group_size, group = k / w.group_size, i = k / w.step_group * w.n_padded + n;
+                const float half = (x_sum[0] - x_sum[1]) / 2.0f, step = w.step[i];
+                const float base = static_cast<float>(w.offset[i] - zero_point_at(w, group, n));
+                const float value = step * (sum[0] + half) + sum[1] + base * x_sum[0] - half;
+                y += value * (Quantized ? kept.scale[m * kept.groups + g] * scale_at(w, group, n) : scale_at(w, group, n));
+            }
+            p.y[m * p.y_stride + n] = y;
+        }
+}
+
+inline void sparse_gemv_planes_qd8(const SparseGemvParams& p) noexcept {
+    sparse_gemv_planes<true>(p);
+}
+inline void sparse_gemv_planes_f32(const SparseGemvParams& p) noexcept {
+    sparse_gemv_planes<false>(p);
+}
+
 template <class Format>
 void sparse_gemv_qd8(const SparseGemvParams& p) noexcept {
     const PackedWeight& w = *p.weight;
