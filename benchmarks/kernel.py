@@ -1,12 +1,15 @@
 """One site of a model, stock FullyConnected against scap_ov::SparseMatMul, alternating in one run.
 
     python benchmarks/kernel.py --json kernel.json
+    python benchmarks/kernel.py --weights i8 --sparsity 0.5 --graded 20/60,40/50 --rows 1,2,4
     python benchmarks/kernel.py --shape 4096:14336+14336 --weights i4 --group-size 64 --sparsity 0,0.5 --rows 1,512
 
 Each site is copied until it exceeds the caches, and the copies wait for each other as blocks of a model do. The number of rows is
 dynamic as in exported models, where the CPU plugin infers the shapes of our op anew at every call. The glue between the copies
 (a mean, a product and a sum per copy) is in both times. A site of several layers, K:N1+N2, is separate layers in stock OpenVINO and
 one op in ours. Times are of one site; a speedup is the median of the ratios of runs that stood side by side.
+Graded reads D/H of int8 weights drop D % of the channels and read H % by their high plane; they are set beside stock int4 (groups of 128)
+of the same shape as well. The share of bytes is of what the rows together read: with several rows, the union.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ import openvino as ov
 from machine import machine
 
 from scap_ov.benchmarking.paired import Spread, median_ratio
-from scap_ov.benchmarking.site_models import MOST_COPIES, copies_of, sparse_model, stock_model
+from scap_ov.benchmarking.site_models import MOST_COPIES, copies_of, graded_model, set_thresholds, sparse_model, stock_model
 from scap_ov.cli.options import positive
 from scap_ov.config import SparsityConfig
 from scap_ov.custom_ops.formats import padded_columns
@@ -44,6 +47,7 @@ MODELS = {
 WEIGHTS = ("i4", "u4", "i8", "u8", "f16")
 # Starting a request and waking its threads takes up to half a millisecond when two models take turns; spread over this much it is small.
 _MODEL_BYTES = 256 << 20
+_INT4_GROUP = 128  # of the stock int4 layers that graded reads are set beside
 
 
 class Case(NamedTuple):
@@ -65,11 +69,13 @@ def main() -> None:
     print(f"{machine()}; kernels {name}; read bandwidth {bandwidth:.1f} GB/s", file=sys.stderr)
     results = []
     for case in _cases(args):
-        for entry in _measure(case, args.sparsity, args.seconds, dynamic_quantization=not args.no_dynamic_quantization):
+        graded = args.graded if case.weights in ("u8", "i8") else []
+        for entry in _measure(case, args.sparsity, graded, args.seconds, dynamic_quantization=not args.no_dynamic_quantization):
             results.append({**entry, "implementation": name})
             print(
-                "{k:6d} -> {n:6d} {weights} g{group_size:<5d} rows {rows:<4d} {sparsity:4.0%}: ".format(**entry)
-                + "stock {stock_us:8.1f} us, ours {ours_us:8.1f} us, {speedup:5.2f}x, {gb_s:5.1f} GB/s".format(**entry),
+                "{k:6d} -> {n:6d} {weights} g{group_size:<5d} rows {rows:<4d} {read}: ".format(**entry)
+                + "stock {stock_us:8.1f} us, ours {ours_us:8.1f} us, {speedup:5.2f}x, {gb_s:5.1f} GB/s".format(**entry)
+                + (", stock int4 {int4_us:8.1f} us, {speedup_int4:5.2f}x".format(**entry) if "int4_us" in entry else ""),
                 file=sys.stderr,
                 flush=True,
             )
@@ -87,6 +93,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--weights", default=["i4"], type=_list_of(_one_of(WEIGHTS)), help="comma list of " + ", ".join(WEIGHTS))
     parser.add_argument("--group-size", type=int, default=128, help="of int4 and u8 weights; 0 for per channel, as i8 weights always are")
     parser.add_argument("--sparsity", default=[0, 0.25, 0.4, 0.5, 0.6, 0.7, 0.9], type=_list_of(_share), help="comma list, 0 to 1")
+    parser.add_argument(
+        "--graded", default=[], type=_list_of(_grade), help="comma list of D/H in percent, of int8 weights: dropped, half read"
+    )
     parser.add_argument("--rows", default=[1], type=_list_of(positive), help="comma list of rows of x; many are computed dense")
     parser.add_argument("--isa", help="force an implementation, as SCAP_OV_ISA does")
     parser.add_argument("--no-dynamic-quantization", action="store_true", help="float activations in our op; stock keeps its default")
@@ -120,6 +129,18 @@ def _share(text: str) -> float:
     return value
 
 
+def _grade(text: str) -> tuple[float, float]:
+    dropped, _, half = text.partition("/")
+    try:
+        shares = float(dropped) / 100, float(half) / 100
+    except ValueError:
+        shares = (-1.0, 0.0)
+    if min(shares) < 0 or sum(shares) > 1:
+        msg = f"'{text}' is no grade; give percent dropped and half read, such as 20/60"
+        raise argparse.ArgumentTypeError(msg)
+    return shares
+
+
 def _shape(text: str) -> tuple[int, tuple[int, ...]]:
     """K and the sizes of a site's layers."""
     k, _, sizes = text.partition(":")
@@ -142,14 +163,14 @@ def _cases(args: argparse.Namespace) -> Iterator[Case]:
                 yield Case(k, sizes, weights, group, rows)
 
 
-def _measure(case: Case, sparsities: list[float], seconds: float, *, dynamic_quantization: bool) -> list[dict[str, Any]]:
-    """All sparsities of one case, turn about with stock."""
-    has_zero_point = case.weights in ("u4", "u8")
-    spec = WeightSpec(case.weights, case.group_size, "f16" if case.group_size else "", has_zero_point)
-    layers = tuple(Layer(f"layer{i}", case.k, size, spec) for i, size in enumerate(case.sizes))
-    site = Site("site", SiteKind.OTHER, -1, layers)
+def _measure(
+    case: Case, sparsities: list[float], grades: list[tuple[float, float]], seconds: float, *, dynamic_quantization: bool
+) -> list[dict[str, Any]]:
+    """All sparsities and grades of one case, turn about with stock."""
+    site = _site(case, case.weights, case.group_size)
     copies = max(copies_of(site), min(MOST_COPIES, _MODEL_BYTES // int(_bytes_read(site, 0.0))))
-    if case.rows > SparsityConfig().max_sparse_rows:  # bound by arithmetic, and long enough by itself
+    few = case.rows <= SparsityConfig().max_sparse_rows
+    if not few:  # bound by arithmetic, and long enough by itself
         copies = 2
     stock = stock_model(site, copies)
     sparse = sparse_model(stock, 0.5, SparsityConfig(dynamic_quantization=dynamic_quantization))
@@ -158,28 +179,49 @@ def _measure(case: Case, sparsities: list[float], seconds: float, *, dynamic_qua
     register(core)
     runs = [_request(core, stock, x)]
     for sparsity in sparsities:
-        _set_threshold(sparse, float(np.quantile(np.abs(x), sparsity)) if sparsity else -1.0)
+        set_thresholds(sparse, float(np.quantile(np.abs(x), sparsity)) if sparsity else -1.0)
         runs.append(_request(core, sparse, x))
+    if grades:
+        graded = graded_model(sparse)
+        for dropped, half in grades:
+            above = dropped + half
+            set_thresholds(
+                graded,
+                float(np.quantile(np.abs(x), dropped)) if dropped else -1.0,
+                float(np.quantile(np.abs(x), above)) if above else -1.0,
+            )
+            runs.append(_request(core, graded, x))
+        runs.append(_request(core, stock_model(_site(case, "i4", _INT4_GROUP), copies), x))
     times = _alternate(runs, seconds)
     entries = []
-    for sparsity, own in zip(sparsities, times[1:], strict=True):
+    for number, own in enumerate(times[1 : 1 + len(sparsities) + len(grades)]):
         ours = Spread.of(own).median / copies
-        dropped = _dropped(x, sparsity) if case.rows <= SparsityConfig().max_sparse_rows else 0.0
-        entries.append(
-            {
-                "k": case.k,
-                "n": site.out_features,
-                "weights": case.weights,
-                "group_size": case.group_size,
-                "sparsity": sparsity,
-                "rows": case.rows,
-                "stock_us": Spread.of(times[0]).median / copies * 1e6,
-                "ours_us": ours * 1e6,
-                "speedup": median_ratio(times[0], own),
-                "gb_s": _bytes_read(site, dropped) / ours / 1e9,
-            }
-        )
+        entry: dict[str, Any] = {
+            "k": case.k,
+            "n": site.out_features,
+            "weights": case.weights,
+            "group_size": case.group_size,
+            "rows": case.rows,
+            "stock_us": Spread.of(times[0]).median / copies * 1e6,
+            "ours_us": ours * 1e6,
+            "speedup": median_ratio(times[0], own),
+        }
+        if number < len(sparsities):
+            entry |= {"sparsity": sparsities[number], "read": f"{sparsities[number]:4.0%}"}
+            skipped = _dropped(x, sparsities[number]) if few else 0.0
+        else:
+            dropped, half = grades[number - len(sparsities)]
+            skipped = (_dropped(x, dropped) + _dropped(x, dropped + half)) / 2 if few else 0.0
+            entry |= {"dropped": dropped, "half": half, "read": f"{dropped:.0%}/{half:.0%}, {1 - skipped:.0%} of bytes"}
+            entry |= {"int4_us": Spread.of(times[-1]).median / copies * 1e6, "speedup_int4": median_ratio(times[-1], own)}
+        entries.append({**entry, "bytes": 1 - skipped, "gb_s": _bytes_read(site, skipped) / ours / 1e9})
     return entries
+
+
+def _site(case: Case, weights: str, group_size: int) -> Site:
+    has_zero_point = weights in ("u4", "u8")
+    spec = WeightSpec(weights, group_size, "f16" if group_size else "", has_zero_point)
+    return Site("site", SiteKind.OTHER, -1, tuple(Layer(f"layer{i}", case.k, size, spec) for i, size in enumerate(case.sizes)))
 
 
 def _request(core: ov.Core, model: ov.Model, x: np.ndarray) -> ov.InferRequest:
@@ -188,17 +230,6 @@ def _request(core: ov.Core, model: ov.Model, x: np.ndarray) -> ov.InferRequest:
     for _ in range(2):
         request.infer()
     return request
-
-
-def _set_threshold(model: ov.Model, threshold: float) -> None:
-    """Rewrite the constant of each op in place: its threshold is one float, behind the weight (docs/packing.md)."""
-    for node in model.get_ops():
-        if node.get_type_name() == "SparseMatMul":
-            scale, zero_point, center, *_ = (-(-int(size) // 64) * 64 for size in node.get_attributes()["sections"])
-            k = node.input_value(0).get_partial_shape()[-1].get_length()
-            data = np.array(node.input_value(1).get_node().data)
-            data[k:].reshape(-1)[scale + zero_point + center :][:4].view(np.float32)[:] = threshold
-            node.input(1).replace_source_output(ov.op.Constant(ov.Tensor(data)).output(0))
 
 
 def _alternate(requests: list[ov.InferRequest], seconds: float) -> list[list[float]]:
@@ -214,8 +245,8 @@ def _alternate(requests: list[ov.InferRequest], seconds: float) -> list[list[flo
 
 def _dropped(x: np.ndarray, sparsity: float) -> float:
     """Share of weight rows that no row of x keeps."""
-    if not sparsity:
-        return 0.0
+    if sparsity in (0, 1):
+        return sparsity
     small = np.abs(x.reshape(-1, x.shape[-1])) <= np.quantile(np.abs(x), sparsity)
     return float(small.all(axis=0).mean())
 

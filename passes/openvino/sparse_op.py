@@ -7,7 +7,7 @@ nothing else of a node survives a file and lets `raise_` give the layers their n
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from scap_ov.passes.openvino.portable_pattern import PREFIX
 
 MOST_OUTPUTS = 16  # layers that one op holds, kMaxOutputs of custom_ops/src/execute.hpp
 _SECTION_STEP = 64  # bytes, docs/packing.md
+_SECTIONS_OF_PRUNING = 6  # files without planes end there
 CreateOp = Callable[[list[Any], dict[str, Any]], ov.Node]
 
 
@@ -32,6 +33,7 @@ class Pruning:
     :param compensation: float32 [N], or empty.
     :param base: W·center, float32 [N], or empty.
     :param ramp: relative width of the ramp above the threshold; 0 for none.
+    :param whole_threshold: of weights in planes: float32 [1] or [K], above which a channel is read whole; empty: wherever it is kept.
     """
 
     center: np.ndarray
@@ -41,6 +43,7 @@ class Pruning:
     rows: str
     max_sparse_rows: int
     ramp: float = 0.0
+    whole_threshold: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 def creator() -> CreateOp:
@@ -64,14 +67,19 @@ def creator() -> CreateOp:
 
 def build(create: CreateOp, x: ov.Output, packed: PackedSite, pruning: Pruning, *, dynamic_quantization: bool) -> ov.Node:
     """The op with its two inputs: x, and one constant for everything else."""
-    floats = (pruning.center, pruning.threshold, pruning.compensation, pruning.base)
-    sections = [packed.scale, packed.zero_point, *(np.ascontiguousarray(array, np.float32).view(np.uint8) for array in floats)]
+    floats = (pruning.center, pruning.threshold, pruning.compensation, pruning.base, pruning.whole_threshold)
+    *before, whole = (np.ascontiguousarray(array, np.float32).view(np.uint8) for array in floats)
+    sections = [packed.scale, packed.zero_point, *before]
+    if packed.planes:
+        sections += [packed.step, packed.offset, whole]
     constant = ov.op.Constant(ov.Tensor(_behind(packed.weight, sections)))
     attributes = {
         "weight_type": packed.weight_type, "group_size": packed.group_size, "scale_type": packed.scale_type,
         "output_sizes": list(packed.sizes), "sections": [section.size for section in sections], "rows": pruning.rows,
         "max_sparse_rows": pruning.max_sparse_rows, "ramp": pruning.ramp, "dynamic_quantization": dynamic_quantization,
     }  # fmt: skip
+    if packed.planes:
+        attributes |= {"planes": 1, "step_group": packed.step_group}
     return create([x, constant.output(0)], attributes)
 
 
@@ -83,12 +91,15 @@ def read(node: ov.Node) -> tuple[PackedSite, Pruning]:
     starts = np.cumsum([0, *(_padded(size) for size in sizes)])
     k = len(data) - -(-int(starts[-1]) // data.shape[1])
     rest = data[k:].reshape(-1)
-    scale, zero_point, *floats = (rest[start : start + size].copy() for start, size in zip(starts, sizes, strict=False))
+    sections = [rest[start : start + size].copy() for start, size in zip(starts, sizes, strict=False)]
+    scale, zero_point, *floats = sections[:_SECTIONS_OF_PRUNING]
+    step, offset, whole = sections[_SECTIONS_OF_PRUNING:] or [np.zeros(0, np.uint8)] * 3
     packed = PackedSite(attributes["weight_type"], int(attributes["group_size"]), attributes["scale_type"],
-                        tuple(int(n) for n in attributes["output_sizes"]), data[:k], scale, zero_point)  # fmt: skip
+                        tuple(int(n) for n in attributes["output_sizes"]), data[:k], scale, zero_point,
+                        bool(attributes.get("planes", 0)), int(attributes.get("step_group", 0)), step, offset)  # fmt: skip
     center, threshold, compensation, base = (values.view(np.float32) for values in floats)
     pruning = Pruning(center, threshold, compensation, base, attributes["rows"], int(attributes["max_sparse_rows"]),
-                      float(attributes.get("ramp", 0.0)))  # fmt: skip
+                      float(attributes.get("ramp", 0.0)), whole.view(np.float32))  # fmt: skip
     return packed, pruning
 
 

@@ -7,6 +7,7 @@ the shapes of an extension op anew at every call then, which costs time.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from openvino import opset13 as ops
 
 from scap_ov.config import SparsityConfig
 from scap_ov.evaluation.bytes_read import layer_bytes
+from scap_ov.passes.openvino import sparse_op
 from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
+from scap_ov.passes.openvino.packed_site import split_site
 from scap_ov.plan import SitePlan, SparsityPlan
 from scap_ov.sample_models.synthetic import random_weight
 from scap_ov.sites import Site
@@ -71,3 +74,36 @@ def sparse_model(stock: ov.Model, sparsity: float, config: SparsityConfig) -> ov
     entries = {site.name: SitePlan(site.name, threshold, zero, sparsity) for site in sites}
     plan = SparsityPlan(config, fingerprint(stock), sites, entries)
     return LowerSparseMatMul(dynamic_quantization=config.dynamic_quantization)(InsertSparsity(plan)(stock.clone()).model).model
+
+
+def graded_model(sparse: ov.Model) -> ov.Model:
+    """A lowered model of int8 sites with its weights in two planes, so that a `whole_threshold` can be set."""
+    model = sparse.clone()
+    create = sparse_op.creator()
+    for node in model.get_ops():
+        if node.get_type_name() != sparse_op.OP:
+            continue
+        packed, pruning = sparse_op.read(node)
+        pruning = replace(pruning, whole_threshold=pruning.threshold.copy())
+        dynamic = bool(node.get_attributes()["dynamic_quantization"])
+        graded = sparse_op.build(create, node.input_value(0), split_site(packed), pruning, dynamic_quantization=dynamic)
+        graded.set_friendly_name(node.get_friendly_name())
+        for number in range(node.get_output_size()):
+            for reader in node.output(number).get_target_inputs():
+                reader.replace_source_output(graded.output(number))
+    return model
+
+
+def set_thresholds(model: ov.Model, threshold: float, whole_threshold: float | None = None) -> None:
+    """Rewrite the thresholds of every op, one float each, in place of its packed constant (docs/packing.md)."""
+    for node in model.get_ops():
+        if node.get_type_name() != sparse_op.OP:
+            continue
+        sizes = [int(size) for size in node.get_attributes()["sections"]]
+        data = np.array(node.input_value(1).get_node().data)
+        starts = np.cumsum([0, *(-(-size // 64) * 64 for size in sizes)])
+        rest = data[len(data) - -(-int(starts[-1]) // data.shape[1]) :].reshape(-1)
+        for section, value in ((3, threshold), (8, whole_threshold)):
+            if value is not None:
+                rest[starts[section] :][:4].view(np.float32)[:] = value
+        node.input(1).replace_source_output(ov.op.Constant(ov.Tensor(data)).output(0))

@@ -19,6 +19,7 @@ ATTRIBUTES: dict[str, Any] = {
     "weight_type": "i8", "group_size": K, "scale_type": "f16", "output_sizes": SIZES, "sections": [128, 0, 4, 4, 0, 0], "rows": "decode",
     "max_sparse_rows": 4, "dynamic_quantization": True,
 }  # fmt: skip
+PLANES = [128, 0, 4, 4, 0, 0, 64, 64, 8]
 ROWS_BEHIND = (128 + 64 + 64) // 64
 
 
@@ -65,6 +66,16 @@ def test_one_output_per_layer_with_the_type_and_shape_of_x(create: Callable[...,
         ({"scale_type": "f8"}, "scale_type is 'f8'; give f16 or f32"),
         ({"weight_type": "f32"}, "take rows of 256 bytes"),
         ({"height": 4}, "its sections alone take 4"),
+        ({"planes": 2}, "planes is 2; give 0, or 1"),
+        ({"planes": 1, "step_group": 16}, "sections has 6 entries; give the bytes of 9"),
+        ({"planes": 1, "step_group": 0, "sections": PLANES}, "step_group is 0"),
+        ({"planes": 1, "step_group": 16, "sections": PLANES, "weight_type": "i4"}, "planes is 1 with i4 weights; only u8 and i8"),
+        ({"planes": 1, "step_group": 16, "sections": PLANES, "height": 2 * K + 8}, "has 65 rows of weights; two planes have as many rows"),
+        (
+            {"planes": 1, "step_group": 16, "sections": PLANES, "group_size": 64, "height": 2 * K + 9},
+            "section step has 64 bytes; with K = 33 and N = 64 it must have 192",
+        ),
+        ({"planes": 1, "step_group": 12, "sections": PLANES, "group_size": 16, "height": 2 * K + 7}, "it must divide group_size, 16"),
     ],
 )
 def test_wrong_attributes_are_refused_with_a_sentence(create: Callable[..., ov.Node], changed: dict[str, Any], sentence: str) -> None:

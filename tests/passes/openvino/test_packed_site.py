@@ -35,6 +35,22 @@ def test_there_and_back(name):
                 np.testing.assert_array_equal(mine, theirs)
 
 
+@pytest.mark.parametrize("name", [name for name in FORMS if name.startswith(("u8", "i8"))])
+def test_there_and_back_in_planes(name):
+    weights = read_all(name)
+    packed = pack_site(weights, in_planes=True)
+    groups = -(-K // packed.step_group)
+    assert (packed.planes, packed.k, len(packed.weight)) == (True, K, 2 * K)
+    assert packed.weight.shape[1] % 64 == 0
+    assert packed.step.size == packed.offset.size == groups * 128
+    for weight, back in zip(weights, unpack_site(packed), strict=True):
+        assert back.raw.tobytes() == np.ascontiguousarray(weight.raw()).tobytes()
+        for mine, theirs in ((back.scale, weight.scale), (back.zero_point, weight.zero_point)):
+            assert (mine is None) == (theirs is None)
+            if mine is not None:
+                np.testing.assert_array_equal(mine, theirs)
+
+
 def test_scales_are_one_row_per_group_padded_to_64():
     packed = pack_site(read_all("u4-g32-zp"))
     groups, padded = K // 32, 128

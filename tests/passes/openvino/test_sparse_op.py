@@ -28,6 +28,18 @@ def test_what_was_built_is_read_back():
     assert [node.get_output_partial_shape(i)[2].get_length() for i in range(2)] == [7, 3]
 
 
+@pytest.mark.parametrize("whole", [0, 1, K])
+def test_planes_are_read_back(whole):
+    rng = np.random.default_rng(0)
+    planes = PackedSite("u8", K, "f32", (60, 4), rng.integers(0, 256, (2 * K, 64), np.uint8), rng.integers(0, 256, 256, np.uint8),
+                        rng.integers(0, 256, 64, np.uint8), True, 8, np.full(128, 3, np.uint8), np.full(128, 2, np.uint8))  # fmt: skip
+    thresholds = Pruning(*(np.arange(n, dtype=np.float32) for n in (1, K, 0, 64)), "decode", 4, 0.0, np.arange(whole, dtype=np.float32))
+    node = sparse_op.build(sparse_op.creator(), ops.parameter([-1, K], np.float32).output(0), planes, thresholds, dynamic_quantization=True)
+    for mine, theirs in zip(sparse_op.read(node), (planes, thresholds), strict=True):
+        for field in vars(theirs):
+            np.testing.assert_array_equal(getattr(mine, field), getattr(theirs, field))
+
+
 def test_names_carry_site_and_layers():
     x = ops.parameter([-1, -1, K], np.float32)
     node = sparse_op.build(sparse_op.creator(), x.output(0), PACKED, PRUNING, dynamic_quantization=True)
