@@ -67,12 +67,14 @@ class PatternWriter:
         replacement = ops.constant(np.float32(0)).output(0) if center is None else center
         if self._x.get_element_type() != ov.Type.f32:
             replacement = as_type(replacement, self._x.get_element_type())
-        pruned = ops.select(keep, self._ramped(x, shifted, distance, threshold) if self._ramp else self._x, replacement)
+        moved = self._ramped(x, shifted, distance, threshold) if self._ramp else None
+        pruned = ops.select(keep, self._x if moved is None else self._own_type(moved), replacement)
         pruned.set_friendly_name(PREFIX + self._name)
         rows_pruned = few if few is not None else ops.logical_not(exempt) if exempt is not None else ops.constant(np.array(True))
         half = None
         if whole is not None:
-            half = half_read(shifted, distance, keep.output(0), whole, exempt, self._x.get_element_type())
+            change = shifted if moved is None else moved if center is None else ops.subtract(moved, center).output(0)
+            half = half_read(change, distance, keep.output(0), whole, exempt, self._x.get_element_type())
             half.set_friendly_name(f"{PREFIX}{self._name}.half")
         for number, (matmul, path) in enumerate(zip(self._matmuls, paths, strict=True)):
             matmul.input(0).replace_source_output(follow(pruned.output(0), path))
@@ -85,7 +87,9 @@ class PatternWriter:
     def _ramped(self, x: ov.Output, shifted: ov.Output, distance: ov.Node, threshold: ov.Output) -> ov.Output:
         """Move x towards the centre by max(0, τ′ − (|x − c| − τ′) · s), s = 1 / ramp: τ′ at the threshold, nothing behind the ramp."""
         above = ops.multiply(ops.subtract(distance, threshold), ops.constant(steepness(self._ramp)))
-        value = ops.subtract(x, ops.multiply(ops.sign(shifted), ops.relu(ops.subtract(threshold, above)))).output(0)
+        return ops.subtract(x, ops.multiply(ops.sign(shifted), ops.relu(ops.subtract(threshold, above)))).output(0)
+
+    def _own_type(self, value: ov.Output) -> ov.Output:
         dtype = self._x.get_element_type()
         return value if dtype == ov.Type.f32 else as_type(value, dtype)
 

@@ -99,7 +99,7 @@ def largest_sparsity(
     :raises BadDatasetError: there are fewer than four windows, or they cannot tell so small a loss; says how much text would do.
     :raises UsageError: a relative perplexity of a model without logits.
     """
-    measured = _Measured(probe_of(model, ramp=config.ramp), held_out, limit)
+    measured = _Measured(probe_of(model, ramp=config.ramp, graded=config.method == "graded"), held_out, limit)
     tried: list[tuple[float, float, float, float]] = []
     steps = math.ceil(math.log2((MOST - LEAST) / STEP)) + 1
 

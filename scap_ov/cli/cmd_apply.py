@@ -113,9 +113,11 @@ def _tell(backend: Any, model: Any, plan: SparsityPlan, output: Path, out: Outpu
     for site in summary["sites"]:
         states[site["state"]] = states.get(site["state"], 0) + 1
     counts = ", ".join(f"{count} sites {state}" for state, count in sorted(states.items()))
-    out.say(f"{output}: {counts}; {summary['expected_sparsity']:.1%} of the block weights not read per token (expected)")
+    out.say(f"{output}: {counts}; {summary['expected_sparsity']:.1%} of their weight bytes not read per token (expected)")
     for reason in sorted({site["reason"] for site in summary["sites"] if site["state"] == "stock" and site["reason"]})[:3]:
         out.say(f"  left stock: {reason}")
+    if "pruned_only" in plan.notes:
+        out.say(f"  pruned, not read by half: {plan.notes['pruned_only']}")
     told = {key: plan.notes[key] for key in ("max_loss", "compensation") if key in plan.notes}
     if "max_loss" in told:
         found = told["max_loss"]

@@ -63,11 +63,11 @@ def run(args: argparse.Namespace, out: Output) -> None:
             bar(len(configs) + done, len(configs) + len(args.dense), str(folder))
             result = api.evaluate(folder, reference, text, tokenizer=encode, max_tokens=args.eval_tokens)
             points.append({"method": f"dense {Path(folder).name}", "target_sparsity": 0.0, **plain(result)})
-    rows = [(p["method"], p["target_sparsity"], f"{p['sparsity']:.1%}", f"{p['kl_divergence']:.4f}", f"{p['perplexity']:.2f}",
+    rows = [(p["method"], p["target_sparsity"], f"{p['sparsity']:.1%}", _reads(p), f"{p['kl_divergence']:.4f}", f"{p['perplexity']:.2f}",
              f"{p['top1_agreement']:.1%}", f"{p['weight_bytes_per_token'] / 1e6:.1f}") for p in points]  # fmt: skip
     out.table(
-        "Compare at equal measured sparsity, or at equal bytes",
-        ("method", "target", "measured", "KL", "perplexity", "same token", "MB/token"),
+        "Compare at equal measured shares of bytes, or at equal bytes",
+        ("method", "target", "bytes not read", "dropped/half/whole", "KL", "perplexity", "same token", "MB/token"),
         rows,
     )
     if args.html:
@@ -88,13 +88,21 @@ def _profile(args: argparse.Namespace, model: Any, out: Output) -> Any:
         return api.calibrate(model, dataset, progress=bar)
 
 
+def _reads(point: dict[str, Any]) -> str:
+    """Shares of the channels that were dropped, read by half and read whole, in per cent."""
+    return "/".join(f"{100 * point[key]:.0f}" for key in ("dropped", "half", "whole"))
+
+
 def _page(path: str, points: list[dict[str, Any]]) -> None:
     from scap_ov.report.html import write_page
     from scap_ov.report.plots import pareto
 
     images = [
         pareto(points, x, label)
-        for x, label in (("sparsity", "measured model-wide sparsity"), ("weight_bytes_per_token", "weight bytes per token"))
+        for x, label in (
+            ("sparsity", "measured share of bytes not read"),
+            ("weight_bytes_per_token", "weight bytes per token"),
+        )
     ]
     body = "".join(f"<p><img src='{image}' alt='Pareto plot'></p>" for image in images)
     write_page(path, f"<!doctype html><html lang='en'><meta charset='utf-8'><title>scap_ov compare</title><body>{body}</body></html>\n")

@@ -92,7 +92,8 @@ def _tell(result: EvaluationResult, expected: float | None, out: Output) -> None
         ("perplexity ratio", f"{result.perplexity_ratio:.4f}{error(result.perplexity_ratio_standard_error)}", ""),
         ("KL divergence from reference", f"{result.kl_divergence:.4f}{error(result.kl_standard_error)}", ""),
         ("same next token as reference", f"{result.top1_agreement:.1%}", ""),
-        ("sparsity, measured", f"{result.sparsity:.1%} ± {result.sparsity_std:.1%} over tokens", ""),
+        ("weight bytes not read, measured", f"{result.sparsity:.1%} ± {result.sparsity_std:.1%} over tokens", ""),
+        ("channels dropped / half / whole", f"{result.dropped:.1%} / {result.half:.1%} / {result.whole:.1%}", ""),
         (
             "weight bytes per token",
             f"{result.weight_bytes_per_token / 1e6:.1f} MB",
@@ -100,11 +101,11 @@ def _tell(result: EvaluationResult, expected: float | None, out: Output) -> None
         ),
     ]
     if expected is not None:
-        rows.insert(5, ("sparsity, expected from calibration", f"{expected:.1%}", ""))
+        rows.insert(5, ("weight bytes not read, expected from calibration", f"{expected:.1%}", ""))
     out.table(f"{result.tokens} tokens in {result.windows} windows, rows {result.rows}", ("", "model", "reference"), rows)
     if expected is not None and abs(result.sparsity - expected) > DRIFT:
-        out.say(f"the thresholds do not hold on this text: {result.sparsity:.1%} are dropped where calibration predicted {expected:.1%}; "
-                "calibrate on text like this")  # fmt: skip
+        out.say(f"the thresholds do not hold on this text: {result.sparsity:.1%} of the bytes are not read where calibration predicted "
+                f"{expected:.1%}; calibrate on text like this")  # fmt: skip
 
 
 def _tasks(args: argparse.Namespace, out: Output) -> dict[str, Any]:

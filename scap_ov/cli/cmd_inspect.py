@@ -26,12 +26,20 @@ def run(args: argparse.Namespace, out: Output) -> None:
         summary = _found(args.model, args.plan)
     sites = summary["sites"]
     rows = [(s["name"], s["kind"], s["weights"], s["in_features"], "+".join(map(str, s["out_features"])), f"{s['planned_sparsity']:.1%}",
-             s["state"], s["reason"]) for s in sites]  # fmt: skip
-    out.table(f"{args.model}: {summary['form']}", ("site", "kind", "weights", "K", "N", "sparsity", "state", "reason"), rows)
-    out.say(f"{len(sites)} sites; {summary['expected_sparsity']:.1%} of the block weights not read per token (expected)")
+             _reads(s), s["state"], s["reason"]) for s in sites]  # fmt: skip
+    out.table(
+        f"{args.model}: {summary['form']}", ("site", "kind", "weights", "K", "N", "not read", "dropped/half/whole", "state", "reason"), rows
+    )
+    out.say(f"{len(sites)} sites; {summary['expected_sparsity']:.1%} of their weight bytes not read per token (expected)")
     for name, reason in summary["skipped"]:
         out.say(f"skipped {name}: {reason}")
     out.figures({"model": str(args.model), **summary})
+
+
+def _reads(site: dict[str, Any]) -> str:
+    """Planned shares of the channels in per cent; models of versions before 0.3 do not tell, and drop what they do not read."""
+    dropped, half = site.get("dropped", site["planned_sparsity"]), site.get("half", 0.0)
+    return f"{100 * dropped:.0f}/{100 * half:.0f}/{100 * (1 - dropped - half):.0f}"
 
 
 def _recorded(model: str) -> dict[str, Any] | None:

@@ -12,11 +12,11 @@ import openvino as ov
 from scap_ov.errors import MismatchError, UsageError
 from scap_ov.evaluation.bytes_read import weight_bytes_per_token
 from scap_ov.evaluation.instrument import SparseView, sparse_view
-from scap_ov.evaluation.result import EvaluationResult, SiteSparsity
+from scap_ov.evaluation.reads import Reads
+from scap_ov.evaluation.result import EvaluationResult
 from scap_ov.models.agreement import WindowScore, score, standard_error
 from scap_ov.models.window_runner import WindowRunner
 from scap_ov.models.windows import text_windows
-from scap_ov.sites import Site
 from scap_ov.storage.model_files import model_file
 from scap_ov.storage.model_folder import read_model
 
@@ -59,7 +59,7 @@ def evaluate(
     view = sparse_view(_read(model), rows=rows)
     stock = sparse_view(_read(reference), rows=rows)
     chosen = PROPERTIES if properties is None else properties
-    runner, base = WindowRunner(view.model, view.measured, chosen), WindowRunner(stock.model, stock.measured, chosen)
+    runner, base = WindowRunner(view.model, view.outputs(), chosen), WindowRunner(stock.model, stock.outputs(), chosen)
     scores, shares, base_shares = [], [], []
     for index, ids in enumerate(windows):
         one, share, base_share = _window(runner, base, ids, rows)
@@ -68,7 +68,8 @@ def evaluate(
         base_shares.append(base_share)
         if progress:
             progress(index + 1, len(windows))
-    return _result(scores, view, np.concatenate(shares, axis=1), stock, np.concatenate(base_shares, axis=1), rows)
+    reads, base_reads = view.reads(np.concatenate(shares, axis=1)), stock.reads(np.concatenate(base_shares, axis=1))
+    return _result(scores, view, reads, stock, base_reads, rows)
 
 
 def _window(runner: WindowRunner, base: WindowRunner, ids: np.ndarray, rows: str) -> tuple[WindowScore, np.ndarray, np.ndarray]:
@@ -90,9 +91,7 @@ def _window(runner: WindowRunner, base: WindowRunner, ids: np.ndarray, rows: str
     return score(logits, reference, targets), share, base_share
 
 
-def _result(
-    scores: list[WindowScore], view: SparseView, share: np.ndarray, stock: SparseView, base_share: np.ndarray, rows: str
-) -> EvaluationResult:
+def _result(scores: list[WindowScore], view: SparseView, reads: Reads, stock: SparseView, base: Reads, rows: str) -> EvaluationResult:
     counts = np.array([s.count for s in scores], np.float64)
     nll, base_nll, kl = (np.array([getattr(s, k) for s in scores]) for k in ("nll", "reference_nll", "kl"))
     total = counts.sum()
@@ -101,29 +100,17 @@ def _result(
         raise UsageError(msg)
     ratio = float(np.exp((nll - base_nll).sum() / total))
     ratio_error = standard_error(nll - base_nll, counts)
-    per_site, per_token = _sparsity(view.sites, list(view.measured), share)
-    base_site, _ = _sparsity(stock.sites, list(stock.measured), base_share)
-    spread = share.std(axis=1) if share.size else np.zeros(len(share))
-    sites = tuple(SiteSparsity(name, per_site[name], float(spread[i])) for i, name in enumerate(view.measured))
+    unread = reads.unread()
+    dropped, half, whole = reads.channels()
     return EvaluationResult(
         perplexity=float(np.exp(nll.sum() / total)), reference_perplexity=float(np.exp(base_nll.sum() / total)),
         kl_divergence=float(kl.sum() / total), top1_agreement=sum(s.agree for s in scores) / total,
-        sparsity=float(per_token.mean()) if per_token.size else 0.0,
-        weight_bytes_per_token=weight_bytes_per_token(view.layers, per_site),
-        reference_weight_bytes_per_token=weight_bytes_per_token(stock.layers, base_site), sites=sites,
+        sparsity=float(unread.mean()) if unread.size else 0.0, dropped=dropped, half=half, whole=whole,
+        weight_bytes_per_token=weight_bytes_per_token(view.layers, reads.unread_of(), view.graded),
+        reference_weight_bytes_per_token=weight_bytes_per_token(stock.layers, base.unread_of(), stock.graded), sites=reads.by_site(),
         perplexity_ratio=ratio, perplexity_ratio_standard_error=None if ratio_error is None else ratio * ratio_error,
-        kl_standard_error=standard_error(kl, counts), sparsity_std=float(per_token.std()) if per_token.size else 0.0,
+        kl_standard_error=standard_error(kl, counts), sparsity_std=float(unread.std()) if unread.size else 0.0,
         tokens=int(total), windows=len(scores), rows=rows)  # fmt: skip
-
-
-def _sparsity(sites: Sequence[Site], measured: list[str], share: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
-    """Mean share of each measured site, and the model-wide share of each token, over all sites weighted by weight bytes."""
-    per_site = {name: float(share[i].mean()) if share.shape[1] else 0.0 for i, name in enumerate(measured)}
-    weights = {site.name: site.weight_bytes for site in sites}
-    total = sum(weights.values())
-    if not measured or not total:
-        return per_site, np.zeros(0)
-    return per_site, np.array([weights[name] for name in measured], np.float64) @ share / total
 
 
 def _tokenizer_folder(model: object, reference: object, text: object) -> Path | None:

@@ -27,25 +27,28 @@ class PrunedInput:
     :param x: the tensor before pruning.
     :param center: float32 [1] or [K].
     :param threshold: float32 [1] or [K].
+    :param whole_threshold: float32 [1] or [K], up to which channels are read by half; empty where none is.
     :param layers: names of the layers that read it.
     """
 
     x: ov.Output
     center: np.ndarray
     threshold: np.ndarray
+    whole_threshold: np.ndarray
     layers: tuple[str, ...]
 
 
 def pruned_inputs(model: ov.Model) -> list[PrunedInput]:
     """Pruned tensors of both forms."""
     found = [
-        PrunedInput(p.source, p.center, p.threshold, tuple(layer.matmul.get_friendly_name() for layer in p.layers))
+        PrunedInput(p.source, p.center, p.threshold, p.whole_threshold, tuple(layer.matmul.get_friendly_name() for layer in p.layers))
         for p in match_patterns(model)
     ]
     for node in model.get_ordered_ops():
         if node.get_type_name() == OP_NAME:
             pruning = read(node)[1]
-            found.append(PrunedInput(node.input_value(0), pruning.center, pruning.threshold, tuple(names_of(node)[1])))
+            layers = tuple(names_of(node)[1])
+            found.append(PrunedInput(node.input_value(0), pruning.center, pruning.threshold, pruning.whole_threshold, layers))
     return found
 
 
@@ -75,7 +78,8 @@ def take_apart(model: ov.Model) -> tuple[SparsityPlan, ov.Model]:
             msg = f"the layer {missing[0]} is pruned, but is no site of the stock model inside; apply the plan to the stock model again"
             raise BadModelError(msg)
         site = sites[next(iter(compensation))]
-        entries[site.name] = SitePlan(site.name, pattern.threshold, pattern.center, 0.0, _joined(site, compensation))
+        whole = pattern.whole_threshold if pattern.whole_threshold.size else None
+        entries[site.name] = SitePlan(site.name, pattern.threshold, pattern.center, 0.0, _joined(site, compensation), whole)
     return SparsityPlan(config, fingerprint(stock), tuple(dict.fromkeys(sites.values())), entries), stock
 
 

@@ -15,6 +15,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from scap_ov.evaluation.extract_plan import is_lowered, pruned_inputs, take_apart
+from scap_ov.evaluation.reads import Reads
 from scap_ov.passes.openvino.find_sites import find_sites
 from scap_ov.passes.openvino.insert_cats import gate_masks, mask_every_row
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
@@ -29,13 +30,34 @@ class SparseView:
 
     :param sites: those that count in the model-wide sparsity: all block layers, and lm_head when it is pruned.
     :param layers: all fully connected layers, lm_head among them: what a token reads.
-    :param measured: site name -> output with the share of entries that are dropped, float [B, T].
+    :param dropped: site name -> output with the share of entries that are dropped, float [B, T].
+    :param half: the same of those that are read by half, for sites where some may be.
     """
 
     model: ov.Model
     sites: tuple[Site, ...]
     layers: tuple[Site, ...]
-    measured: dict[str, ov.Output]
+    dropped: dict[str, ov.Output]
+    half: dict[str, ov.Output]
+
+    @property
+    def graded(self) -> frozenset[str]:
+        """Names of the sites that are read by half."""
+        return frozenset(self.half)
+
+    def outputs(self) -> dict[str, ov.Output]:
+        """Both measurements of all sites, by names of their own."""
+        return self.dropped | {f"{name}|half": output for name, output in self.half.items()}
+
+    def reads(self, shares: np.ndarray) -> Reads:
+        """What the outputs were on some tokens.
+
+        :param shares: float [outputs, T].
+        """
+        rows = dict(zip(self.outputs(), shares, strict=True))
+        nothing = np.zeros(shares.shape[1])
+        half = [rows.get(f"{name}|half", nothing) for name in self.dropped]
+        return Reads(self.sites, list(self.dropped), shares[: len(self.dropped)], np.stack(half) if half else shares)
 
 
 def sparse_view(model: ov.Model, *, rows: str) -> SparseView:
@@ -46,13 +68,13 @@ def sparse_view(model: ov.Model, *, rows: str) -> SparseView:
     """
     if not pruned_inputs(model):
         layers = tuple(match.site for match in find_sites(model, lm_head=True).matches)
-        return SparseView(model, tuple(s for s in layers if s.kind is not SiteKind.LM_HEAD), layers, {})
+        return SparseView(model, tuple(s for s in layers if s.kind is not SiteKind.LM_HEAD), layers, {}, {})
     plan, stock = take_apart(model)
     layers = tuple(match.site for match in find_sites(stock, lm_head=True).matches)
     sites = tuple(s for s in layers if s.kind is not SiteKind.LM_HEAD or s.name in plan.entries)
     if rows == "all":
         model = _prune_every_row(stock, plan, lowered=is_lowered(model))
-    return SparseView(model, sites, layers, _measured(model, plan))
+    return SparseView(model, sites, layers, *_measured(model, plan))
 
 
 def _prune_every_row(stock: ov.Model, plan: SparsityPlan, *, lowered: bool) -> ov.Model:
@@ -62,15 +84,24 @@ def _prune_every_row(stock: ov.Model, plan: SparsityPlan, *, lowered: bool) -> o
     return LowerSparseMatMul(dynamic_quantization=plan.config.dynamic_quantization)(model).model if lowered else model
 
 
-def _measured(model: ov.Model, plan: SparsityPlan) -> dict[str, ov.Output]:
-    """For each pruned site the share of dropped entries over the last axis of its input, the exempt rows counted as if pruned."""
+def _measured(model: ov.Model, plan: SparsityPlan) -> tuple[dict[str, ov.Output], dict[str, ov.Output]]:
+    """For each pruned site the shares of dropped and of half-read entries, the exempt rows counted as if pruned."""
     home = {layer.name: site.name for site in plan.sites for layer in site.layers}
-    measured = {}
+    dropped, half = {}, {}
     for pattern in pruned_inputs(model):
-        small = ops.less_equal(ops.abs(ops.subtract(pattern.x, ops.constant(pattern.center))), ops.constant(pattern.threshold))
-        share = ops.reduce_mean(ops.convert(small, np.float32), ops.constant(np.array([-1])), keep_dims=False)
-        measured[home[pattern.layers[0]]] = share.output(0)
-    return measured | _masked_rows(model, plan)
+        name = home[pattern.layers[0]]
+        distance = ops.abs(ops.subtract(pattern.x, ops.constant(pattern.center)))
+        small = ops.less_equal(distance, ops.constant(pattern.threshold))
+        dropped[name] = _share(small)
+        if pattern.whole_threshold.size:
+            below = ops.less_equal(distance, ops.constant(pattern.whole_threshold))
+            half[name] = _share(ops.logical_and(below, ops.logical_not(small)))
+    return dropped | _masked_rows(model, plan), half
+
+
+def _share(condition: ov.Node) -> ov.Output:
+    """How much of the last axis is true, float [...]."""
+    return ops.reduce_mean(ops.convert(condition, np.float32), ops.constant(np.array([-1])), keep_dims=False).output(0)
 
 
 def _masked_rows(model: ov.Model, plan: SparsityPlan) -> dict[str, ov.Output]:
@@ -80,8 +111,7 @@ def _masked_rows(model: ov.Model, plan: SparsityPlan) -> dict[str, ov.Output]:
     down = {site.name: site for site in plan.sites}
     for name, mask in gate_masks(model).items():
         up = kinds[down[name].block, SiteKind.UP]
-        dropped = ops.convert(ops.logical_not(mask.input_value(0)), np.float32)
-        share = ops.reduce_mean(dropped, ops.constant(np.array([-1])), keep_dims=False)
+        share = _share(ops.logical_not(mask.input_value(0)))
         part = np.float32(down[name].in_features / up.out_features)
         measured[up.name] = ops.multiply(share, ops.constant(part)).output(0)
     return measured

@@ -9,13 +9,17 @@ from dataclasses import dataclass
 class SiteSparsity:
     """Sparsity of one site, measured on the evaluation text.
 
-    :param sparsity: share of entries that were dropped, mean over the pruned tokens.
+    :param sparsity: share of its weight bytes that were not read, mean over the pruned tokens.
     :param sparsity_std: standard deviation of that share over the pruned tokens.
+    :param dropped: share of its channels that were not read at all.
+    :param half: share of its channels of which the high plane was read.
     """
 
     name: str
     sparsity: float
     sparsity_std: float
+    dropped: float
+    half: float
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,9 @@ class EvaluationResult:
 
     :param kl_divergence: mean KL(reference ‖ model) of the next-token distributions, in nats.
     :param top1_agreement: share of positions where both rank the same token first.
-    :param sparsity: model-wide share of dropped inputs, weighted by weight count, over the pruned tokens.
+    :param sparsity: model-wide share of the weight bytes that were not read, over the pruned tokens.
+    :param dropped: model-wide share of channels that were not read, weighted by weight count; `half` of those that were read by half,
+        `whole` of the others.
     :param weight_bytes_per_token: expected bytes of weights, scales and zero points that one decoded token reads.
     :param rows: `all`: whole windows in one pass, every row but the first pruned; `decode`: token by token behind a prompt.
     """
@@ -34,6 +40,9 @@ class EvaluationResult:
     kl_divergence: float
     top1_agreement: float
     sparsity: float
+    dropped: float
+    half: float
+    whole: float
     weight_bytes_per_token: float
     reference_weight_bytes_per_token: float
     sites: tuple[SiteSparsity, ...]

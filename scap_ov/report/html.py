@@ -77,14 +77,15 @@ def _overview(plan: SparsityPlan, evaluation: Mapping[str, Any], benchmark: Mapp
     rows: list[tuple[str, str, str]] = [
         ("method", "", config.method),
         ("target sparsity", "", str(config.target_sparsity)),
-        ("expected sparsity, all block weights", "", f"{plan.expected_sparsity():.1%}"),
+        ("weight bytes not read, expected", "", f"{plan.expected_sparsity():.1%}"),
     ]
     if evaluation:
         rows += [
             ("perplexity", f"{evaluation['reference_perplexity']:.2f}", f"{evaluation['perplexity']:.2f}"),
             ("KL divergence from stock, nats/token", "", f"{evaluation['kl_divergence']:.4f}"),
             ("same next token as stock", "", f"{evaluation['top1_agreement']:.1%}"),
-            ("sparsity, measured", "", f"{evaluation['sparsity']:.1%}"),
+            ("weight bytes not read, measured", "", f"{evaluation['sparsity']:.1%}"),
+            ("channels dropped / read by half / read whole", "", " / ".join(f"{evaluation[k]:.0%}" for k in ("dropped", "half", "whole"))),
             ("weights read per token, MB", f"{evaluation['reference_weight_bytes_per_token'] / 1e6:.1f}",
              f"{evaluation['weight_bytes_per_token'] / 1e6:.1f}"),
         ]  # fmt: skip
