@@ -54,11 +54,14 @@ $(STAMP_EXPORT): $(STAMP)
 demo: $(if $(filter optimum,$(EXPORT)),$(STAMP_EXPORT),$(STAMP))
 	$(BIN)/scap-ov demo --export $(EXPORT) --output $(DEMO_OUTPUT)
 
+# Two processes share the machine: most tests are Python on one core. Files stay together, for their fixtures are made once in a process.
+PYTEST_JOBS ?= -n 2 --dist loadfile
+
 test: $(STAMP)
-	$(BIN)/python -Im pytest
+	$(BIN)/python -Im pytest $(PYTEST_JOBS)
 
 test-slow: $(STAMP_EXPORT)
-	$(BIN)/python -Im pytest -m slow
+	$(BIN)/python -Im pytest -m slow $(PYTEST_JOBS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

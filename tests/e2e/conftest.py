@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import openvino as ov
 import pytest
+from smollm2 import exported_by_optimum, light_road
 
 import scap_ov
 from scap_ov.calibration import observe as observing
 from scap_ov.models.dataset import load_tokenizer, text_dataset
 from scap_ov.sample_models.sample_text import documentation
-from scap_ov.sample_models.source import export, find_gguf, stock_model, write_hf
 
 # Every site is replaced, so that the op is what is tested; dynamic quantisation off, so that the forms can be compared.
 CONFIG = scap_ov.SparsityConfig(target_sparsity=0.3, method="scap", replace="always", dynamic_quantization=False)
@@ -34,8 +34,8 @@ def prune(stock, folder, form, profile, config=CONFIG):
 
 
 @pytest.fixture(scope="session")
-def stock_folder(tmp_path_factory):
-    return stock_model("genai", tmp_path_factory.mktemp("light") / "stock", print)
+def stock_folder():
+    return light_road()
 
 
 @pytest.fixture(scope="session")
@@ -44,46 +44,33 @@ def profile(stock_folder):
 
 
 @pytest.fixture(scope="session")
-def lowered_folder(stock_folder, profile):
-    return prune(stock_folder, stock_folder.with_name("lowered"), "lowered", profile)
+def lowered_folder(stock_folder, profile, tmp_path_factory):
+    return prune(stock_folder, tmp_path_factory.mktemp("sparse") / "lowered", "lowered", profile)
 
 
 @pytest.fixture(scope="session")
-def portable_folder(stock_folder, profile):
-    return prune(stock_folder, stock_folder.with_name("portable"), "portable", profile)
+def portable_folder(stock_folder, profile, tmp_path_factory):
+    return prune(stock_folder, tmp_path_factory.mktemp("sparse") / "portable", "portable", profile)
 
 
 @pytest.fixture(scope="session")
-def unpruned_folder(stock_folder, profile):
+def unpruned_folder(stock_folder, profile, tmp_path_factory):
     """Every site runs in the op, and nothing is dropped."""
-    return prune(stock_folder, stock_folder.with_name("unpruned"), "lowered", profile, replace(CONFIG, target_sparsity=0.0))
+    nothing = replace(CONFIG, target_sparsity=0.0)
+    return prune(stock_folder, tmp_path_factory.mktemp("sparse") / "unpruned", "lowered", profile, nothing)
 
 
 @pytest.fixture(scope="session")
-def hf_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("optimum") / "hf"
-    write_hf(find_gguf(), folder, print)
-    return folder
+def exported():
+    """A function from weight format to the folder of that export."""
+    return exported_by_optimum
 
 
 @pytest.fixture(scope="session")
-def exported(hf_folder):
-    """A function from weight format to the folder of that export, made once."""
-
-    def folder(weight_format):
-        path = hf_folder.with_name(weight_format)
-        if not path.is_dir():
-            export(hf_folder, path, weight_format, print)
-        return path
-
-    return folder
-
-
-@pytest.fixture(scope="session")
-def exported_sparse(exported):
+def exported_sparse(exported, tmp_path_factory):
     """The int8 export of optimum-cli, pruned and lowered."""
     stock = exported("int8")
-    return prune(stock, stock.with_name("int8-sparse"), "lowered", observe(stock))
+    return prune(stock, tmp_path_factory.mktemp("sparse") / "int8", "lowered", observe(stock))
 
 
 @pytest.fixture(scope="session")

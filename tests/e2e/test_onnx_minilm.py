@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from minilm_embeddings import measure, model_folder, texts
+from minilm_embeddings import calibrated, measure, model_folder, texts
 
 from scap_ov.backends import onnx as backend
 from scap_ov.config import SparsityConfig
@@ -12,10 +12,17 @@ from scap_ov.models.onnx_session import OnnxSession
 from scap_ov.sample_models.onnx_encoder import encoder
 from scap_ov.sample_models.wordpiece import wordpiece
 
+SAMPLES = 24
+
 
 @pytest.fixture(scope="module")
 def stock():
     return encoder(model_folder())
+
+
+@pytest.fixture(scope="module")
+def profile(stock):
+    return calibrated(stock, SAMPLES)
 
 
 def test_the_tokenizer_is_berts():
@@ -44,10 +51,10 @@ def test_all_blocks_are_found(stock):
     assert [site.name for site in sites] == [f"block.{i}.{kind}" for i in range(6) for kind in ("qkv", "o", "up", "down")]
 
 
-def test_pruned_embeddings_stay_and_runtimes_agree(stock):
+def test_pruned_embeddings_stay_and_runtimes_agree(stock, profile):
     """Rounding decides for an entry that lies at its threshold, so a few sentences differ a little between runtimes: docs/onnx.md."""
-    assert len(texts()[0]) >= 24
-    low, high = measure(stock, [0.3, 0.5], samples=24, say=lambda _: None)
+    assert len(texts()[0]) >= SAMPLES
+    low, high = measure(stock, [0.3, 0.5], samples=SAMPLES, profile=profile, say=lambda _: None)
     assert low.cosine > 0.99
     assert low.cosine > high.cosine > 0.93
     for row in (low, high):
@@ -57,7 +64,7 @@ def test_pruned_embeddings_stay_and_runtimes_agree(stock):
         assert row.least_runtimes > 0.98
 
 
-def test_with_a_ramp_the_runtimes_agree_on_every_sentence(stock):
-    for row in measure(stock, [0.3, 0.5], ramp=0.2, samples=24, say=lambda _: None):
+def test_with_a_ramp_the_runtimes_agree_on_every_sentence(stock, profile):
+    for row in measure(stock, [0.3, 0.5], ramp=0.2, samples=SAMPLES, profile=profile, say=lambda _: None):
         assert row.least_runtimes > 0.99999
         assert row.share_close == 1

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from smollm2 import light_road
 
 import scap_ov
 from scap_ov.calibration.probe_model import ProbeModel
 from scap_ov.calibration.samples import pick_pieces
 from scap_ov.models.dataset import text_dataset
 from scap_ov.sample_models.sample_text import documentation
-from scap_ov.sample_models.source import stock_model
 from scap_ov.storage.model_folder import read_model
 
 pytestmark = pytest.mark.slow
@@ -16,8 +16,8 @@ EVERYTHING = 1 << 30
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return stock_model("genai", tmp_path_factory.mktemp("real") / "stock", print)
+def folder():
+    return light_road()
 
 
 @pytest.fixture(scope="module")
