@@ -1,4 +1,4 @@
-"""The public verbs: find, observe, fit, insert and lower in order. No logic of its own; the kind of model decides the backend."""
+"""The public verbs: calibrate, fit, apply, evaluate, benchmark, save_model. The kind of model decides the backend."""
 
 from __future__ import annotations
 
@@ -20,7 +20,14 @@ Progress = Callable[..., None]
 
 
 def apply(
-    model: Any, calibration: Any, config: SparsityConfig | None = None, *, form: str = "lowered", progress: Progress | None = None
+    model: Any,
+    calibration: Any,
+    config: SparsityConfig | None = None,
+    *,
+    form: str = "lowered",
+    data: Any = None,
+    max_loss: str | None = None,
+    progress: Progress | None = None,
 ) -> Any:
     """Prune a model: observe, fit, insert, and lower unless the portable form is asked for. The given model is not modified.
 
@@ -29,12 +36,15 @@ def apply(
     :param config: what to prune and how, SparsityConfig() by default; a SparsityPlan brings its own.
     :param form: `lowered` (custom op, CPU, fast) or `portable` (standard ops, any device). An ONNX model consists of standard ops
         in any case: `lowered` means `portable` there, and `function` makes one box of each site's.
+    :param data: nncf.Dataset beside a profile: compensation is learned on it, and `max_loss` checked.
+    :param max_loss: `1%` of perplexity or `kl=0.02` nats: find the largest sparsity that loses no more on text that was not fitted on,
+        `data` or a quarter of `calibration`. The target of the configuration is not used then.
     :param progress: called with (steps done, steps or None, title).
     :return: a new model, openvino.Model or onnx.ModelProto.
     :raises BadModelError: there is nothing to prune, or the model is sparse already.
     :raises MismatchError: profile or plan belong to another model.
     """
-    return apply_with_plan(model, calibration, config, form=form, progress=progress)[0]
+    return apply_with_plan(model, calibration, config, form=form, data=data, max_loss=max_loss, progress=progress)[0]
 
 
 def calibrate(
@@ -82,13 +92,24 @@ def benchmark(model: Any, reference: Any, **options: Any) -> BenchmarkResult:
     return run(model, reference, **options)
 
 
-def save_model(model: Any, path: str | Path) -> None:
+def save_model(model: Any, path: str | Path, *, like: str | Path | None = None, overwrite: bool = False) -> None:
     """Save a model with 64-byte aligned weights, and scap_config.json beside it.
 
-    :param path: an .xml or .onnx file, or a folder that gets openvino_model.xml.
+    :param path: an .xml or .onnx file, or a folder that gets openvino_model.xml or model.onnx.
+    :param like: the stock model, a folder or a file: `path` becomes a complete folder with its tokenizers and configurations, as
+        `scap-ov apply` writes it, and must be new or empty.
+    :param overwrite: with `like`: replace a folder that scap_ov wrote.
     :raises OutputError: it cannot be written; nothing half-written is left.
+    :raises BadModelError: `like` is no model.
     """
-    backend_of(model).save(model, path)
+    backend = backend_of(model)
+    if like is None:
+        backend.save(model, path)
+    else:
+        from scap_ov.storage.destination import destination
+        from scap_ov.storage.model_files import model_file
+
+        backend.write(model, destination(like, path, backend.own_files(model_file(like)), overwrite=overwrite))
 
 
 def apply_with_plan(
@@ -101,11 +122,7 @@ def apply_with_plan(
     max_loss: str | None = None,
     progress: Progress | None = None,
 ) -> tuple[Any, SparsityPlan]:
-    """As `apply`, and the plan that was applied with it. For the CLI.
-
-    :param data: beside a profile: text to learn compensation on, or to hold out for `max_loss`.
-    :param max_loss: as in LossLimit.parse; the target of the configuration is then found, on `data` or on a quarter of `calibration`.
-    """
+    """As `apply`, and the plan that was applied with it. For the CLI."""
     from scap_ov.plan import SparsityPlan
 
     backend = backend_of(model)
@@ -139,7 +156,7 @@ def _plan(
         profile, fitted, held_out = calibration, data, data
         if data is None and (max_loss or config.compensation):
             what = "max-loss is checked on text that is held out" if max_loss else "compensation is learned on text"
-            msg = f"{what}, and a profile holds none; give text beside the profile (--data), or calibrate on data"
+            msg = f"{what}, and a profile holds none; give text beside the profile (data=, or --data), or calibrate on data"
             raise UsageError(msg)
     else:
         from scap_ov.calibration.split import Part

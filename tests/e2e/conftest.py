@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -28,8 +27,7 @@ def observe(stock):
 def prune(stock, folder, form, profile, config=CONFIG):
     """A complete model folder in one of the forms."""
     pruned = scap_ov.apply(stock, profile, config, form=form)
-    shutil.copytree(stock, folder, ignore=shutil.ignore_patterns("openvino_model.*"))
-    scap_ov.save_model(pruned, folder)
+    scap_ov.save_model(pruned, folder, like=stock)
     return folder
 
 

@@ -1,0 +1,77 @@
+"""The public verbs where they are more than a call of a backend."""
+
+from __future__ import annotations
+
+import pytest
+from made_up_profile import small_profile
+from small_llm import small_folder, small_llm
+
+import scap_ov
+from scap_ov.errors import BadModelError, OutputError, UsageError
+from scap_ov.models.dataset import token_dataset
+from scap_ov.plan import SparsityPlan
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory):
+    """A folder with something beside the model, as exporters write it."""
+    folder = small_folder(tmp_path_factory.mktemp("api") / "stock")
+    (folder / "tokenizer").mkdir()
+    (folder / "tokenizer" / "vocab.txt").write_text("a b c")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(stock):
+    return token_dataset([[3, 1, 4, 1, 5, 9, 2, 6] * 2, [2, 7, 1, 8, 2, 8] * 2, [1, 6, 1, 8, 0, 3] * 2, [5, 7, 7, 2, 1] * 2], small_llm())
+
+
+@pytest.fixture(scope="module")
+def profile(stock, data):
+    return scap_ov.calibrate(stock, data)
+
+
+def contents(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("like", ["openvino_model.xml", "."])
+def test_a_model_is_saved_with_what_lies_beside_the_stock_model(stock, profile, tmp_path, like):
+    sparse = scap_ov.apply(stock, profile, scap_ov.SparsityConfig(method="scap", replace="always"))
+    scap_ov.save_model(sparse, tmp_path / "sparse", like=stock / like)
+    assert set(contents(tmp_path / "sparse")) >= {"openvino_model.xml", "openvino_model.bin", "scap_config.json", "config.json"}
+    assert (tmp_path / "sparse" / "openvino_model.xml").read_text() != (stock / "openvino_model.xml").read_text()
+    with pytest.raises(OutputError, match="is not empty"):
+        scap_ov.save_model(sparse, tmp_path / "sparse", like=stock)
+
+
+def test_a_folder_comes_whole_or_not_at_all(profile, stock, tmp_path):
+    sparse = scap_ov.apply(stock, profile, scap_ov.SparsityConfig(method="scap", replace="always"))
+    with pytest.raises(BadModelError, match="there is no"):
+        scap_ov.save_model(sparse, tmp_path / "sparse", like=tmp_path / "nowhere")
+    assert not (tmp_path / "sparse").exists()
+
+
+@pytest.mark.parametrize("asked", [{"config": scap_ov.SparsityConfig(compensation=True)}, {"max_loss": "1%"}])
+def test_a_profile_without_text_names_the_argument_that_brings_it(stock, profile, asked):
+    with pytest.raises(UsageError, match=r"give text beside the profile \(data="):
+        scap_ov.apply(stock, profile, **asked)
+
+
+def test_max_loss_is_found_on_text_beside_a_profile(stock, profile, data):
+    sparse = scap_ov.apply(stock, profile, scap_ov.SparsityConfig(method="scap", replace="always"), data=data, max_loss="kl=0.5")
+    assert any(node.get_type_name() == "SparseMatMul" for node in sparse.get_ops())
+
+
+def test_a_plan_brings_its_own_configuration(profile):
+    plan = scap_ov.fit(profile, scap_ov.SparsityConfig(method="scap"))
+    assert isinstance(plan, SparsityPlan)
+    with pytest.raises(UsageError, match="brings its own configuration"):
+        scap_ov.apply(small_llm(), plan, scap_ov.SparsityConfig(0.3))
+
+
+def test_what_is_no_calibration_data_is_refused():
+    with pytest.raises(UsageError, match="calibration is of type str; give an nncf"):
+        scap_ov.apply(small_llm(), "text")
+    with pytest.raises(UsageError, match="compensation is learned on the model, and fit has none"):
+        scap_ov.fit(small_profile(), scap_ov.SparsityConfig(compensation=True))
