@@ -1,5 +1,5 @@
-// Tile registers in memory, one set a thread: what the AMX intrinsics of the kernels do, a byte at a time. An instruction that is not allowed
-// (no configuration, a tile larger than it says) stops the process, as the CPU would.
+// Tile registers in memory, one set a thread: what the AMX intrinsics of the kernels do, a byte at a time. An instruction that is not
+// allowed (no configuration, a tile larger than it says) stops the process, as the CPU would.
 #pragma once
 #include <cstdint>
 #include <cstdlib>
@@ -69,7 +69,8 @@ inline void multiply(int sum, int x, int w) {
 
 #define _tile_loadconfig amx_emulated::load_config
 #define _tile_storeconfig amx_emulated::store_config
-#define _tile_release() amx_emulated::tiles() = amx_emulated::Tiles{}
+#define _tile_release() \
+    amx_emulated::tiles() = amx_emulated::Tiles {}
 #define _tile_zero amx_emulated::zero
 #define _tile_loadd amx_emulated::load
 #define _tile_stored amx_emulated::store
