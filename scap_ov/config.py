@@ -143,7 +143,7 @@ def _check_type(name: str, value: object, default: object) -> None:
 
 def _target(target: object) -> float | dict[str, float]:
     """The target as Python numbers."""
-    values = dict(target) if isinstance(target, Mapping) else {"": target}
+    values: dict[str, Any] = dict(target) if isinstance(target, Mapping) else {"": target}
     if not values:
         msg = "target_sparsity names no kind and no pattern; give a share such as 0.5, or one per kind such as {up: 0.4, down: 0.6}"
         raise UsageError(msg)
@@ -151,7 +151,7 @@ def _target(target: object) -> float | dict[str, float]:
         if isinstance(target, Mapping):
             _check_pattern("target_sparsity", key)
         where = f" for '{key}'" if key else ""
-        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < 1:
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
             msg = f"target_sparsity{where} is {value!r}; give a share of at least 0 and below 1, such as 0.5"
             raise UsageError(msg)
     found = {key: float(value) for key, value in values.items()}

@@ -15,6 +15,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from scap_ov.config import SparsityConfig
+from scap_ov.custom_ops import OP_NAME
 from scap_ov.evaluation.bytes_read import layer_bytes
 from scap_ov.passes.openvino import sparse_op
 from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
@@ -81,7 +82,7 @@ def graded_model(sparse: ov.Model) -> ov.Model:
     model = sparse.clone()
     create = sparse_op.creator()
     for node in model.get_ops():
-        if node.get_type_name() != sparse_op.OP:
+        if node.get_type_name() != OP_NAME:
             continue
         packed, pruning = sparse_op.read(node)
         pruning = replace(pruning, whole_threshold=pruning.threshold.copy())
@@ -97,7 +98,7 @@ def graded_model(sparse: ov.Model) -> ov.Model:
 def set_thresholds(model: ov.Model, threshold: float, whole_threshold: float | None = None) -> None:
     """Rewrite the thresholds of every op, one float each, in place of its packed constant (docs/packing.md)."""
     for node in model.get_ops():
-        if node.get_type_name() != sparse_op.OP:
+        if node.get_type_name() != OP_NAME:
             continue
         sizes = [int(size) for size in node.get_attributes()["sections"]]
         data = np.array(node.input_value(1).get_node().data)
