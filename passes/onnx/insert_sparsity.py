@@ -14,6 +14,7 @@ from scap_ov.passes.onnx.emitter import Emitter
 from scap_ov.passes.onnx.find_sites import SiteMatch, find_sites, fingerprint, site_values
 from scap_ov.passes.onnx.portable_pattern import call_function, function, pruned_rows, write_pattern
 from scap_ov.passes.onnx.runtime_inputs import RuntimeInputs, SiteInputs
+from scap_ov.passes.onnx.time_axis import time_first
 from scap_ov.passes.onnx.variants import DOMAIN, DOMAIN_VERSION, PREFIX, Variant
 from scap_ov.passes.rules.match_ramp import steepness
 from scap_ov.passes.rules.path import path_between
@@ -81,7 +82,7 @@ class InsertSparsity(Pass[ir.Model]):
             return "a Reshape hides which row is the first position, so that it cannot be compensated with rows=all"
         emit = Emitter(f"{PREFIX}{match.site.name}/", model.graph)
         center = np.asarray(entry.center, np.float32)
-        variant = _variant(x, config.rows, centered=bool(center.any()), ramp=config.ramp > 0)
+        variant = _variant(model, x, config.rows, centered=bool(center.any()), ramp=config.ramp > 0)
         inputs = {
             "x": x,
             "threshold": emit.constant(np.asarray(entry.threshold, np.float32), "threshold"),
@@ -110,7 +111,7 @@ class InsertSparsity(Pass[ir.Model]):
         x, _ = site_values(match)
         emit = Emitter(f"{PREFIX}{match.site.name}/", model.graph)
         own: SiteInputs = given.of(emit, match.site)
-        variant = _variant(x, "all", centered=True, ramp=self._plan.config.ramp > 0)
+        variant = _variant(model, x, "all", centered=True, ramp=self._plan.config.ramp > 0)
         replacement = emit.op("Cast", own.center, to=_dtype(x).value) if variant.half else own.center
         inputs = {"x": x, "threshold": own.threshold, "center": own.center, "replacement": replacement, **self._ramp(emit)}
         pruned = write_pattern(emit, variant, inputs)
@@ -118,8 +119,11 @@ class InsertSparsity(Pass[ir.Model]):
         _connect(model.graph, match, emit, pruned, compensation, pruned_rows(emit, variant, inputs))
 
 
-def _variant(x: ir.Value, rows: str, *, centered: bool, ramp: bool = False) -> Variant:
-    if rows == "all" and (x.shape is None or len(x.shape) != 3 or x.shape[1] == 1):
+def _variant(model: ir.Model, x: ir.Value, rows: str, *, centered: bool, ramp: bool = False) -> Variant:
+    if rows == "all" and x.shape is not None and time_first(model, [x])[0]:
+        rows = "turned"
+    axis = 0 if rows == "turned" else 1
+    if rows in ("all", "turned") and (x.shape is None or len(x.shape) != 3 or x.shape[axis] == 1):
         rows = "every"
     return Variant(rows, centered, _dtype(x) != ir.DataType.FLOAT, ramp)
 

@@ -13,6 +13,7 @@ from openvino import opset13 as ops
 from openvino.frontend.onnx import ConversionExtension
 
 from scap_ov.passes.onnx.variants import DOMAIN, VARIANTS, Variant
+from scap_ov.passes.openvino.portable_pattern import beyond
 
 
 def conversions() -> list[ConversionExtension]:
@@ -31,14 +32,15 @@ def _converter(variant: Variant) -> Callable[[Any], list[Any]]:
         compared = ops.convert(x, np.float32) if variant.half else x
         shifted = ops.subtract(compared, given["center"]) if variant.centered else compared
         distance, exempt = ops.abs(shifted), None
-        if variant.rows == "all":
-            length = ops.gather(ops.shape_of(x), np.array(1), np.array(0))
+        if variant.exempts:
+            axis = 0 if variant.rows == "turned" else 1
+            length = ops.gather(ops.shape_of(x), np.array(axis), np.array(0))
             first = ops.equal(ops.range(np.array(0), length, np.array(1), output_type="i64"), ops.constant(np.array(0)))
             several = ops.greater(length, ops.constant(np.array(1)))
-            exempt = ops.unsqueeze(ops.logical_and(first, several), np.array([1]))
+            exempt = ops.unsqueeze(ops.logical_and(first, several), np.arange(1, 3 - axis))
         if exempt is not None and variant.ramp:
             threshold = ops.select(exempt, ops.constant(np.float32(-1)), threshold)
-        keep = ops.greater(distance, threshold)
+        keep = beyond(distance, threshold)
         if exempt is not None and not variant.ramp:
             keep = ops.logical_or(keep, exempt)
         kept = x

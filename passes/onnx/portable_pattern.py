@@ -1,6 +1,6 @@
 """Write the portable pattern of one site in ONNX operators of opset 17, inline or as a function. Read by: match_pattern.
 
-Sub(x, c) -> Abs -> Greater(., τ') -> [Or(., exempt)] -> Where(., x, c)        as docs/packing.md has it, there also the ramp
+Sub(x, c) -> Abs -> LessOrEqual(., τ') -> Not -> [Or(., exempt)] -> Where(., x, c)        as docs/packing.md has it, there also the ramp
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def write_pattern(emit: Emitter, variant: Variant, inputs: dict[str, ir.Value]) 
     compared = emit.op("Cast", x, to=ir.DataType.FLOAT.value) if variant.half else x
     shifted = emit.op("Sub", compared, inputs["center"]) if variant.centered else compared
     distance = emit.op("Abs", shifted)
-    if variant.rows == "all" and variant.ramp:
-        threshold = emit.op("Where", _first_position(emit, x), emit.constant(np.full(1, -1, np.float32), "never"), threshold)
-    keep = emit.op("Greater", distance, threshold)
-    if variant.rows == "all" and not variant.ramp:
-        keep = emit.op("Or", keep, _first_position(emit, x))
+    if variant.exempts and variant.ramp:
+        threshold = emit.op("Where", _first_position(emit, x, variant), emit.constant(np.full(1, -1, np.float32), "never"), threshold)
+    keep = emit.op("Not", emit.op("LessOrEqual", distance, threshold))  # NaN is kept
+    if variant.exempts and not variant.ramp:
+        keep = emit.op("Or", keep, _first_position(emit, x, variant))
     if variant.ramp:
         above = emit.op("Mul", emit.op("Sub", distance, threshold), inputs["steepness"])
         excess = emit.op("Relu", emit.op("Sub", threshold, above))
@@ -43,8 +43,8 @@ def pruned_rows(emit: Emitter, variant: Variant, inputs: dict[str, ir.Value]) ->
     """Which rows are pruned at all: boolean, broadcastable to the rows of the layers' outputs."""
     if variant.rows == "decode":
         return _few_rows(emit, inputs)
-    if variant.rows == "all":
-        return emit.op("Not", _first_position(emit, inputs["x"]), name="rows_pruned")
+    if variant.exempts:
+        return emit.op("Not", _first_position(emit, inputs["x"], variant), name="rows_pruned")
     return emit.constant(np.array(True), "every_row")
 
 
@@ -68,10 +68,11 @@ def _few_rows(emit: Emitter, inputs: dict[str, ir.Value]) -> ir.Value:
     return emit.op("LessOrEqual", rows, inputs["max_sparse_rows"], name="few_rows")
 
 
-def _first_position(emit: Emitter, x: ir.Value) -> ir.Value:
-    """Which positions of axis 1 stay dense, boolean [T, 1]: the first of several."""
+def _first_position(emit: Emitter, x: ir.Value, variant: Variant) -> ir.Value:
+    """Which positions stay dense, boolean [T, 1], or [T, 1, 1] where the sequence is axis 0: the first of several."""
+    axis = 0 if variant.rows == "turned" else 1
     zero, one = emit.constant(np.array(0, np.int64), "zero"), emit.constant(np.array(1, np.int64), "one")
-    length = emit.op("Squeeze", emit.op("Shape", x, start=1, end=2))
+    length = emit.op("Squeeze", emit.op("Shape", x, start=axis, end=axis + 1))
     first = emit.op("Equal", emit.op("Range", zero, length, one), zero)
     both = emit.op("And", first, emit.op("Greater", length, one))
-    return emit.op("Unsqueeze", both, emit.constant(np.array([1], np.int64), "last_axis"), name="exempt")
+    return emit.op("Unsqueeze", both, emit.constant(np.arange(1, 3 - axis), "last_axes"), name="exempt")

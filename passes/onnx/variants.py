@@ -16,7 +16,7 @@ _SLOTS = ("x", "threshold", "center", "replacement", "max_sparse_rows", "steepne
 class Variant:
     """Which nodes a pattern has; each variant is a function of its own.
 
-    :param rows: `decode`, `all` (the first position of axis 1 is exempt, x has rank 3), or `every`.
+    :param rows: `decode`, `all` (the first position of axis 1 is exempt, x has rank 3), `turned` (that of axis 0), or `every`.
     :param centered: c is not 0.
     :param half: x is f16 or bf16, and is compared in f32.
     :param ramp: kept entries near their threshold are moved towards c.
@@ -26,6 +26,11 @@ class Variant:
     centered: bool
     half: bool
     ramp: bool = False
+
+    @property
+    def exempts(self) -> bool:
+        """Whether the first position of a sequence is exempt."""
+        return self.rows in ("all", "turned")
 
     @property
     def function(self) -> str:
@@ -42,7 +47,7 @@ class Variant:
 
 VARIANTS = tuple(
     Variant(rows, centered, half, ramp)
-    for rows in ("decode", "all", "every")
+    for rows in ("decode", "all", "turned", "every")
     for centered in (False, True)
     for half in (False, True)
     for ramp in (False, True)

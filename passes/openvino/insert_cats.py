@@ -18,7 +18,7 @@ from scap_ov.errors import BadModelError
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino.find_sites import find_sites
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
-from scap_ov.passes.openvino.portable_pattern import PREFIX, PatternWriter
+from scap_ov.passes.openvino.portable_pattern import PREFIX, PatternWriter, beyond
 from scap_ov.plan import SparsityPlan
 from scap_ov.sites import SiteKind
 
@@ -85,14 +85,14 @@ def _keep(gate: ov.Output, threshold: ov.Output, rows: str, max_sparse_rows: int
     x = gate if gate.get_element_type() == ov.Type.f32 else ops.convert(gate, np.float32).output(0)
     if rows == "decode":
         threshold = ops.select(writer.few_rows(), threshold, ops.constant(np.float32(-1))).output(0)
-    keep = ops.greater(ops.abs(x), threshold)
+    keep = beyond(ops.abs(x), threshold)
     exempt = writer.first_position() if rows == "all" else None
     return (keep if exempt is None else ops.logical_or(keep, exempt)).output(0)
 
 
 def _threshold(keep: ov.Node) -> ov.Output:
     """The constant behind a condition that `_keep` wrote."""
-    while keep.get_type_name() != "Greater":
+    while keep.get_type_name() not in ("LessEqual", "Greater"):  # the latter in older files
         keep = keep.input_value(0).get_node()
     value = keep.input_value(1)
     return value.get_node().input_value(1) if value.get_node().get_type_name() == "Select" else value

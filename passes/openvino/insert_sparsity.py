@@ -15,6 +15,7 @@ from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
 from scap_ov.passes.openvino.half_reads import residual
 from scap_ov.passes.openvino.portable_pattern import PatternWriter
 from scap_ov.passes.openvino.runtime_inputs import RuntimeInputs
+from scap_ov.passes.openvino.time_axis import time_first
 from scap_ov.passes.rules.planned import planned, site_compensation
 from scap_ov.passes.rules.sites import SiteMatch
 from scap_ov.plan import SitePlan, SparsityPlan
@@ -27,7 +28,8 @@ class InsertSparsity(Pass[ov.Model]):
 
     1. An entry x is kept where |x − c| > τ, and replaced by c elsewhere; the comparison is in f32 whatever x is.
     2. `rows="decode"`: τ counts when x has at most `max_sparse_rows` rows, all leading dimensions together; otherwise nothing is dropped.
-    3. `rows="all"`: τ counts for every row, but position 0 of axis 1 where x is [B, T, K] with T > 1 is computed dense.
+    3. `rows="all"`: τ counts for every row, but position 0 of a sequence of several is computed dense: of axis 1 where x is [B, T, K],
+       of axis 0 where it is [T, B, K].
     4. Compensation is added to the output of pruned rows only.
     5. Layers of a site that read it through a Convert or Reshape of their own keep that.
     6. With `runtime_inputs`, thresholds, centres and compensation become parameters of the model (see `runtime_inputs.RuntimeInputs`,
@@ -59,18 +61,22 @@ class InsertSparsity(Pass[ov.Model]):
         matches = planned(find_sites(model, lm_head=True), self._plan)
         config = self._plan.config
         rows = "all" if self._runtime else config.rows
+        sources = [match.source for match in matches.values()] if rows == "all" else []
+        turned = {name for name, turn in zip(matches, time_first(model, sources), strict=False) if turn}
         if self._runtime:
             graded = self._graded and any(match.site.two_planes for match in matches.values())
             self.inputs = RuntimeInputs(model, [match.site for match in matches.values()], graded=graded)
             for match in matches.values():
-                writer = PatternWriter(match.site.name, match.source, match.matmuls, rows, 0, config.ramp)
+                first = match.site.name in turned
+                writer = PatternWriter(match.site.name, match.source, match.matmuls, rows, 0, config.ramp, time_first=first)
                 whole = self.inputs.whole_of(match.site, _rank(match.source)) if match.site.two_planes else None
                 writer.write(*self.inputs.of(match.site, _rank(match.source)), whole, _residuals(match) if whole is not None else ())
         else:
             for name, match in matches.items():
                 if name in self._plan.entries:
                     values = _constants(match, self._plan.entries[name], self._plan)
-                    writer = PatternWriter(name, match.source, match.matmuls, rows, config.max_sparse_rows, config.ramp)
+                    limit, first = config.max_sparse_rows, name in turned
+                    writer = PatternWriter(name, match.source, match.matmuls, rows, limit, config.ramp, time_first=first)
                     writer.write(*values, *_by_half(match, self._plan.entries[name]))
         model.validate_nodes_and_infer_types()
         _log.info("inserted sparsity at %d sites", len(matches if self._runtime else self._plan.entries))

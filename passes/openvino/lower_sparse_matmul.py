@@ -30,8 +30,8 @@ class LowerSparseMatMul(Pass[ov.Model]):
     3. A pattern without a row policy prunes every row, in the op too: `decode` without a limit.
     4. Base, the product W·c, is computed in float64.
     5. bf16 activations go through the op in f32.
-    6. What cannot be lowered stays portable and is given back with the reason: an unreadable weight; a Reshape between site and
-       layer where the first position is exempt, for it hides the positions.
+    6. What cannot be lowered stays portable and is given back with the reason: an unreadable weight; where the first position is exempt,
+       a Reshape between site and layer, for it hides the positions, and an input [T, B, K].
 
     :param dynamic_quantization: quantise activations to int8 for integer weights.
     :param create: makes the op; by default from the extension library.
@@ -73,6 +73,9 @@ def _readable(pattern: Pattern) -> tuple[list[tuple[PatternLayer, WeightMatrix]]
         name = layer.matmul.get_friendly_name()
         reshaped = any(node.get_type_name() != "Convert" for node in layer.path)
         try:
+            if pattern.time_first:
+                reasons.append(f"{name}: its input is [T, B, K], and the op exempts the first position of [B, T, K]")
+                continue
             if reshaped and pattern.rows == "all" and len(pattern.source.get_partial_shape()) == 3:
                 reasons.append(f"{name}: a Reshape before it hides which row is the first position")
                 continue

@@ -24,13 +24,15 @@ class PatternWriter:
     :param rows: `decode`, `all`, or `every`: all without exemption, as in a pattern of another tool.
     :param max_sparse_rows: of `decode`.
     :param ramp: relative width of the ramp above the threshold; 0 for none.
+    :param time_first: x is [T, B, K], so that the first position is that of axis 0.
     """
 
     def __init__(
-        self, name: str, source: ov.Output, matmuls: Sequence[ov.Node], rows: str, max_sparse_rows: int, ramp: float = 0.0
-    ) -> None:
+        self, name: str, source: ov.Output, matmuls: Sequence[ov.Node], rows: str, max_sparse_rows: int, ramp: float = 0.0,
+        *, time_first: bool = False,
+    ) -> None:  # fmt: skip
         self._name, self._matmuls, self._rows, self._max_rows = name, matmuls, rows, max_sparse_rows
-        self._x, self._ramp = source, ramp
+        self._x, self._ramp, self._axis = source, ramp, 0 if time_first else 1
         self._shape: ov.Node | None = None
 
     def write(
@@ -61,7 +63,7 @@ class PatternWriter:
             whole = None if whole is None else ops.select(few, whole, never).output(0)
         if exempt is not None and self._ramp:  # whose slope starts at the threshold, so that this has to know
             threshold = ops.select(exempt, never, threshold).output(0)
-        keep = ops.greater(distance, threshold)
+        keep = beyond(distance, threshold)
         if exempt is not None and not self._ramp:
             keep = ops.logical_or(keep, exempt)
         replacement = ops.constant(np.float32(0)).output(0) if center is None else center
@@ -105,14 +107,19 @@ class PatternWriter:
         return ops.less_equal(rows, ops.constant(np.array(self._max_rows, np.int64)))
 
     def first_position(self) -> ov.Node | None:
-        """Which positions of axis 1 stay dense, boolean [T, 1]; None where no row does. Rule 3."""
+        """Which positions stay dense, boolean [T, 1], or [T, 1, 1] where the sequence is axis 0; None where no row does. Rule 3."""
         shape = self._x.get_partial_shape()
-        if len(shape) != 3 or (shape[1].is_static and shape[1].get_length() == 1):
+        if len(shape) != 3 or (shape[self._axis].is_static and shape[self._axis].get_length() == 1):
             return None
-        length = ops.gather(self._shape_of(), np.array(1), np.array(0))
+        length = ops.gather(self._shape_of(), np.array(self._axis), np.array(0))
         first = ops.equal(ops.range(np.array(0), length, np.array(1), output_type="i64"), ops.constant(np.array(0)))
         several = ops.greater(length, ops.constant(np.array(1)))
-        return ops.unsqueeze(ops.logical_and(first, several), np.array([1]))
+        return ops.unsqueeze(ops.logical_and(first, several), np.arange(1, 3 - self._axis))
+
+
+def beyond(distance: ov.Node, threshold: ov.Output) -> ov.Node:
+    """Whether an entry is kept: |x − c| > τ, and NaN, which no comparison is true for, so that a broken activation is not hidden."""
+    return ops.logical_not(ops.less_equal(distance, threshold))
 
 
 def _read_by_half(matmul: ov.Node, half: ov.Output, missed: ov.Output) -> ov.Node:

@@ -54,6 +54,7 @@ class Pattern:
     :param max_sparse_rows: of `decode`; EVERY_ROW when there is no row policy.
     :param ramp: relative width of the ramp above the threshold; 0 for none.
     :param whole_threshold: float32 [1] or [K], up to which channels are read by half; empty where none is.
+    :param time_first: with `all`, the first position of axis 0 is exempt, not that of axis 1.
     """
 
     select: ov.Node
@@ -65,6 +66,7 @@ class Pattern:
     ramp: float
     layers: tuple[PatternLayer, ...]
     whole_threshold: np.ndarray
+    time_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class _Test:
     threshold: ov.Output
     inclusive: bool  # kept at equality
     exempt: bool
+    time_first: bool = False  # the exempt rows are [T, 1, 1]
 
 
 def match_patterns(model: ov.Model) -> list[Pattern]:
@@ -97,17 +100,15 @@ def match_pattern(select: ov.Node) -> Pattern | None:
         return None
     if not _same_in(source.get_element_type(), replacement, test.center):
         return None
-    policy = _policy(test)
-    if policy is None:
+    policy, layers = _policy(test), tuple(_layers(select.output(0), ()))
+    whole = _whole(layers, test.distance)
+    if policy is None or not layers or whole is None:
         return None
     threshold, rows, limit = policy
     if test.inclusive:
         threshold = np.nextafter(threshold, np.float32(-np.inf))
-    layers = tuple(_layers(select.output(0), ()))
-    if not layers:
-        return None
-    whole = _whole(layers, test.distance)
-    return None if whole is None else Pattern(select, source, test.center, threshold.astype(np.float32), rows, limit, ramp, layers, whole)
+    first = _time_first(test)
+    return Pattern(select, source, test.center, threshold.astype(np.float32), rows, limit, ramp, layers, whole, first)
 
 
 def _whole(layers: tuple[PatternLayer, ...], distance: ov.Output) -> np.ndarray | None:
@@ -120,6 +121,17 @@ def _whole(layers: tuple[PatternLayer, ...], distance: ov.Output) -> np.ndarray 
     node = halves[0].whole.get_node()
     limited = node.get_type_name() == "Select" and _row_limit(node.input_value(0).get_node()) is not None
     return _number(node.input_value(1) if limited else halves[0].whole)
+
+
+def _time_first(test: _Test) -> bool:
+    above = _bare(test.threshold).get_node()
+    return test.time_first or (above.get_type_name() == "Select" and _is_first_axis(above.input_value(0)))
+
+
+def _is_first_axis(exempt: ov.Output) -> bool:
+    """Whether exempt positions are of axis 0: [T, 1, 1]."""
+    shape = exempt.get_partial_shape()
+    return bool(shape.rank.is_static and len(shape) == 3 and list(shape)[1:] == [1, 1])
 
 
 def _same_in(dtype: ov.Type, one: np.ndarray, other: np.ndarray) -> bool:
@@ -144,7 +156,7 @@ def _test(value: ov.Output, *, depth: int = 0) -> _Test | None:
         for port in (0, 1):
             inner = _test(node.input_value(port), depth=depth + 1)
             if inner and inner.keeps == (kind == "LogicalOr") and not inner.exempt and _of_shapes(node.input_value(1 - port)):
-                return replace(inner, exempt=True)
+                return replace(inner, exempt=True, time_first=_is_first_axis(node.input_value(1 - port)))
         return None
     return _comparison(node) if kind in _MIRRORED else None
 

@@ -40,6 +40,18 @@ class FoundSites:
     matches: list[SiteMatch]
     skipped: list[tuple[str, str]]
 
+    def some(self) -> list[SiteMatch]:
+        """The sites, of which there is at least one.
+
+        :raises BadModelError: there is none; names the first layers that are none, with the reasons.
+        """
+        if not self.matches:
+            why = "; ".join(f"{name}: {reason}" for name, reason in self.skipped[:3])
+            told = f" ({why}{'; …' if len(self.skipped) > 3 else ''})" if why else ""
+            msg = f"the model has no fully connected layer that could be pruned{told}; give a Transformer model, as optimum-cli exports it"
+            raise BadModelError(msg)
+        return self.matches
+
 
 @dataclass(frozen=True)
 class _Candidate:

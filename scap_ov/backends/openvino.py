@@ -54,11 +54,7 @@ def find(model: ov.Model, config: SparsityConfig) -> tuple[tuple[Site, ...], tup
     from scap_ov.passes.openvino.find_sites import find_sites
 
     found = find_sites(model, lm_head=config.lm_head)
-    if not found.matches:
-        why = "; ".join(f"{name}: {reason}" for name, reason in list(found.skipped)[:3])
-        msg = f"the model has no fully connected layer that could be pruned{f' ({why})' if why else ''}; give a Transformer model"
-        raise BadModelError(msg)
-    return tuple(match.site for match in found.matches), tuple(found.skipped)
+    return tuple(match.site for match in found.some()), tuple(found.skipped)
 
 
 def calibrate(

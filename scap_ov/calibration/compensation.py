@@ -16,7 +16,7 @@ import numpy as np
 
 from scap_ov.calibration.gradient_model import GradientModel
 from scap_ov.calibration.probe_model import ProbeModel, Reference
-from scap_ov.calibration.samples import pick_pieces
+from scap_ov.calibration.samples import counted, pick_pieces
 from scap_ov.errors import BadDatasetError
 from scap_ov.fitting.output_error import output_energy
 from scap_ov.passes.rules.places import COMPENSATION
@@ -180,7 +180,7 @@ class _Learner:
         self._cost, self._denser, self._dropped = np.zeros(len(self.sites)), np.zeros(len(self.sites)), 0.0
         for piece in pieces:
             reference = self.probe.reference_of(piece.inputs)
-            kept = np.where(piece.pruned[:, None], reference.values, np.float32(0))
+            kept = np.where(counted(piece.pruned, len(reference.values))[:, None], reference.values, np.float32(0))
             self.gradient.run(piece.inputs, self.settings, Reference(kept, reference.offset))
             self._slope += self.gradient.gradient(COMPENSATION)
             rows += int(piece.pruned.sum())

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scap_ov.calibration.kinds import probe_of
-from scap_ov.calibration.samples import pick_pieces
+from scap_ov.calibration.samples import counted, pick_pieces
 from scap_ov.config import SparsityConfig
 from scap_ov.fitting.allocation.sensitivity import predicted_loss
 from scap_ov.fitting.drift import DRIFT, LOSS, drift_ratios, knows_drift
@@ -59,7 +59,7 @@ def measure_drift(
             for name, value in probe.tapped().items():
                 if name in counts:
                     rows = value.reshape(-1, value.shape[-1])
-                    rows = rows[piece.pruned] if len(rows) == len(piece.pruned) else rows
+                    rows = rows[counted(piece.pruned, len(rows))]
                     counts[name].update(np.abs(rows - dense[name].center))
             if progress:
                 progress(turn * len(pieces) + done + 1, len(REFERENCES) * len(pieces))

@@ -14,7 +14,7 @@ import numpy as np
 
 from scap_ov.calibration.gradient_model import GradientModel
 from scap_ov.calibration.probe_model import Reference
-from scap_ov.calibration.samples import pick_pieces
+from scap_ov.calibration.samples import counted, pick_pieces
 from scap_ov.config import SparsityConfig
 from scap_ov.fitting.allocation.sensitivity import GRADED, LEVELS
 from scap_ov.fitting.criteria.adaptive import AdaptiveCriterion
@@ -56,11 +56,11 @@ def fisher_tables(
     for done, piece in enumerate(pieces):
         dense = probe.reference_of(piece.inputs)
         labels = _sample(dense.values, piece.digest)
-        labels[~piece.pruned] = 0  # a row that is not pruned is not counted
+        labels[~counted(piece.pruned, len(labels))] = 0  # a row that is not pruned is not counted
         probe.run(piece.inputs, probe.dense(), Reference(labels, dense.offset))
         for own in measured:
             x, g = (v.reshape(-1, v.shape[-1]) for v in (probe.output(own.name), probe.gradient(own.name)))
-            keep = piece.pruned if len(x) == len(piece.pruned) else np.ones(len(x), bool)
+            keep = counted(piece.pruned, len(x))
             own.add(x[keep], g[keep])
         if progress:
             progress(done + 1, len(pieces))

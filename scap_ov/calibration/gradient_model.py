@@ -38,6 +38,10 @@ class GradientModel(ProbeModel):
             raise BadModelError(msg)
         wanted: dict[Any, ov.Output] = {}
         sites = self._pruned(model)
+        narrow = {value.get_element_type().get_type_name() for value in (logits, *(node.output(0) for node in sites.values()))} - {"f32"}
+        if narrow:
+            msg = f"the model computes in {', '.join(sorted(narrow))}, and gradients are taken in f32; calibrate without gradients"
+            raise BadModelError(msg)
         if self._inputs_wanted or self._thresholds:
             wanted |= {("input", name): node.output(0) for name, node in sites.items()}
         if self._constants:

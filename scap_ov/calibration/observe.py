@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import openvino as ov
 
-from scap_ov.errors import BadModelError
 from scap_ov.models.runner import InferenceData, Progress, stream
 from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
 from scap_ov.passes.openvino.gate_activation import gate_activation
@@ -31,11 +30,9 @@ def observe(
     """
     clone = model.clone()
     found = find_sites(clone, lm_head=True)
-    if not found.matches:
-        msg = "the model has no fully connected layer that could be pruned; give a Transformer exported by optimum-cli export openvino"
-        raise BadModelError(msg)
+    matches = found.some()
     samples = stream(clone, site_taps(found), dataset, progress=progress)
-    return collect([(match.site, match.weights) for match in found.matches], samples, fingerprint(model), capacity)
+    return collect([(match.site, match.weights) for match in matches], samples, fingerprint(model), capacity)
 
 
 def site_taps(found: FoundSites) -> dict[str, ov.Output]:

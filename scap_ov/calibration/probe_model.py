@@ -14,22 +14,28 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from scap_ov.calibration.observe import site_taps
+from scap_ov.calibration.samples import counted
 from scap_ov.config import SparsityConfig
-from scap_ov.errors import BadModelError
 from scap_ov.fitting.thresholds import NOTHING
 from scap_ov.gradients.attention_gradient import repeat_heads
+from scap_ov.models.main_output import Loss, MainOutput, main_output
 from scap_ov.models.runner import EXACT
+from scap_ov.models.tensors import as_f32, fed
 from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.portable_pattern import PREFIX
 from scap_ov.passes.openvino.runtime_inputs import RuntimeInputs
+from scap_ov.passes.openvino.time_axis import batch_first, time_first
 from scap_ov.passes.rules.places import CENTERS, COMPENSATION, THRESHOLDS, WHOLE
 from scap_ov.plan import SparsityPlan
+from scap_ov.sites import SiteKind
 
 if TYPE_CHECKING:
     from scap_ov.plan import SitePlan
 
 REFERENCE = "scap_ov.reference"
+LEAST = np.float32(-1e30)  # of log-probabilities
+TINY = np.float32(1e-30)  # of norms
 
 
 @dataclass
@@ -57,11 +63,13 @@ class Reference:
     """What the dense model gave for a sample.
 
     :param values: probabilities of a language model, else the output itself, float32 [R, V].
-    :param offset: what the loss of each row starts from, float64 [R]: Σ p log p of a language model, else 1.
+    :param offset: what the loss of each row starts from, float64 [R]: Σ p log p of a language model, 1 of a cosine, 0 of squares.
+    :param factor: what the agreement with the reference, or the squared difference from it, adds to that.
     """
 
     values: np.ndarray
     offset: np.ndarray
+    factor: float = -1.0
 
 
 class ProbeModel:
@@ -89,10 +97,7 @@ class ProbeModel:
         self.stock = model  # what the samples are for: without the run-time inputs
         clone = model.clone()
         found = find_sites(clone, lm_head=True)
-        if not found.matches:
-            msg = "the model has no fully connected layer that could be pruned; give a Transformer exported by optimum-cli export openvino"
-            raise BadModelError(msg)
-        self.sites = tuple(match.site for match in found.matches)
+        self.sites = tuple(match.site for match in found.some())
         repeat_heads(clone)
         taps: dict[Any, ov.Output] = dict(site_taps(found)) if observe else {}
         self.graded = graded and any(site.two_planes for site in self.sites)
@@ -103,26 +108,26 @@ class ProbeModel:
             msg = "InsertSparsity(runtime_inputs=True) made no inputs"
             raise RuntimeError(msg)
         self._inputs: RuntimeInputs = insert.inputs
-        main = _main_output(clone)
-        self.language = "logits" in main.get_names()
-        self._width = main.get_partial_shape()[-1].get_length() if compare else 0
-        results: list[Any] = []
+        self._main = main_output(clone.outputs, [s.out_features for s in self.sites if s.kind is SiteKind.LM_HEAD]) if compare else None
+        self.language = self._main is not None and self._main.loss is Loss.DIVERGENCE
+        results: list[ov.Output] = []
         parameters = clone.get_parameters()
-        if compare:
-            results, reference = _compare(main.get_node().input_value(0), language=self.language)
+        if self._main is not None:
+            main = _flat(clone, self._main)
+            results, reference = _compare(main, self._main)
             parameters = [*parameters, reference]
-            taps |= self._derived(clone, main.get_node().input_value(0), reference.output(0))
+            taps |= self._derived(clone, _bare(clone.outputs[self._main.places[0]].get_node().input_value(0)), reference.output(0))
         if measure:
             taps |= {("share", name): _share(node, kept=False) for name, node in self._pruned(clone).items()}
             taps |= {("half", name): _share(node, kept=True) for name, node in self._by_half(clone).items()}
         self._taps = {name: i for i, name in enumerate(taps)}
         sinks = _forget(clone)
-        built = ov.Model([*results, *taps.values()], sinks, parameters, "scap_ov_probe")
+        built = _built([*results, *taps.values()], sinks, parameters)
         self._first_tap = len(results)
         self.compiled = ov.Core().compile_model(built, "CPU", EXACT)
         self._request = self.compiled.create_infer_request()
+        self._ports = self.compiled.inputs
         self._stateful = bool(sinks)
-        self._names = frozenset(name for port in self.compiled.inputs for name in port.get_names())
         self.forwards = 0
 
     def _derived(self, model: ov.Model, logits: ov.Output, reference: ov.Output) -> dict[Any, ov.Output]:
@@ -180,29 +185,38 @@ class ProbeModel:
         """One forward pass on a fresh sequence. Position 0 of a sequence is computed dense."""
         if self._stateful:
             self._request.reset_state()
-        values: dict[str, Any] = {k: v for k, v in inputs.items() if k in self._names}
-        values |= {THRESHOLDS: settings.thresholds, CENTERS: settings.centers, COMPENSATION: settings.compensation}
+        values = {**inputs, THRESHOLDS: settings.thresholds, CENTERS: settings.centers, COMPENSATION: settings.compensation}
         if self.graded:
             values[WHOLE] = settings.whole
-        if self._first_tap:
-            values[REFERENCE] = np.zeros((1, self._width), np.float32) if reference is None else reference.values
-        self._request.infer(values, share_inputs=True)
+        if self._main is not None:
+            values[REFERENCE] = np.zeros((1, self._main.width), np.float32) if reference is None else reference.values
+        self._request.infer(fed(values, self._ports), share_inputs=True)
         self.forwards += 1
 
     def reference_of(self, inputs: Mapping[str, np.ndarray]) -> Reference:
         """What the dense model gives for these inputs."""
         self.run(inputs, self.dense())
-        value = np.array(self._request.get_output_tensor(1).data)
-        if not self.language:
-            return Reference(value, np.ones(len(value)))
-        probability = np.exp(value)
-        return Reference(probability, np.einsum("rv,rv->r", probability, value, dtype=np.float64))
+        return self._reference(np.array(self._request.get_output_tensor(1).data))
+
+    def _reference(self, value: np.ndarray) -> Reference:
+        """What later runs are compared with.
+
+        :param value: log-probabilities of a language model, else the output itself, float32 [R, V].
+        """
+        loss = Loss.COSINE if self._main is None else self._main.loss
+        if loss is Loss.DIVERGENCE:
+            probability = np.exp(value)
+            return Reference(probability, np.einsum("rv,rv->r", probability, value, dtype=np.float64))
+        if loss is Loss.COSINE:
+            return Reference(value, np.asarray(value.any(axis=1), np.float64))  # rows of zeros have no direction to lose
+        size = float(np.square(value, dtype=np.float64).mean())
+        return Reference(value, np.zeros(len(value)), 1 / size if size > 0 else 1.0)
 
     def loss(self, inputs: Mapping[str, np.ndarray], settings: Settings, pruned: np.ndarray, reference: Reference) -> float:
-        """Mean over the rows that were pruned of KL(dense ‖ pruned) in nats; of (1 − cosine) for a model without logits."""
+        """Mean over the rows that were pruned of KL(dense ‖ pruned) in nats; of what main_output says for a model without logits."""
         self.run(inputs, settings, reference)
-        rows = reference.offset - self._request.get_output_tensor(0).data
-        return float((rows[pruned] if len(rows) == len(pruned) else rows).mean())
+        rows = reference.offset + reference.factor * self._request.get_output_tensor(0).data
+        return float(rows[counted(pruned, len(rows))].mean())
 
     def log_probabilities(self) -> np.ndarray:
         """Of the last run of a language model that was built with `compare`, float32 [R, V]; valid until the next run."""
@@ -235,18 +249,45 @@ class ProbeModel:
         return self._request.get_output_tensor(self._first_tap + self._taps[key]).data
 
 
-def _compare(output: ov.Output, *, language: bool) -> tuple[list[Any], Any]:
-    """Agreement of each row with the reference, and what becomes the reference, rows flattened; the reference's parameter."""
-    size = output.get_partial_shape()[-1].get_length()
-    flat = ops.reshape(output, np.array([-1, size]), special_zero=False)
-    reference = _parameter([-1, size], REFERENCE)
+def _bare(value: ov.Output) -> ov.Output:
+    """A float value as it was before a closing Convert to another float type."""
+    while value.get_node().get_type_name() == "Convert" and value.get_node().get_input_element_type(0).is_real():
+        value = value.get_node().input_value(0)
+    return value
+
+
+def _built(values: list[ov.Output], sinks: list[ov.Node], parameters: list[ov.Node]) -> ov.Model:
+    """A model that gives these values out in f32, batch first."""
+    model = ov.Model(values, sinks, parameters, "scap_ov_probe")
+    turned = time_first(model, values)
+    values = [as_f32(batch_first(value) if turn else value) for value, turn in zip(values, turned, strict=True)]
+    return ov.Model(values, sinks, parameters, "scap_ov_probe")
+
+
+def _flat(model: ov.Model, main: MainOutput) -> ov.Output:
+    """The main output in f32 with its rows flattened, batch first, [R, V]."""
+    values = [model.outputs[place].get_node().input_value(0) for place in main.places]
+    turned = time_first(model, values)
+    values = [batch_first(value) if turn else value for value, turn in zip(values, turned, strict=True)]
+    flat = [ops.reshape(as_f32(value), np.array([-1, main.width]), special_zero=False).output(0) for value in values]
+    return flat[0] if len(flat) == 1 else ops.concat(flat, 0).output(0)
+
+
+def _compare(flat: ov.Output, main: MainOutput) -> tuple[list[ov.Output], ov.Node]:
+    """How each row agrees with the reference, and what becomes the reference; the reference's parameter.
+
+    :param flat: f32 [R, V].
+    """
+    reference = _parameter([-1, main.width], REFERENCE)
     axis = np.array([1])
-    if language:
-        log_q = ops.log_softmax(flat, 1)
+    if main.loss is Loss.DIVERGENCE:  # a logit of -inf, of a token that is ruled out, has the probability 0, and 0 times it is 0
+        log_q = ops.maximum(ops.log_softmax(flat, 1), ops.constant(LEAST))
         return [ops.reduce_sum(ops.multiply(reference, log_q), axis).output(0), log_q.output(0)], reference
+    if main.loss is Loss.SQUARES:
+        return [ops.reduce_sum(ops.squared_difference(flat, reference), axis).output(0), flat], reference
     norms = ops.multiply(ops.reduce_l2(flat, axis), ops.reduce_l2(reference, axis))
-    cosine = ops.divide(ops.reduce_sum(ops.multiply(flat, reference), axis), norms)
-    return [cosine.output(0), flat.output(0)], reference
+    cosine = ops.divide(ops.reduce_sum(ops.multiply(flat, reference), axis), ops.maximum(norms, ops.constant(TINY)))
+    return [cosine.output(0), flat], reference
 
 
 def _forget(model: ov.Model) -> list[ov.Node]:
@@ -278,7 +319,3 @@ def _parameter(shape: list[int], name: str) -> Any:
     parameter = ops.parameter(ov.PartialShape(shape), np.float32, name=name)
     parameter.output(0).get_tensor().set_names({name})
     return parameter
-
-
-def _main_output(model: ov.Model) -> ov.Output:
-    return next((port for port in model.outputs if "logits" in port.get_names()), model.outputs[0])

@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from scap_ov.calibration.probe_model import ProbeModel, Reference, Settings
+from scap_ov.calibration.probe_model import LEAST, TINY, ProbeModel, Reference, Settings
 from scap_ov.calibration.run_onnx import tapped_values
+from scap_ov.calibration.samples import counted
 from scap_ov.config import SparsityConfig
-from scap_ov.errors import BadModelError
 from scap_ov.models.agreement import log_softmax
+from scap_ov.models.main_output import Loss, main_output
 from scap_ov.models.onnx_model import OnnxModel
 from scap_ov.models.onnx_session import OnnxSession
 from scap_ov.passes.onnx.find_sites import find_sites, fingerprint
 from scap_ov.passes.onnx.insert_sparsity import InsertSparsity
+from scap_ov.passes.onnx.time_axis import time_first
 from scap_ov.passes.rules.places import CENTERS, COMPENSATION, THRESHOLDS
 from scap_ov.plan import SparsityPlan
+from scap_ov.sites import SiteKind
 
 
 class OnnxProbe(ProbeModel):
@@ -35,11 +38,11 @@ class OnnxProbe(ProbeModel):
         self.stock: Any = model
         clone = model.clone()
         found = find_sites(clone.graph_model, lm_head=True)
-        if not found.matches:
-            msg = "the model has no fully connected layer that could be pruned; give a Transformer exported by optimum-cli export onnx"
-            raise BadModelError(msg)
-        self.sites = tuple(match.site for match in found.matches)
-        self._tapped_names = {name: value.name for name, value in tapped_values(found).items()} if observe else {}
+        self.sites = tuple(match.site for match in found.some())
+        taps = tapped_values(found) if observe else {}
+        self._tapped_names = {name: value.name for name, value in taps.items()}
+        turned = time_first(clone.graph_model, list(taps.values()))
+        self._turned = {name for name, turn in zip(taps, turned, strict=True) if turn}
         plan = SparsityPlan(SparsityConfig(ramp=ramp), fingerprint(clone.graph_model), self.sites, {})
         insert = InsertSparsity(plan, runtime_inputs=True)
         insert(clone.graph_model)
@@ -47,10 +50,10 @@ class OnnxProbe(ProbeModel):
             msg = "InsertSparsity(runtime_inputs=True) made no inputs"
             raise RuntimeError(msg)
         self._inputs: Any = insert.inputs
-        main = next((port for port in model.outputs if port.get_any_name() == "logits"), model.outputs[0])
-        self._main = main.get_any_name()
-        self.language = self._main == "logits"
-        wanted = [self._main] * compare + list(self._tapped_names.values())
+        self._main = main_output(model.outputs, [s.out_features for s in self.sites if s.kind is SiteKind.LM_HEAD]) if compare else None
+        self.language = self._main is not None and self._main.loss is Loss.DIVERGENCE
+        self._compared = [model.outputs[place].get_any_name() for place in (self._main.places if self._main else ())]
+        wanted = [*self._compared, *self._tapped_names.values()]
         values = {value.name: value for node in clone.graph_model.graph for value in node.outputs}
         values |= {value.name: value for value in clone.graph_model.graph.inputs}
         self._session = OnnxSession(clone, [values[name] for name in wanted])
@@ -67,29 +70,28 @@ class OnnxProbe(ProbeModel):
     def reference_of(self, inputs: Mapping[str, np.ndarray]) -> Reference:
         """What the dense model gives for these inputs."""
         self.run(inputs, self.dense())
-        value = self._rows()
-        if not self.language:
-            return Reference(value, np.ones(len(value)))
-        log_p = log_softmax(value)
-        probability = np.exp(log_p)
-        return Reference(probability, np.einsum("rv,rv->r", probability, log_p, dtype=np.float64))
+        return self._reference(self._rows())
 
     def loss(self, inputs: Mapping[str, np.ndarray], settings: Settings, pruned: np.ndarray, reference: Reference) -> float:
-        """Mean over the rows that were pruned of KL(dense ‖ pruned) in nats; of (1 − cosine) for a model without logits."""
+        """Mean over the rows that were pruned of KL(dense ‖ pruned) in nats; of what main_output says for a model without logits."""
         self.run(inputs, settings)
         value = self._rows()
-        if self.language:
-            agreement = np.einsum("rv,rv->r", reference.values, log_softmax(value), dtype=np.float64)
+        if self._main is not None and self._main.loss is Loss.SQUARES:
+            agreement = np.square(value - reference.values, dtype=np.float64).sum(axis=1)
         else:
-            norms = np.linalg.norm(value, axis=1) * np.linalg.norm(reference.values, axis=1)
-            agreement = np.einsum("rv,rv->r", reference.values, value, dtype=np.float64) / norms
-        rows = reference.offset - agreement
-        return float((rows[pruned] if len(rows) == len(pruned) else rows).mean())
+            agreement = np.einsum("rv,rv->r", reference.values, value, dtype=np.float64)
+            if not self.language:
+                agreement /= np.maximum(np.linalg.norm(value, axis=1) * np.linalg.norm(reference.values, axis=1), TINY)
+        rows = reference.offset + reference.factor * agreement
+        return float(rows[counted(pruned, len(rows))].mean())
 
     def tapped(self) -> dict[str, np.ndarray]:
         """The inputs of the sites in the last run, by `site_taps`' names."""
-        return {name: self._given[value] for name, value in self._tapped_names.items()}
+        return {name: self._given[value].swapaxes(0, 1) if name in self._turned else self._given[value]
+                for name, value in self._tapped_names.items()}  # fmt: skip
 
     def _rows(self) -> np.ndarray:
-        value = self._given[self._main]
-        return value.reshape(-1, value.shape[-1]).astype(np.float32)
+        """The main output as ProbeModel has it: log-probabilities, or rows as they are, float32 [R, V]."""
+        width = 1 if self._main is None else self._main.width
+        rows = np.concatenate([self._given[name].reshape(-1, width) for name in self._compared]).astype(np.float32, copy=False)
+        return np.maximum(log_softmax(rows), LEAST) if self.language else rows

@@ -15,7 +15,7 @@ import numpy as np
 
 from scap_ov.calibration.kinds import fingerprint_of, probe_of
 from scap_ov.calibration.probe_model import ProbeModel
-from scap_ov.calibration.samples import pick_pieces
+from scap_ov.calibration.samples import counted, pick_pieces
 from scap_ov.errors import MismatchError
 from scap_ov.fitting.fit import fit
 from scap_ov.statistics.collector import Collector, Sample
@@ -91,7 +91,7 @@ def observe_pruned(
     for done, piece in enumerate(pieces):
         probe.run(piece.inputs, settings)
         values = probe.tapped()
-        observed = {name: _rows(value, piece.pruned) for name, value in values.items()}
+        observed = {name: counted(piece.pruned, int(np.prod(value.shape[:-1]))) for name, value in values.items()}
         collector.add(Sample(values, observed, {name: row_priorities(piece.digest, len(keep)) for name, keep in observed.items()}))
         if progress:
             progress(done + 1, len(pieces))
@@ -104,8 +104,3 @@ def observe_pruned(
         statistics[site.name] = SiteStatistics(own.count, {**own.tensors, **weights})
     metadata = {**profile.metadata, "sequential": True, "sequential_rounds": int(profile.metadata.get("sequential_rounds", 0)) + 1}
     return replace(profile, statistics=statistics, metadata=metadata)
-
-
-def _rows(value: np.ndarray, pruned: np.ndarray) -> np.ndarray:
-    count = int(np.prod(value.shape[:-1]))
-    return pruned if count == len(pruned) else np.ones(count, bool)

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from scap_ov.calibration.observe import site_taps
-from scap_ov.errors import BadModelError
 from scap_ov.models.onnx_model import OnnxModel
 from scap_ov.models.onnx_session import OnnxSession
 from scap_ov.models.runner import InferenceData, run_samples
+from scap_ov.models.sample import SampleReader
 from scap_ov.passes.onnx.find_sites import FoundSites, find_sites, fingerprint
+from scap_ov.passes.onnx.time_axis import time_first
 from scap_ov.statistics.collector import collect
 from scap_ov.statistics.profile import CalibrationProfile
 
@@ -34,19 +35,18 @@ def observe(
     :raises BadModelError: the model has no fully connected layer that could be pruned, or onnxruntime refuses it.
     """
     found = find_sites(model.graph_model, lm_head=True)
-    if not found.matches:
-        msg = "the model has no fully connected layer that could be pruned; give a Transformer exported by optimum-cli export onnx"
-        raise BadModelError(msg)
+    matches = found.some()
     taps = tapped_values(found)
+    turned = {name for name, turn in zip(taps, time_first(model.graph_model, list(taps.values())), strict=True) if turn}
     session = OnnxSession(model, taps.values())
 
     def infer(inputs: Mapping[str, np.ndarray], *, reset: bool) -> dict[str, np.ndarray]:
         del reset  # an ONNX model keeps no state
         given = session.run(inputs)
-        return {name: given[value.name] for name, value in taps.items()}
+        return {name: given[value.name].swapaxes(0, 1) if name in turned else given[value.name] for name, value in taps.items()}
 
-    samples = run_samples(model, dataset, infer, progress=progress)
-    return collect([(match.site, match.weights) for match in found.matches], samples, fingerprint(model.graph_model), capacity)
+    samples = run_samples(SampleReader(model), dataset, infer, progress=progress)
+    return collect([(match.site, match.weights) for match in matches], samples, fingerprint(model.graph_model), capacity)
 
 
 def tapped_values(found: FoundSites) -> dict[str, Any]:

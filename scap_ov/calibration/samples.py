@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scap_ov.errors import BadDatasetError
-from scap_ov.models.runner import _digest, _named_inputs, _sequence_mask
+from scap_ov.models.runner import samples_of
+from scap_ov.models.sample import SampleReader
 
 if TYPE_CHECKING:
     from scap_ov.calibration.probe_model import ProbeModel
@@ -47,13 +48,22 @@ def pick_pieces(probe: ProbeModel, dataset: InferenceData, tokens: int, *, held_
     return [pieces[i] for i in sorted(set(at.astype(int).tolist()))]
 
 
+def counted(pruned: np.ndarray, rows: int) -> np.ndarray:
+    """Which of some rows count, bool [rows]: those of `pruned`; all of them where the rows are no tokens, as those of a pooled output."""
+    return pruned if len(pruned) == rows else np.ones(rows, bool)
+
+
 def _pieces(probe: ProbeModel, dataset: InferenceData) -> Iterator[Piece]:
-    for item in dataset.get_inference_data():
-        inputs, starts = _named_inputs(probe.stock, item)
-        if not starts:
+    reader, index = SampleReader(probe.stock), -1
+    for index, item in enumerate(samples_of(dataset)):
+        sample = reader.read(item, index)
+        if not sample.starts:
             continue
-        mask = _sequence_mask(inputs, starts=True)
+        mask = sample.mask
         if mask is None:
-            first = next(iter(inputs.values()))
-            mask = np.ones(first.shape[:1], bool)
-        yield Piece({k: np.array(v) for k, v in inputs.items()}, mask.reshape(-1), _digest(inputs))
+            first = next(iter(sample.values.values()), np.zeros(0))
+            mask = np.ones(np.shape(first)[:1], bool)
+        yield Piece({k: np.array(v) for k, v in sample.values.items()}, mask.reshape(-1), sample.digest())
+    if index < 0:
+        msg = "the calibration data gave samples before, and none now: it can be read only once; make it of a list, not a generator"
+        raise BadDatasetError(msg)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 TOKENS = 1024  # of each pass when sites are pruned one by one
 GRADIENT_TOKENS = 2048
 POINTS = (0.5,)  # one level: the local error gives the shape of the curve
+SMALLEST = 1e-12  # loss of a site: rounding gives less, and below 0, where what is dropped is zeros that an activation has made
 
 Progress = Callable[[int, "int | None"], None]
 _log = logging.getLogger(__name__)
@@ -129,4 +130,4 @@ class _Measured:
         settings = self.probe.dense()
         self.probe.put(settings, SitePlan(site.name, found.threshold, found.center, level))
         values = [self.probe.loss(p.inputs, settings, p.pruned, r) for p, r in zip(self.pieces, self.references, strict=True)]
-        return float(np.average(values, weights=[p.pruned.sum() for p in self.pieces]))
+        return max(float(np.average(values, weights=[p.pruned.sum() for p in self.pieces])), SMALLEST)

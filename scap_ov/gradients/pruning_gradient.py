@@ -75,7 +75,9 @@ def _parts(pruned: ov.Node) -> tuple[ov.Output, ov.Output | None, ov.Output]:
     exempt = None
     if keep.get_node().get_type_name() == "LogicalOr":
         keep, exempt = keep.get_node().input_values()
-    return keep, exempt, keep.get_node().input_value(1)
+    test = keep.get_node()
+    test = test.input_value(0).get_node() if test.get_type_name() == "LogicalNot" else test
+    return keep, exempt, test.input_value(1)
 
 
 def _scalar(value: float) -> ov.Node:

@@ -9,6 +9,7 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.errors import BadDatasetError, BadModelError, MissingDependencyError, UsageError
+from scap_ov.models.inputs import Inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -119,7 +120,7 @@ def token_dataset(sequences: Iterable[Sequence[int]], model: ov.Model) -> nncf.D
     """One sample for each sequence of token ids, with every input that the model asks for."""
     import nncf
 
-    return nncf.Dataset([np.array([s], np.int64) for s in sequences], lambda ids: model_inputs(model, ids))
+    return nncf.Dataset([np.array([s], np.int64) for s in sequences], Inputs(model).for_tokens)
 
 
 def model_inputs(model: ov.Model, input_ids: np.ndarray) -> dict[str, np.ndarray]:
@@ -129,27 +130,7 @@ def model_inputs(model: ov.Model, input_ids: np.ndarray) -> dict[str, np.ndarray
     :param input_ids: int64 [B, T].
     :raises BadModelError: an input is none of those that token ids determine.
     """
-    batch, length = input_ids.shape
-    values: dict[str, np.ndarray] = {}
-    for port in model.inputs:
-        name = _input_name(port)
-        if name == "input_ids":
-            array: np.ndarray = input_ids
-        elif name == "attention_mask":
-            array = np.ones((batch, length), np.int64)
-        elif name == "position_ids":
-            array = np.broadcast_to(np.arange(length), (batch, length))
-        elif name == "token_type_ids":
-            array = np.zeros((batch, length), np.int64)
-        elif name == "beam_idx":
-            array = np.arange(batch)
-        elif "past_key" in name or "past_value" in name:
-            array = np.zeros(_empty_past(port.get_partial_shape(), batch), np.float32)
-        else:
-            msg = f"the model's input '{name}' cannot be made from token ids; give an nncf.Dataset whose samples hold all inputs"
-            raise BadModelError(msg)
-        values[name] = np.ascontiguousarray(array, port.get_element_type().to_dtype())
-    return values
+    return Inputs(model).for_tokens(input_ids)
 
 
 class Tokenize:
@@ -231,16 +212,6 @@ def _is_file(text: str) -> bool:
         return Path(text).is_file()
     except (OSError, ValueError):  # too long for a file name, or with a null character
         return False
-
-
-def _input_name(port: ov.Output) -> str:
-    names = port.get_names()
-    return "input_ids" if "input_ids" in names else min(names) if names else port.get_node().get_friendly_name()
-
-
-def _empty_past(shape: ov.PartialShape, batch: int) -> list[int]:
-    """[batch, heads, 0, size]: the first dynamic dimension is the batch, any other the length of the past."""
-    return [batch if axis == 0 else (0 if dim.is_dynamic else dim.get_length()) for axis, dim in enumerate(shape)]
 
 
 def _pieces(text: str, size: int) -> Iterator[str]:

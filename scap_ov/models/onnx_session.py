@@ -23,6 +23,7 @@ class OnnxSession:
     1. MatMulNBits computes at accuracy level 0 and DequantizeLinear is not fused into integer arithmetic.
     2. External weights are read by onnxruntime from their own files.
     3. Samples are cast to the types of the inputs.
+    4. Floats come out as float32; bfloat16, for which onnxruntime has no numpy type, goes in as float32 too.
 
     :param model: is not changed.
     :param outputs: values to give out, by name of the value; None for the model's own outputs.
@@ -46,9 +47,10 @@ class OnnxSession:
         options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "0")
         if threads is not None:
             options.intra_op_num_threads = threads
+        self.output_names = [value.name or "" for value in copy.graph.outputs]
+        _widen(copy.graph)
         self._session = _session(copy, options)
         self._types = {port.name: _NUMPY[port.type] for port in self._session.get_inputs() if port.type in _NUMPY}
-        self.output_names = [port.name for port in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """All outputs by name; inputs that the model does not have are left out.
@@ -61,6 +63,28 @@ class OnnxSession:
         except (ValueError, *_REFUSALS) as e:
             raise RuntimeError(str(e)) from e
         return dict(zip(self.output_names, values, strict=True))
+
+
+def _widen(graph: ir.Graph) -> None:
+    """Rule 4: a Cast behind every output of another float type, and one in front of every reader of a bfloat16 input."""
+    for value in graph.inputs:
+        if value.dtype == ir.DataType.BFLOAT16 and value.name not in graph.initializers:
+            narrow = ir.Node("", "Cast", [value], [ir.AttrInt64("to", ir.DataType.BFLOAT16.value)], name=f"scap_ov/narrow/{value.name}")
+            narrow.outputs[0].name = narrow.name
+            value.replace_all_uses_with(narrow.outputs[0])
+            narrow.replace_input_with(0, value)
+            value.dtype = ir.DataType.FLOAT
+            if len(graph):
+                graph.insert_before(graph[0], narrow)
+            else:
+                graph.append(narrow)
+    for place, value in enumerate(graph.outputs):
+        if value.dtype is None or not value.dtype.is_floating_point() or value.dtype == ir.DataType.FLOAT:
+            continue
+        wide = ir.Node("", "Cast", [value], [ir.AttrInt64("to", ir.DataType.FLOAT.value)], name=f"scap_ov/wide/{value.name}")
+        wide.outputs[0].name, wide.outputs[0].shape, wide.outputs[0].dtype = wide.name, value.shape, ir.DataType.FLOAT
+        graph.append(wide)
+        graph.outputs[place] = wide.outputs[0]
 
 
 def _session(model: ir.Model, options: ort.SessionOptions) -> ort.InferenceSession:

@@ -9,7 +9,9 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.errors import BadDatasetError, BadModelError
-from scap_ov.models.dataset import model_inputs
+from scap_ov.models.inputs import Inputs
+from scap_ov.models.main_output import Loss, main_output
+from scap_ov.models.tensors import fed, rebuilt
 
 
 class WindowRunner:
@@ -22,13 +24,13 @@ class WindowRunner:
 
     def __init__(self, model: ov.Model, extra: Mapping[str, ov.Output] | None = None, properties: Mapping[str, Any] | None = None) -> None:
         self._extra = list(extra or {})
-        if extra:
-            model.add_outputs(list(extra.values()))
-        self._logits = _logits_index(model)
-        self._compiled = ov.Core().compile_model(model, "CPU", dict(properties or {}))
+        self._inputs = Inputs(model)
+        logits = model.outputs[_logits_place(model)].get_node().input_value(0)
+        built = rebuilt(model, [logits, *(extra or {}).values()], "scap_ov_windows")
+        self._compiled = ov.Core().compile_model(built, "CPU", dict(properties or {}))
+        self._ports = self._compiled.inputs
         self._request = self._compiled.create_infer_request()
-        self._first_extra = len(model.outputs) - len(self._extra)
-        self._stateful = bool(model.get_sinks())
+        self._stateful = bool(built.get_sinks())
         self._past = 0
         self._last_extra = np.zeros((len(self._extra), 0), np.float32)
 
@@ -39,7 +41,7 @@ class WindowRunner:
         :return: logits [T, V] (valid until the next run), extra values float32 [extras, T].
         """
         self._restart()
-        return self._infer(model_inputs(self._compiled, ids[None]), len(ids))
+        return self._infer(self._inputs.for_tokens(ids[None]), len(ids))
 
     def stepwise(self, ids: np.ndarray, prompt: int) -> tuple[np.ndarray, np.ndarray]:
         """The first `prompt` tokens in one pass, the others one by one.
@@ -64,15 +66,11 @@ class WindowRunner:
         """
         self._restart()
         self._past = len(ids)
-        return self._infer(model_inputs(self._compiled, ids[None]), len(ids))[0][-1]
+        return self._infer(self._inputs.for_tokens(ids[None]), len(ids))[0][-1]
 
     def step(self, token: int) -> np.ndarray:
         """Read one more token. :return: its logits, [V], valid until the next run."""
-        inputs = model_inputs(self._compiled, np.array([[token]], np.int64))
-        if "attention_mask" in inputs:
-            inputs["attention_mask"] = np.ones((1, self._past + 1), inputs["attention_mask"].dtype)
-        if "position_ids" in inputs:
-            inputs["position_ids"] = np.full_like(inputs["position_ids"], self._past)
+        inputs = self._inputs.for_tokens(np.array([[token]], np.int64), past=self._past)
         self._past += 1
         logits, self._last_extra = self._infer(inputs, 1)
         return logits[-1]
@@ -82,25 +80,28 @@ class WindowRunner:
             self._request.reset_state()
 
     def _infer(self, inputs: dict[str, np.ndarray], tokens: int) -> tuple[np.ndarray, np.ndarray]:
-        self._request.infer(inputs)
-        logits = self._request.get_output_tensor(self._logits).data
+        self._request.infer(fed(inputs, self._ports))
+        logits = self._request.get_output_tensor(0).data
         logits = logits.reshape(-1, logits.shape[-1])
         if len(logits) != tokens:
             msg = f"the model gives {len(logits)} rows of logits for {tokens} tokens; export it without slicing the logits"
             raise BadModelError(msg)
-        if not np.isfinite(logits[-1]).all():
+        if not np.isfinite(logits.max(axis=1)).all():  # NaN, or +inf; -inf rules a token out
             msg = "the model's logits hold NaN or infinite values; check its weights and inference precision"
             raise BadDatasetError(msg)
-        values = [self._request.get_output_tensor(self._first_extra + i).data.reshape(-1) for i in range(len(self._extra))]
+        values = [self._request.get_output_tensor(1 + i).data.reshape(-1) for i in range(len(self._extra))]
         extra = np.array(values, np.float32) if values else np.zeros((0, tokens), np.float32)
         return logits, extra
 
 
-def _logits_index(model: ov.Model) -> int:
-    for i, port in enumerate(model.outputs):
-        if "logits" in port.get_names():
-            return i
-    if model.outputs and model.outputs[0].get_partial_shape().rank.is_static and len(model.outputs[0].get_partial_shape()) == 3:
-        return 0
+def _logits_place(model: ov.Model) -> int:
+    try:
+        main = main_output(model.outputs)
+    except BadModelError:
+        main = None
+    if main is not None and main.width > 1:
+        rank = len(model.outputs[main.places[0]].get_partial_shape())
+        if main.loss is Loss.DIVERGENCE or rank == 3:
+            return main.places[0]
     msg = "the model has no output 'logits'; perplexity and divergence are of language models, `scap-ov validate` compares others"
     raise BadModelError(msg)

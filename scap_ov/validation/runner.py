@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +13,9 @@ import openvino as ov
 
 from scap_ov.custom_ops import OP_NAME
 from scap_ov.errors import BadDatasetError
-from scap_ov.models.dataset import model_inputs
-from scap_ov.models.runner import EXACT
+from scap_ov.models.inputs import Inputs, Role
+from scap_ov.models.runner import EXACT, misfit
+from scap_ov.models.tensors import fed, port_name, rebuilt, result_values
 from scap_ov.storage.model_files import model_file
 from scap_ov.storage.model_folder import read_model
 
@@ -32,7 +34,8 @@ class Runner(ABC):
 
     def __init__(self, path: str, given_back: list[str]) -> None:
         self._path = path
-        self._past_names = [name for name in self.names if name.startswith("past_key_values.")]
+        self._inputs = Inputs(self)
+        self._past_names = self._inputs.named(Role.PAST)
         self._given_back = set(given_back)
         self._past: dict[str, np.ndarray] = {}
         self._done = 0
@@ -40,7 +43,12 @@ class Runner(ABC):
     @property
     def names(self) -> list[str]:
         """Names of the inputs."""
-        return [port.get_any_name() for port in self.ports]
+        return [port_name(port) for port in self.ports]
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether token ids are all that a run needs."""
+        return bool(self._inputs.named(Role.TOKENS)) and not self._inputs.named(Role.OTHER)
 
     @property
     def continues(self) -> bool:
@@ -57,11 +65,7 @@ class Runner(ABC):
         :param ids: int64 [1, T].
         :return: all outputs by name.
         """
-        values = model_inputs(self, ids)  # type: ignore[arg-type]  # only `inputs` is looked at
-        if self._done:
-            total = self._done + ids.shape[1]
-            shift = {"attention_mask": np.ones((len(ids), total), np.int64), "position_ids": np.arange(self._done, total)[None]}
-            values |= {name: array for name, array in shift.items() if name in values} | self._past
+        values = {**self._inputs.for_tokens(ids, past=self._done), **self._past}
         outputs = self.run(values)
         self._past = {name: outputs[present_name(name)] for name in self._past_names if present_name(name) in outputs}
         self._done += ids.shape[1]
@@ -75,10 +79,7 @@ class Runner(ABC):
         try:
             return self._infer(inputs)
         except RuntimeError as e:
-            wanted = ", ".join(f"{port.get_any_name()} {port.get_partial_shape()}" for port in self.ports)
-            got = ", ".join(f"{name} {list(np.shape(value))}" for name, value in inputs.items())
-            msg = f"the data does not fit {self._path}: it takes {wanted}, got {got} ({str(e).splitlines()[-1].strip()})"
-            raise BadDatasetError(msg) from e
+            raise BadDatasetError(misfit(f"the data does not fit {self._path}", self.ports, inputs, e)) from e
 
     @property
     def inputs(self) -> list[Any]:
@@ -97,9 +98,9 @@ class OpenVINORunner(Runner):
         self.kind = _openvino_kind(model)
         self.ports, self.vocabulary = model.inputs, _vocabulary(model.outputs)
         self._stateful = bool(model.get_sinks())
-        compiled = ov.Core().compile_model(model, "CPU", EXACT)
-        self._request = compiled.create_infer_request()
-        self._outputs = [min(port.get_names(), key=len, default=f"output {i}") for i, port in enumerate(compiled.outputs)]
+        self._outputs = [min(port.get_names(), key=len, default=f"output {i}") for i, port in enumerate(model.outputs)]
+        compiled = ov.Core().compile_model(rebuilt(model, result_values(model)), "CPU", EXACT)
+        self._request, self._places = compiled.create_infer_request(), compiled.inputs
         super().__init__(path, self._outputs)
 
     @property
@@ -114,8 +115,7 @@ class OpenVINORunner(Runner):
             self._request.reset_state()
 
     def _infer(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        known = {name for port in self.ports for name in port.get_names()}
-        self._request.infer({name: value for name, value in inputs.items() if name in known})
+        self._request.infer(fed(inputs, self._places))
         return {name: np.array(self._request.get_output_tensor(i).data) for i, name in enumerate(self._outputs)}
 
 
@@ -147,7 +147,7 @@ def open_runner(path: str | Path) -> Runner:
 
 def present_name(past: str) -> str:
     """The output that becomes the input `past` at the next step."""
-    return past.replace("past_key_values.", "present.")
+    return re.sub(r"^past(?:_key_values)?\.", "present.", past)
 
 
 def _vocabulary(outputs: list[Any]) -> int | None:

@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from scap_ov.errors import BadDatasetError, UsageError
+from scap_ov.models.tensors import port_name
 from scap_ov.models.windows import read_text, text_windows
 from scap_ov.validation.runner import Runner
 
@@ -45,7 +46,7 @@ def pieces(a: Runner, b: Runner, data: str | None, encode: Callable[[], Any], *,
     if data is not None and data.endswith(".npz"):
         yield from _arrays(Path(data))
         return
-    if "input_ids" not in a.names:
+    if not a.takes_tokens:
         if data is not None:
             msg = f"the models take {', '.join(a.names)}, not tokens; give --data an .npz file with these arrays"
             raise UsageError(msg)
@@ -93,8 +94,8 @@ def _random_arrays(a: Runner) -> Iterator[Piece]:
         for port in a.ports:
             shape = port.get_partial_shape()
             if shape.rank.is_dynamic or not port.get_element_type().is_real():
-                msg = f"no data can be made up for the input {port.get_any_name()} {shape}; give --data an .npz file"
+                msg = f"no data can be made up for the input {port_name(port)} {shape}; give --data an .npz file"
                 raise UsageError(msg)
             sizes = [3 if dim.is_dynamic else dim.get_length() for dim in shape]
-            inputs[port.get_any_name()] = rng.standard_normal(sizes).astype(port.get_element_type().to_dtype())
+            inputs[port_name(port)] = rng.standard_normal(sizes).astype(port.get_element_type().to_dtype())
         yield Piece(None, inputs, True)

@@ -58,7 +58,7 @@ def test_rule_1_the_comparison_is_in_f32(dtype):
     built = one_site([dtype], [N], K, activations=dtype)
     model = inserted(built, 0.5, center=0.0001)
     select = next(node for node in model.get_ordered_ops() if node.get_friendly_name() == "scap_ov.other.0")
-    compared = select.input_value(0).get_node()
+    compared = select.input_value(0).get_node().input_value(0).get_node()  # behind LogicalNot
     assert {value.get_element_type().get_type_name() for value in compared.input_values()} == {"f32"}
     assert select.get_element_type().get_type_name() == dtype
 

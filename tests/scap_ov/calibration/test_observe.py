@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import nncf
 import numpy as np
 import openvino as ov
@@ -14,6 +12,7 @@ from openvino.op.util import Variable, VariableInfo
 from scap_ov.calibration import observe as observing
 from scap_ov.errors import BadDatasetError, BadModelError, UsageError
 from scap_ov.models.dataset import token_dataset
+from scap_ov.passes.rules.sites import FoundSites, SiteMatch
 from scap_ov.sites import Layer, Site, SiteKind, WeightSpec
 
 VOCABULARY, HIDDEN, FFN = 50, 16, 24
@@ -49,17 +48,17 @@ def matmul(x, weight: np.ndarray):
     return ops.matmul(x, ops.constant(weight), transpose_a=False, transpose_b=True)
 
 
-def fake_find_sites(model: ov.Model, *, lm_head: bool) -> SimpleNamespace:
+def fake_find_sites(model: ov.Model, *, lm_head: bool) -> FoundSites:
     assert lm_head
     nodes = {n.get_friendly_name(): n.output(0) for n in model.get_ops()}
     spec = WeightSpec("f32")
     up = Site("block.0.up", SiteKind.UP, 0, (Layer("gate", HIDDEN, FFN, spec), Layer("up", HIDDEN, FFN, spec)))
     down = Site("block.0.down", SiteKind.DOWN, 0, (Layer("down", FFN, HIDDEN, spec),))
     matches = [
-        SimpleNamespace(site=up, source=nodes.get("x"), weights=[GATE, UP]),
-        SimpleNamespace(site=down, source=nodes.get("product"), weights=[DOWN]),
+        SiteMatch(up, nodes.get("x"), (), (GATE, UP)),
+        SiteMatch(down, nodes.get("product"), (), (DOWN,)),
     ]
-    return SimpleNamespace(matches=[m for m in matches if m.source is not None])
+    return FoundSites([m for m in matches if m.source is not None], [])
 
 
 @pytest.fixture(autouse=True)
