@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,14 @@ class Emitter:
         node.outputs[0].name = node.name
         self.nodes.append(node)
         return node.outputs[0]
+
+    def call(self, kind: str, inputs: Sequence[ir.Value], *, name: str, domain: str, outputs: int) -> list[ir.Value]:
+        """The outputs of a new node that has several."""
+        node = ir.Node(domain, kind, inputs, num_outputs=outputs, name=self._name(name))
+        for number, value in enumerate(node.outputs):
+            value.name = f"{node.name}_{number}" if number else node.name
+        self.nodes.append(node)
+        return list(node.outputs)
 
     def constant(self, values: np.ndarray, name: str) -> ir.Value:
         """A constant of a numpy array; bfloat16 as ml_dtypes has it."""

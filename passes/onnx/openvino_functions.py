@@ -24,11 +24,12 @@ def conversions() -> list[ConversionExtension]:
 def _converter(variant: Variant) -> Callable[[Any], list[Any]]:
     def convert(node: Any) -> list[Any]:
         given = {slot: node.get_input(i) for i, slot in enumerate(variant.slots)}
-        x, threshold = given["x"], given["threshold"]
+        x, threshold, whole = given["x"], given["threshold"], given.get("whole_threshold")
         if variant.rows == "decode":
             lead = ops.slice(ops.shape_of(x), np.array([0]), np.array([-1]), np.array([1]))
             few = ops.less_equal(ops.reduce_prod(lead, np.array(0), keep_dims=False), given["max_sparse_rows"])
             threshold = ops.select(few, threshold, ops.constant(np.float32(-1)))
+            whole = None if whole is None else ops.select(few, whole, ops.constant(np.float32(-1)))
         compared = ops.convert(x, np.float32) if variant.half else x
         shifted = ops.subtract(compared, given["center"]) if variant.centered else compared
         distance, exempt = ops.abs(shifted), None
@@ -43,11 +44,21 @@ def _converter(variant: Variant) -> Callable[[Any], list[Any]]:
         keep = beyond(distance, threshold)
         if exempt is not None and not variant.ramp:
             keep = ops.logical_or(keep, exempt)
-        kept = x
+        kept, change = x, shifted
         if variant.ramp:
             above = ops.multiply(ops.subtract(distance, threshold), given["steepness"])
-            kept = ops.subtract(compared, ops.multiply(ops.sign(shifted), ops.relu(ops.subtract(threshold, above))))
-            kept = ops.convert_like(kept, x) if variant.half else kept
-        return [ops.select(keep, kept, given["replacement"]).output(0)]
+            moved = ops.subtract(compared, ops.multiply(ops.sign(shifted), ops.relu(ops.subtract(threshold, above))))
+            kept = ops.convert_like(moved, x) if variant.half else moved
+            change = ops.subtract(moved, given["center"]) if variant.centered else moved
+        pruned = ops.select(keep, kept, given["replacement"]).output(0)
+        return [pruned] if whole is None else [pruned, _by_half(variant, x, keep, distance, whole, exempt, change).output(0)]
 
     return convert
+
+
+def _by_half(variant: Variant, x: Any, keep: Any, distance: Any, whole: Any, exempt: Any, change: Any) -> Any:
+    """What is read by half in the type of x, 0 elsewhere."""
+    half = ops.logical_and(keep, ops.less_equal(distance, whole))
+    half = half if exempt is None else ops.logical_and(half, ops.logical_not(exempt))
+    chosen = ops.select(half, change, ops.constant(np.float32(0)))
+    return ops.convert_like(chosen, x) if variant.half else chosen

@@ -12,31 +12,45 @@ from scap_ov.passes.onnx.emitter import Emitter
 from scap_ov.passes.onnx.variants import DOMAIN, Variant
 
 
-def write_pattern(emit: Emitter, variant: Variant, inputs: dict[str, ir.Value]) -> ir.Value:
+def write_pattern(emit: Emitter, variant: Variant, inputs: dict[str, ir.Value]) -> list[ir.Value]:
     """The pattern in nodes.
 
-    :param inputs: by slot: `x` [..., K]; `threshold` and `center` f32 [1] or [K]; `replacement`, the centre in x's type;
+    :param inputs: by slot: `x` [..., K]; `threshold`, `center` and `whole_threshold` f32 [1] or [K]; `replacement`, the centre in x's type;
         `max_sparse_rows` int64 scalar; `steepness` f32 [1].
-    :return: x with its dropped entries replaced by c.
+    :return: x with its dropped entries replaced by c; of a graded variant also x − c where it is read by half, 0 elsewhere.
     """
-    x, threshold = inputs["x"], inputs["threshold"]
-    if variant.rows == "decode":
-        never = emit.constant(np.full(1, -1, np.float32), "never")
-        threshold = emit.op("Where", _few_rows(emit, inputs), threshold, never, name="row_threshold")
+    x = inputs["x"]
+    threshold, whole = (_limited(emit, variant, inputs, inputs.get(slot)) for slot in ("threshold", "whole_threshold"))
     compared = emit.op("Cast", x, to=ir.DataType.FLOAT.value) if variant.half else x
     shifted = emit.op("Sub", compared, inputs["center"]) if variant.centered else compared
     distance = emit.op("Abs", shifted)
-    if variant.exempts and variant.ramp:
-        threshold = emit.op("Where", _first_position(emit, x, variant), emit.constant(np.full(1, -1, np.float32), "never"), threshold)
+    exempt = _first_position(emit, x, variant) if variant.exempts else None
+    if exempt is not None and variant.ramp:
+        threshold = emit.op("Where", exempt, emit.constant(np.full(1, -1, np.float32), "never"), threshold)
     keep = emit.op("Not", emit.op("LessOrEqual", distance, threshold))  # NaN is kept
-    if variant.exempts and not variant.ramp:
-        keep = emit.op("Or", keep, _first_position(emit, x, variant))
+    if exempt is not None and not variant.ramp:
+        keep = emit.op("Or", keep, exempt)
+    kept, change = x, shifted
     if variant.ramp:
         above = emit.op("Mul", emit.op("Sub", distance, threshold), inputs["steepness"])
         excess = emit.op("Relu", emit.op("Sub", threshold, above))
-        value = emit.op("Sub", compared, emit.op("Mul", emit.op("Sign", shifted), excess), name="ramped")
-        return emit.op("Where", keep, emit.op("CastLike", value, x) if variant.half else value, inputs["replacement"], name="pruned")
-    return emit.op("Where", keep, x, inputs["replacement"], name="pruned")
+        moved = emit.op("Sub", compared, emit.op("Mul", emit.op("Sign", shifted), excess), name="ramped")
+        kept = emit.op("CastLike", moved, x) if variant.half else moved
+        change = emit.op("Sub", moved, inputs["center"]) if variant.centered else moved
+    pruned = emit.op("Where", keep, kept, inputs["replacement"], name="pruned")
+    if whole is None:
+        return [pruned]
+    half = emit.op("And", keep, emit.op("LessOrEqual", distance, whole))
+    half = half if exempt is None else emit.op("And", half, emit.op("Not", exempt))
+    by_half = emit.op("Where", half, change, emit.constant(np.zeros(1, np.float32), "nothing"), name="half")
+    return [pruned, emit.op("CastLike", by_half, x) if variant.half else by_half]
+
+
+def _limited(emit: Emitter, variant: Variant, inputs: dict[str, ir.Value], threshold: ir.Value | None) -> ir.Value | None:
+    """A threshold that counts only where few rows are to be computed."""
+    if threshold is None or variant.rows != "decode":
+        return threshold
+    return emit.op("Where", _few_rows(emit, inputs), threshold, emit.constant(np.full(1, -1, np.float32), "never"), name="row_threshold")
 
 
 def pruned_rows(emit: Emitter, variant: Variant, inputs: dict[str, ir.Value]) -> ir.Value:
@@ -52,14 +66,15 @@ def function(variant: Variant, opset: int) -> ir.Function:
     """A variant as a model-local function."""
     values = {slot: ir.Value(name=slot) for slot in variant.slots}
     emit = Emitter("")
-    output = write_pattern(emit, variant, values)
-    graph = ir.Graph(list(values.values()), [output], nodes=emit.nodes, opset_imports={"": opset}, name=variant.function)
+    outputs = write_pattern(emit, variant, values)
+    graph = ir.Graph(list(values.values()), outputs, nodes=emit.nodes, opset_imports={"": opset}, name=variant.function)
     return ir.Function(DOMAIN, variant.function, graph=graph, attributes=[])
 
 
-def call_function(emit: Emitter, variant: Variant, inputs: dict[str, ir.Value]) -> ir.Value:
-    """The pattern as one node that calls the function of its variant."""
-    return emit.op(variant.function, *(inputs[slot] for slot in variant.slots), name="pruned", domain=DOMAIN)
+def call_function(emit: Emitter, variant: Variant, inputs: dict[str, ir.Value]) -> list[ir.Value]:
+    """The pattern as one node that calls the function of its variant; outputs as of `write_pattern`."""
+    given = [inputs[slot] for slot in variant.slots]
+    return emit.call(variant.function, given, name="pruned", domain=DOMAIN, outputs=2 if variant.graded else 1)
 
 
 def _few_rows(emit: Emitter, inputs: dict[str, ir.Value]) -> ir.Value:

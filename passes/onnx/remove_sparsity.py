@@ -54,7 +54,7 @@ def _restore(graph: ir.Graph, pattern: Pattern, layer: PatternLayer) -> None:
         step.onnx.replace_input_with(0, value)
         value = step.onnx.outputs[0]
     node.replace_input_with(0, value)
-    if layer.compensation is None:
+    if layer.compensation is None and layer.half is None:
         return
     total, own = layer.result.value, node.outputs[0]
     for reader, port in list(total.uses()):

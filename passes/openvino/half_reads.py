@@ -67,11 +67,14 @@ def is_of(half: HalfRead, weight: WeightMatrix) -> bool:
     stored = -(-weight.k // group) * group
     if constant.get_type_name() != "Constant" or int(np.prod(constant.shape)) != weight.n * stored:
         return False
+    by_input = not half.lost.get_attributes()["transpose_b"]  # as the ONNX twin of the pattern stores it, in u8
+    if by_input == (constant.get_element_type() == ov.Type.u4):
+        return False
     for row in range(0, weight.n, max(1, weight.n // _LOOKED_AT)):
-        if constant.get_element_type() == ov.Type.u4:
-            low = unpack_integers(constant, row * stored, (row + 1) * stored)
+        if by_input:
+            low = np.asarray(constant.data).reshape(stored, weight.n)[:, row]
         else:
-            low = np.asarray(constant.data).reshape(weight.n, stored)[row]
+            low = unpack_integers(constant, row * stored, (row + 1) * stored)
         if not np.array_equal(low[: weight.k], planes.split(weight.raw(slice(row, row + 1)), group).low[0]):
             return False
     return True

@@ -41,7 +41,7 @@ def match_half_read(layer: ov.Node) -> tuple[HalfRead, ov.Output] | None:
     if lost.get_type_name() != "MatMul":
         return None
     select = lost.input_value(0).get_node()
-    while carries_channels(select):
+    while carries_channels(select) or select.get_type_name() == "ConvertLike":
         select = select.input_value(0).get_node()
     if select.get_type_name() != "Select":
         return None

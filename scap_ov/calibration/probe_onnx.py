@@ -18,7 +18,7 @@ from scap_ov.models.onnx_session import OnnxSession
 from scap_ov.passes.onnx.find_sites import find_sites, fingerprint
 from scap_ov.passes.onnx.insert_sparsity import InsertSparsity
 from scap_ov.passes.onnx.time_axis import time_first
-from scap_ov.passes.rules.places import CENTERS, COMPENSATION, THRESHOLDS
+from scap_ov.passes.rules.places import CENTERS, COMPENSATION, THRESHOLDS, WHOLE
 from scap_ov.plan import SparsityPlan
 from scap_ov.sites import SiteKind
 
@@ -33,7 +33,7 @@ class OnnxProbe(ProbeModel):
     """
 
     def __init__(
-        self, model: OnnxModel, *, compare: bool = True, observe: bool = False, ramp: float = 0.0
+        self, model: OnnxModel, *, compare: bool = True, observe: bool = False, ramp: float = 0.0, graded: bool = False
     ) -> None:  # super().__init__ would compile an ov.Model
         self.stock: Any = model
         clone = model.clone()
@@ -44,7 +44,8 @@ class OnnxProbe(ProbeModel):
         turned = time_first(clone.graph_model, list(taps.values()))
         self._turned = {name for name, turn in zip(taps, turned, strict=True) if turn}
         plan = SparsityPlan(SparsityConfig(ramp=ramp), fingerprint(clone.graph_model), self.sites, {})
-        insert = InsertSparsity(plan, runtime_inputs=True)
+        self.graded = graded and any(site.two_planes for site in self.sites)
+        insert = InsertSparsity(plan, runtime_inputs=True, graded=graded)
         insert(clone.graph_model)
         if insert.inputs is None:
             msg = "InsertSparsity(runtime_inputs=True) made no inputs"
@@ -64,6 +65,8 @@ class OnnxProbe(ProbeModel):
         """One forward pass; position 0 of a sequence is computed dense."""
         del reference
         extra = {THRESHOLDS: settings.thresholds, CENTERS: settings.centers, COMPENSATION: settings.compensation}
+        if self.graded:
+            extra[WHOLE] = settings.whole
         self._given = self._session.run({**inputs, **extra})
         self.forwards += 1
 
