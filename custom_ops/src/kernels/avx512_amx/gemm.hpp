@@ -158,7 +158,7 @@ inline void multiply_chunk(const GemmParams& p, const QuantizedBlock& block, siz
     a.group_quads = stride / kQuad;
     a.quads = block.quads;
     a.y_stride = p.y_stride;
-    a.accumulate = block.group != 0;
+    a.accumulate = p.accumulate || block.group != 0;
     for (size_t c = 0; c < columns; c += kNr) {
         a.tile = block.tile + c * block.quads * kQuad;
         a.scale = block.scale + c;
