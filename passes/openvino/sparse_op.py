@@ -6,6 +6,7 @@ nothing else of a node survives a file and lets `raise_` give the layers their n
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -120,19 +121,29 @@ def _padded(size: int) -> int:
 
 
 def joined_name(site: str, layers: Sequence[str]) -> str:
-    """The op's friendly name."""
-    return f"{PREFIX}{site}|{';'.join(layers)}"
+    """The op's friendly name: layers between semicolons, as a JSON list where a name holds one."""
+    plain = all(name and ";" not in name and not name.startswith("[") for name in layers)
+    return f"{PREFIX}{site}|{';'.join(layers) if plain else json.dumps(list(layers))}"
 
 
 def names_of(node: ov.Node) -> tuple[str, list[str]]:
     """Site and layers of an op; made up from its own name where that was changed."""
     name = node.get_friendly_name()
     site, _, layers = name.partition("|")
-    parts = layers.split(";")
+    parts = _listed(layers) or layers.split(";")
     count = node.get_output_size()
     if len(parts) != count or not layers:
         return name, [f"{name}.{i}" for i in range(count)]
     return site.removeprefix(PREFIX), parts
+
+
+def _listed(layers: str) -> list[str]:
+    """Names written as a JSON list; none where they are not."""
+    try:
+        found = json.loads(layers) if layers.startswith("[") else []
+    except ValueError:
+        return []
+    return found if isinstance(found, list) and all(isinstance(name, str) for name in found) else []
 
 
 def split_sizes(values: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:

@@ -30,8 +30,11 @@ def site_compensation(own: Site, entry: SitePlan, plan: SparsityPlan) -> list[np
         return None
     site = next(s for s in plan.sites if s.name == entry.site)
     ends = np.cumsum([layer.out_features for layer in site.layers])
-    parts = dict(zip([layer.name for layer in site.layers], np.split(np.asarray(entry.compensation, np.float32), ends[:-1]), strict=True))
-    return [parts[layer.name] for layer in own.layers]
+    parts = np.split(np.asarray(entry.compensation, np.float32), ends[:-1])
+    if [layer.name for layer in site.layers] == [layer.name for layer in own.layers]:  # names may be equal, their order tells them apart
+        return parts
+    named = dict(zip([layer.name for layer in site.layers], parts, strict=True))
+    return [named[layer.name] for layer in own.layers]
 
 
 def _check_sizes(match: SiteMatch, entry: SitePlan) -> None:

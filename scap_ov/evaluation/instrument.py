@@ -86,10 +86,9 @@ def _prune_every_row(stock: ov.Model, plan: SparsityPlan, *, lowered: bool) -> o
 
 def _measured(model: ov.Model, plan: SparsityPlan) -> tuple[dict[str, ov.Output], dict[str, ov.Output]]:
     """For each pruned site the shares of dropped and of half-read entries, the exempt rows counted as if pruned."""
-    home = {layer.name: site.name for site in plan.sites for layer in site.layers}
     dropped, half = {}, {}
     for pattern in pruned_inputs(model):
-        name = home[pattern.layers[0]]
+        name = pattern.site_in(plan.sites)
         distance = ops.abs(ops.subtract(pattern.x, ops.constant(pattern.center)))
         small = ops.less_equal(distance, ops.constant(pattern.threshold))
         dropped[name] = _share(small)

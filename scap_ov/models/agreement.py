@@ -31,6 +31,17 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True, dtype=np.float64)).astype(np.float32)
 
 
+def divergence(p: np.ndarray, q: np.ndarray) -> float:
+    """KL(p ‖ q) in nats, summed over rows; what p rules out, a log-probability of -inf, adds nothing whatever q says.
+
+    :param p: log-probabilities of the reference, float [T, V]. :param q: of the model.
+    """
+    with np.errstate(invalid="ignore"):
+        terms = np.exp(p) * (p - q)
+    terms[np.isneginf(p)] = 0
+    return float(terms.sum(dtype=np.float64))
+
+
 def score(logits: np.ndarray, reference: np.ndarray, targets: np.ndarray) -> WindowScore:
     """Score positions whose next token is known.
 
@@ -46,7 +57,7 @@ def score(logits: np.ndarray, reference: np.ndarray, targets: np.ndarray) -> Win
         rows = np.arange(len(p))
         nll -= float(q[rows, targets[part]].sum(dtype=np.float64))
         reference_nll -= float(p[rows, targets[part]].sum(dtype=np.float64))
-        kl += float((np.exp(p) * (p - q)).sum(dtype=np.float64))
+        kl += divergence(p, q)
         agree += int((p.argmax(-1) == q.argmax(-1)).sum())
     return WindowScore(len(targets), nll, reference_nll, kl, agree)
 

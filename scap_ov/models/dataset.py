@@ -136,23 +136,41 @@ def model_inputs(model: ov.Model, input_ids: np.ndarray) -> dict[str, np.ndarray
 class Tokenize:
     """A function from text to token ids without special tokens; `prefix` holds those that open a sequence (BOS, CLS).
 
-    Tokenizers converted to OpenVINO cut what they return at the model's longest input without a word, so a text is encoded in pieces.
+    1. Tokenizers converted to OpenVINO cut what they return at the model's longest input without a word, so a text is encoded in pieces.
+    2. Some add special tokens whatever they are asked for: those that an empty text gets are taken off every piece.
     """
 
     def __init__(self, encode: Callable[[str, bool], list[int]]) -> None:
         """Wrap `encode(text, add_special_tokens)`."""
         self._encode = encode
-        plain, special = encode("a", False), encode("a", True)
+        self._before, self._after = _always(encode("", False), encode("a", False))
+        plain, special = self._bare("a"), encode("a", True)
         at = next((i for i in range(len(special)) if special[i : i + len(plain)] == plain), 0)
         self.prefix = tuple(special[:at])
         probe = "a b " * _PROBE
-        limit = len(encode(probe, False))
+        limit = len(encode(probe, False)) - len(self._before) - len(self._after)
         # A character is at most four tokens (bytes of UTF-8). Whoever returns the whole probe does not cut.
         self._piece = len(probe) if limit >= 2 * _PROBE else max(limit // 4, 1)
 
     def __call__(self, text: str) -> list[int]:
         """Token ids of a text."""
-        return [token for piece in _pieces(text, self._piece) for token in self._encode(piece, False)]
+        return [token for piece in _pieces(text, self._piece) for token in self._bare(piece)]
+
+    def _bare(self, text: str) -> list[int]:
+        """Rule 2."""
+        ids = self._encode(text, False)
+        start = len(self._before) if ids[: len(self._before)] == self._before else 0
+        stop = len(ids) - len(self._after) if self._after and ids[-len(self._after) :] == self._after else len(ids)
+        return ids[start:stop]
+
+
+def _always(empty: list[int], letter: list[int]) -> tuple[list[int], list[int]]:
+    """What is added before and after every text: the tokens of an empty one, split where those of a letter come in."""
+    for at in range(len(empty), -1, -1):
+        before, after = empty[:at], empty[at:]
+        if len(letter) > len(empty) and letter[:at] == before and letter[len(letter) - len(after) :] == after:
+            return before, after
+    return [], []
 
 
 def load_tokenizer(folder: str | Path) -> Tokenize:
@@ -168,7 +186,7 @@ def load_tokenizer(folder: str | Path) -> Tokenize:
             import openvino_genai as genai
 
             native = genai.Tokenizer(str(folder))
-            return Tokenize(lambda text, special: native.encode(text, add_special_tokens=special).input_ids.data[0].tolist())
+            return Tokenize(lambda text, special: _unpadded(native.encode(text, add_special_tokens=special)))
         except ImportError:
             tried.append("openvino-genai")
     if (folder / "tokenizer.json").is_file():
@@ -176,6 +194,8 @@ def load_tokenizer(folder: str | Path) -> Tokenize:
             from tokenizers import Tokenizer
 
             fast = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            fast.no_padding()  # what was stored with it was for other uses
+            fast.no_truncation()
             return Tokenize(lambda text, special: fast.encode(text, add_special_tokens=special).ids)
         except ImportError:
             tried.append("tokenizers")
@@ -192,6 +212,12 @@ def load_tokenizer(folder: str | Path) -> Tokenize:
         raise MissingDependencyError(msg)
     msg = f"{folder} holds no openvino_tokenizer.xml and no tokenizer.json; give a folder with a tokenizer"
     raise UsageError(msg)
+
+
+def _unpadded(encoded: Any) -> list[int]:
+    """The tokens of one text, without the padding that a converted tokenizer may add."""
+    kept = encoded.attention_mask.data[0].astype(bool)
+    return np.asarray(encoded.input_ids.data[0][kept]).tolist()
 
 
 def _read(text: str | Path) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from scap_ov.models.agreement import log_softmax
+from scap_ov.models.agreement import divergence, log_softmax
 
 LOGITS = "logits"
 
@@ -41,7 +41,8 @@ class OutputDifference:
         x, y = (v.astype(np.float64).reshape(-1, v.shape[-1] if v.ndim else 1) for v in (a, b))
         if not x.size:
             return
-        apart = np.abs(x - y)
+        with np.errstate(invalid="ignore"):
+            apart = np.where(x == y, 0.0, np.abs(x - y))  # equal infinities are no difference
         apart[np.isnan(apart)] = np.inf
         self.max_difference = max(self.max_difference, float(apart.max()))
         self.rows += len(x)
@@ -50,7 +51,7 @@ class OutputDifference:
         self._count += apart.size
         if self.name == LOGITS:
             p, q = log_softmax(x), log_softmax(y)
-            self._kl += float((np.exp(p) * (p - q)).sum(dtype=np.float64))
+            self._kl += divergence(p, q)
             self._agree += int((x.argmax(1) == y.argmax(1)).sum())
         elif np.issubdtype(a.dtype, np.floating):
             norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)

@@ -48,3 +48,15 @@ def test_bytes_of_a_site() -> None:
     site = Site("s", SiteKind.O, 0, (int4,))
     assert weight_bytes_per_token([site], {"s": 0.5}) == 128 * 64 / 4 + 640
     assert weight_bytes_per_token([site], {}) == 128 * 64 / 2 + 640
+
+
+def test_tokens_that_are_ruled_out():
+    """A logit of -inf is the probability 0 and adds nothing; of the model alone it is an infinite divergence."""
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 4, 8)).astype(np.float32)
+    a[:, 5:], b[:, 5:] = -np.inf, -np.inf
+    targets = np.array([0, 1, 2, 3])
+    cut, whole = score(a, b, targets), score(a[:, :5], b[:, :5], targets)
+    assert cut.kl == pytest.approx(whole.kl, rel=1e-6)
+    assert cut.nll == pytest.approx(whole.nll, rel=1e-6)
+    assert score(a, np.where(np.isinf(b), 0, b), targets).kl == np.inf

@@ -143,3 +143,44 @@ def test_own_text_needs_a_model_folder_and_genai(tmp_path, monkeypatch) -> None:
 
 def test_token_sequences_may_differ_in_length() -> None:
     assert [s["attention_mask"].shape for s in samples(token_dataset([[1, 2], [3, 4, 5]], model_of(**DECODER)))] == [(1, 2), (1, 3)]
+
+
+@pytest.mark.parametrize(
+    ("encode", "first"),
+    [
+        (lambda text, special: ([1] if special else []) + word_ids(text), [1]),
+        (lambda text, special: [1, *word_ids(text)], [1]),
+        (lambda text, special: [1, *word_ids(text)][:100], [1]),
+        (lambda text, special: [1, *word_ids(text), 0], [1]),
+        (lambda text, special: [*word_ids(text), 0], []),
+        (lambda text, special: ([1] if special else []) + [2, *word_ids(text)], [1, 2]),
+    ],
+)
+def test_special_tokens_that_come_unasked(encode, first):
+    """They open every window, once, and stand nowhere else."""
+    data = text_dataset("hello this is a text of words " * 40, Tokenize(encode), model_of(**IDS), seq_len=32, max_tokens=256)
+    windows = [sample["input_ids"][0].tolist() for sample in data.get_inference_data()]
+    assert len(windows) == 8
+    for window in windows:
+        assert window[: len(first)] == first
+        assert min(window[len(first) :]) >= 3
+
+
+def word_ids(text):
+    return [ord(c) % 120 + 3 for c in text]
+
+
+def test_padding_and_truncation_that_a_tokenizer_stores_are_left_out(tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "[PAD]": 3, "a": 4, "b": 5}
+    stored = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
+    stored.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    stored.post_processor = tokenizers.processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
+    for side in ("left", "right"):
+        stored.enable_padding(length=128, direction=side, pad_id=3, pad_token="[PAD]")
+        stored.enable_truncation(128)
+        stored.save(str(tmp_path / "tokenizer.json"))
+        encode = load_tokenizer(tmp_path)
+        assert encode.prefix == (1,)
+        assert encode("a b a") == [4, 5, 4]
+        assert encode("a b " * 500) == [4, 5] * 500

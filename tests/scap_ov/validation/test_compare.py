@@ -48,3 +48,12 @@ def test_empty_outputs_count_nothing():
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match=r"output y has shape \[2\] in one model and \[3\] in the other"):
         result("y", (np.zeros(2), np.zeros(3)))
+
+
+def test_equal_infinities_are_no_difference():
+    logits = np.array([[1.0, 2.0, -np.inf], [0.5, -np.inf, 0.0]], np.float32)
+    found = OutputDifference("logits", 1e-6)
+    found.add(logits, logits + np.float32(0.25))
+    result = found.result()
+    assert result["max_difference"] == 0.25
+    assert result["kl_divergence"] == pytest.approx(0, abs=1e-6)
