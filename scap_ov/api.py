@@ -48,19 +48,27 @@ def apply(
 
 
 def calibrate(
-    model: Any, dataset: Any, *, sequential: bool = False, checkpoint: str | Path | None = None, progress: Progress | None = None
+    model: Any,
+    dataset: Any,
+    *,
+    sequential: bool = False,
+    weight_format: str = "as_is",
+    checkpoint: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> CalibrationProfile:
     """Observe the input of every site on a dataset, and measure how sensitive the output is to each; enough to fit every method.
 
     :param model: as for `apply`.
     :param dataset: nncf.Dataset, or anything with `get_inference_data()`.
     :param sequential: observe once more behind pruned sites, so that centres too are fitted to what they will see.
+    :param weight_format: that of the configuration which the profile is for.
     :param checkpoint: file that keeps an interrupted measurement of sensitivity; the next run goes on from it.
     :raises BadDatasetError: the data is empty, does not fit the model, or gives NaN.
     """
     backend = backend_of(model)
     opened = backend.open_model(model)
     backend.check_stock(opened)
+    opened = backend.in_format(opened, SparsityConfig(weight_format=weight_format).weight_format)
     return backend.calibrate(opened, _dataset(dataset), sequential=sequential, checkpoint=checkpoint, progress=progress)
 
 
@@ -131,13 +139,15 @@ def apply_with_plan(
         raise UsageError(msg)
     opened = backend.open_model(model)
     backend.check_stock(opened)
+    chosen = calibration.config if isinstance(calibration, SparsityPlan) else config or SparsityConfig()
+    opened = backend.in_format(opened, chosen.weight_format)
     if isinstance(calibration, SparsityPlan):
         if config is not None and config != calibration.config:
             msg = "a SparsityPlan brings its own configuration, so config must be left out; fit another plan to change it"
             raise UsageError(msg)
         plan = calibration
     else:
-        plan = _plan(backend, opened, calibration, config or SparsityConfig(), data, max_loss, progress)
+        plan = _plan(backend, opened, calibration, chosen, data, max_loss, progress)
     backend.check_plan(opened, plan)
     stock: dict[str, str] = {}
     if form == "lowered" and backend.LOWERS and plan.config.replace == "where_faster":

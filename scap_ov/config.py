@@ -16,6 +16,7 @@ from scap_ov.errors import UsageError
 CONFIG_VERSION = 1
 METHODS = ("graded", "adaptive", "scap", "teal", "cats", "wina", "topk")
 _RENAMED = {"sequential": "drift_correction"}  # keys of files that were written before
+WEIGHT_FORMATS = ("as_is", "int8")
 SITE_KINDS = ("qkv", "o", "up", "down", "lm_head")
 
 
@@ -37,6 +38,7 @@ class SparsityConfig:
     :param dynamic_quantization: quantise activations to int8 for int4/int8 weights, as stock OpenVINO does on VNNI machines.
     :param compensation: learn a constant per layer that pruned rows add to their output; it needs the model and text.
     :param lm_head: make the output projection a site as well.
+    :param weight_format: `as_is`, or `int8`: bring float weights into 8 bits first, so that they can be read by half.
     :param ignored_scope: names or `re:` patterns of sites or layers to leave alone.
     :raises UsageError: a value is out of range.
     """
@@ -53,6 +55,7 @@ class SparsityConfig:
     dynamic_quantization: bool = True
     compensation: bool = False
     lm_head: bool = False
+    weight_format: str = "as_is"
     ignored_scope: tuple[str, ...] = field(default=())
     sequential: InitVar[bool | None] = None  # the old name of drift_correction
 
@@ -69,6 +72,7 @@ class SparsityConfig:
         _one_of("scope", self.scope, ("all", "ffn"))
         _one_of("rows", self.rows, ("decode", "all"))
         _one_of("replace", self.replace, ("where_faster", "always"))
+        _one_of("weight_format", self.weight_format, WEIGHT_FORMATS)
         if not (self.ramp == 0 or 0.01 <= self.ramp <= 100):
             msg = f"ramp is {self.ramp!r}; give 0 for none, or a width of 0.01 to 100 thresholds, such as 1"
             raise UsageError(msg)

@@ -61,6 +61,17 @@ def check_stock(model: OnnxModel) -> None:
         raise BadModelError(msg)
 
 
+def in_format(model: OnnxModel, weight_format: str) -> OnnxModel:
+    """The model itself.
+
+    :raises UsageError: another weight format than the model's own is asked for.
+    """
+    if weight_format != "as_is":
+        msg = f"weight_format {weight_format} is of OpenVINO models; convert the .onnx file with ovc first, or leave weight_format out"
+        raise UsageError(msg)
+    return model
+
+
 def find(model: OnnxModel, config: SparsityConfig) -> tuple[tuple[Site, ...], tuple[tuple[str, str], ...]]:
     """The sites of a model, and the layers that cannot be one with the reason.
 

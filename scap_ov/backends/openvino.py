@@ -46,6 +46,15 @@ def check_stock(model: ov.Model) -> None:
         raise BadModelError(msg)
 
 
+def in_format(model: ov.Model, weight_format: str) -> ov.Model:
+    """The model with its weights in the format of a configuration; itself where that is `as_is`."""
+    if weight_format == "as_is":
+        return model
+    from scap_ov.passes.openvino.weights_to_int8 import weights_to_int8
+
+    return weights_to_int8(model)
+
+
 def find(model: ov.Model, config: SparsityConfig) -> tuple[tuple[Site, ...], tuple[tuple[str, str], ...]]:
     """The sites of a model, and the layers that cannot be one with the reason.
 

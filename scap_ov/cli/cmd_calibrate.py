@@ -8,7 +8,7 @@ from scap_ov.cli.data import calibration_dataset
 from scap_ov.cli.files import OutputFile
 from scap_ov.cli.options import add_data_options, add_json_option
 from scap_ov.cli.output import Output
-from scap_ov.config import SparsityConfig
+from scap_ov.config import WEIGHT_FORMATS, SparsityConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, type=OutputFile, metavar="FILE", help="the profile, a .safetensors file")
     parser.add_argument("--sequential", action="store_true", help="observe once more behind pruned sites (slower)")
     parser.add_argument("--checkpoint", metavar="FILE", help="keep an interrupted measurement of sensitivity here, and go on from it")
+    parser.add_argument(
+        "--weight-format", default="as_is", metavar="|".join(WEIGHT_FORMATS), help="as of `apply`, which the profile is for"
+    )
     add_data_options(parser, default="self", tokens=16_384)
     add_json_option(parser)
 
@@ -32,10 +35,13 @@ def run(args: argparse.Namespace, out: Output) -> None:
     backend = backend_of(args.model)
     model = backend.open_model(args.model)
     backend.check_stock(model)
+    SparsityConfig(weight_format=args.weight_format)  # refused before the long work
     backend.find(model, SparsityConfig())
     dataset = calibration_dataset(args, model, out)
     with out.progress("observing (samples)") as bar:
-        profile = api.calibrate(model, dataset, sequential=args.sequential, checkpoint=args.checkpoint, progress=bar)
+        profile = api.calibrate(
+            model, dataset, sequential=args.sequential, weight_format=args.weight_format, checkpoint=args.checkpoint, progress=bar
+        )
     profile.save(args.output)
     out.say(f"{args.output}: {len(profile.sites)} sites, {profile.metadata['samples']} samples, {profile.metadata['tokens']} tokens")
     out.figures({"profile": args.output, "sites": len(profile.sites), "fingerprint": profile.fingerprint, **profile.metadata})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scap_ov.cli.files import OutputFile
-from scap_ov.config import METHODS, SparsityConfig
+from scap_ov.config import METHODS, WEIGHT_FORMATS, SparsityConfig
 from scap_ov.errors import UsageError
 
 if sys.version_info >= (3, 11):
@@ -19,7 +19,7 @@ else:
 
 MOST = 2**31 - 1  # what every library below takes as a count or a seed
 _HELP = {
-    "target_sparsity": "share of input channels to drop: 0.5, or per site kind or name: up=0.4,down=0.6",
+    "target_sparsity": "share of the weight bytes that a token does not read: 0.5, or per site kind or name: up=0.4,down=0.6",
     "method": "adaptive (default) or a published recipe",
     "center": "centre of method scap",
     "ramp": "width of the ramp above each threshold, in thresholds; with 1 other runtimes write the same text, at a cost in quality",
@@ -31,10 +31,11 @@ _HELP = {
     "dynamic_quantization": "quantise activations to int8 for int4/int8 weights, as stock does on VNNI machines",
     "compensation": "learn a constant per layer that pruned rows add to their output",
     "lm_head": "make the output projection a site as well",
+    "weight_format": "int8 brings float weights into 8 bits first, so that they can be read by half",
     "ignored_scope": "name or re:pattern of sites or layers to leave alone; may be repeated",
 }
 _CHOICES = {"method": METHODS, "center": ("zero", "mean", "median", "mode", "output_error"), "scope": ("all", "ffn"),
-            "rows": ("decode", "all"), "replace": ("where_faster", "always")}  # fmt: skip
+            "rows": ("decode", "all"), "replace": ("where_faster", "always"), "weight_format": WEIGHT_FORMATS}  # fmt: skip
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,30 @@
+"""Float weights become 8 bits; nothing else changes, and nothing is said on standard output."""
+
+import numpy as np
+import pytest
+from pruned_layers import infer, one_site
+
+import scap_ov
+from scap_ov.backends import onnx
+from scap_ov.errors import UsageError
+from scap_ov.passes.openvino.find_sites import find_sites
+from scap_ov.passes.openvino.weights_to_int8 import weights_to_int8
+
+
+def test_float_weights_become_8_bits_and_integers_stay(capfd):
+    built = one_site(["f16", "i4-g32", "f32"], [40, 24, 16], 256)
+    model = weights_to_int8(built.model)
+    (match,) = find_sites(model, lm_head=True).matches
+    assert [weight.spec.dtype for weight in match.weights] == ["u8", "i4", "u8"]
+    assert [weight.spec.dtype for weight in find_sites(built.model, lm_head=True).matches[0].weights] == ["f16", "i4", "f32"]
+    x = np.random.default_rng(0).standard_normal((1, 2, 256)).astype(np.float32)
+    for one, two in zip(infer(model, [x]), infer(built.model, [x]), strict=True):
+        assert np.abs(one - two).max() < 0.02 * np.abs(two).max()
+    assert not capfd.readouterr().out
+
+
+def test_an_onnx_model_is_refused_in_one_sentence():
+    with pytest.raises(UsageError, match="convert the"):
+        onnx.in_format(None, "int8")
+    with pytest.raises(UsageError, match="weight_format is 'int7'; did you mean 'int8'"):
+        scap_ov.SparsityConfig(weight_format="int7")
