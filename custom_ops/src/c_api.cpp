@@ -11,8 +11,10 @@
 #include <stdexcept>
 #include <string>
 
+#include "activation.hpp"
 #include "dispatch.hpp"
 #include "execute.hpp"
+#include "experts.hpp"
 #include "formats/formats.hpp"
 #include "parallel.hpp"
 #include "weight_type.hpp"
@@ -33,9 +35,14 @@ int guarded(char* error, size_t error_size, const Body& body) {
     }
 }
 
+const WeightType& weight_type(const char* name) {
+    const WeightType* type = find_weight_type(name);
+    if (!type) throw std::invalid_argument(std::string("weight_type is '") + name + "'; give one of " + weight_type_names());
+    return *type;
+}
+
 SparseMatMulArgs plain_args(const scap_ov_sparse_matmul_args& c) {
-    const WeightType* type = find_weight_type(c.weight_type);
-    if (!type) throw std::invalid_argument(std::string("weight_type is '") + c.weight_type + "'; give one of " + weight_type_names());
+    const WeightType* type = &weight_type(c.weight_type);
     SparseMatMulArgs args{};
     args.x = c.x;
     args.x_is_f16 = c.x_is_f16 != 0;
@@ -71,6 +78,57 @@ SparseMatMulArgs plain_args(const scap_ov_sparse_matmul_args& c) {
     args.outputs = c.outputs;
     args.output_sizes = c.output_sizes;
     args.output_count = c.output_count;
+    return args;
+}
+
+ExpertStage plain_stage(const scap_ov_expert_stage& c) {
+    const WeightType& type = weight_type(c.weight_type);
+    const auto section = [&](size_t offset) { return offset ? c.packed + offset : nullptr; };
+    ExpertStage stage{};
+    stage.format = type.format;
+    stage.stride = c.stride;
+    stage.weight.data = c.packed;
+    stage.weight.k = c.k;
+    stage.weight.n = c.n;
+    stage.weight.n_padded = round_up(c.n, kColumnBlock);
+    stage.weight.row_bytes = packed_row_bytes(type.format, stage.weight.n_padded);
+    stage.weight.group_size = c.group_size;
+    stage.weight.scale = section(c.scale);
+    stage.weight.scale_is_f16 = c.scale_is_f16 != 0;
+    stage.weight.zero_point = section(c.zero_point);
+    stage.weight.implicit_zero_point = type.implicit_zero_point;
+    stage.base = reinterpret_cast<const float*>(section(c.base));
+    stage.bias = c.bias;
+    stage.center = c.center;
+    stage.threshold = c.threshold;
+    stage.center_per_channel = c.center_size > 1;
+    stage.threshold_per_channel = c.threshold_size > 1;
+    return stage;
+}
+
+SparseExpertsArgs plain_args(const scap_ov_sparse_experts_args& c) {
+    const int activation = find_activation(c.activation);
+    if (activation < 0) throw std::invalid_argument(std::string("activation '") + c.activation + "' is unknown");
+    SparseExpertsArgs args{};
+    args.x = c.x;
+    args.x_is_f16 = c.x_is_f16 != 0;
+    args.tokens = c.tokens;
+    args.ids = c.ids;
+    args.ids_are_i64 = c.ids_are_i64 != 0;
+    args.routing = c.routing;
+    args.experts = c.experts;
+    args.k = c.choices;
+    args.up = plain_stage(c.up);
+    args.down = plain_stage(c.down);
+    args.interleaved = c.interleaved != 0;
+    args.activation = static_cast<Activation>(activation);
+    args.alpha = c.alpha;
+    args.limit = c.limit;
+    args.all_rows = c.all_rows != 0;
+    args.max_sparse_rows = c.max_sparse_rows;
+    args.positions = c.positions;
+    args.dynamic_quantization = c.dynamic_quantization != 0;
+    args.output = c.output;
     return args;
 }
 
@@ -123,6 +181,16 @@ int scap_ov_sparse_matmul(const scap_ov_sparse_matmul_args* args, const char* im
         arena.execute([&] {
             for (int i = 0; i < repeat; ++i) sparse_matmul(plain, table);
         });
+    });
+}
+
+int scap_ov_sparse_experts(const scap_ov_sparse_experts_args* args, const char* implementation, int threads, char* error,
+                           size_t error_size) {
+    return guarded(error, error_size, [&] {
+        const Implementation& table = implementation_by_name(implementation);
+        const SparseExpertsArgs plain = plain_args(*args);
+        tbb::task_arena arena(threads);
+        arena.execute([&] { sparse_experts(plain, table); });
     });
 }
 

@@ -58,6 +58,44 @@ typedef struct {
 SCAP_OV_API int scap_ov_sparse_matmul(const scap_ov_sparse_matmul_args* args, const char* implementation, int threads, int repeat,
                                       char* error, size_t error_size);
 
+// One product of all experts; offsets in bytes from an expert's weight, 0 where there is no such section.
+typedef struct {
+    const char* weight_type;
+    const uint8_t* packed;  // expert 0
+    size_t stride;          // bytes from one expert to the next
+    size_t k, n, group_size;
+    size_t scale, zero_point, base;
+    int32_t scale_is_f16;
+    const float* bias;  // [experts, n] or null
+    const float* center;
+    size_t center_size;
+    const float* threshold;
+    size_t threshold_size;
+} scap_ov_expert_stage;
+
+typedef struct {
+    const void* x;  // [tokens, k of up], f32, or f16 when x_is_f16; so is the output
+    int32_t x_is_f16;
+    size_t tokens;
+    const void* ids;  // [tokens, choices]
+    int32_t ids_are_i64;
+    const float* routing;
+    size_t experts, choices;
+    scap_ov_expert_stage up, down;
+    int32_t interleaved;
+    const char* activation;
+    float alpha, limit;
+    int32_t all_rows;
+    size_t max_sparse_rows;
+    size_t positions;
+    int32_t dynamic_quantization;
+    void* output;
+} scap_ov_sparse_experts_args;
+
+// A layer of experts. 0, or 1 and the reason in error.
+SCAP_OV_API int scap_ov_sparse_experts(const scap_ov_sparse_experts_args* args, const char* implementation, int threads, char* error,
+                                       size_t error_size);
+
 // Reads `bytes` of data with `threads` threads and vector loads, `repeat` times; returns seconds of the fastest. The
 // machine's read bandwidth, beside which kernels are judged.
 SCAP_OV_API double scap_ov_read_seconds(const uint8_t* data, size_t bytes, int threads, int repeat);

@@ -49,7 +49,7 @@ void sparse_matmul(const SparseMatMulArgs& a, const Implementation& implementati
     }
     const bool uniform = rows.all_pruned || !rows.any_pruned;
     if (uniform && a.m <= kMaxGemvRows)
-        run_gemv(a, implementation, rows, x);
+        run_gemv(a, implementation, rows, Scan(a, implementation, rows.any_pruned, x).kept());
     else
         run_gemm(a, implementation, rows, x);
 }

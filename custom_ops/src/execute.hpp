@@ -29,6 +29,7 @@ struct SparseMatMulArgs {
     void* const* outputs;  // output_count of [M, output_sizes[i]]
     const size_t* output_sizes;
     size_t output_count;
+    size_t beside = 1;  // calls that are under way at once, sharing the threads: experts of a layer
 };
 
 void sparse_matmul(const SparseMatMulArgs& args, const Implementation& implementation);

@@ -2,8 +2,10 @@
 #include <openvino/core/extension.hpp>
 #include <openvino/core/op_extension.hpp>
 
+#include "sparse_experts.hpp"
 #include "sparse_matmul.hpp"
 
 OPENVINO_CREATE_EXTENSIONS(std::vector<ov::Extension::Ptr>({
     std::make_shared<ov::OpExtension<scap_ov::SparseMatMul>>(),
+    std::make_shared<ov::OpExtension<scap_ov::SparseExperts>>(),
 }));

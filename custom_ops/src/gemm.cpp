@@ -40,7 +40,7 @@ struct Gemm {
     void run() const {
         const size_t strips = ceil_div(args.weight.n_padded, kGemmTileColumns);
         // A second split by rows unpacks the weight again, so only where columns cannot occupy the threads.
-        const size_t wanted = strips >= 4 * thread_count() ? 1 : ceil_div(4 * thread_count(), strips);
+        const size_t wanted = std::max<size_t>(ceil_div(4 * thread_count(), strips * args.beside), 1);
         const size_t row_parts = std::min(wanted, std::max<size_t>(args.m / 64, 1));
         parallel_for(strips * row_parts, [&](size_t task) {
             const size_t strip = task / row_parts, part = task % row_parts;

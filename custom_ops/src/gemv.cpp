@@ -34,31 +34,37 @@ struct Layout {
     }
 };
 
-void add_kept(Layout& layout, size_t m, size_t capacity, size_t groups, size_t lists) {
-    layout.add<uint32_t>(capacity);
-    layout.add<int8_t>(m * capacity);
-    layout.add<float>(m * capacity);
-    layout.add<uint32_t>(groups * lists + 1);
-    layout.add<float>(m * groups);
-    layout.add<float>(m * groups * lists);
-    layout.add<int32_t>(m * groups * lists);
+// Geometry of the kept channels of a call, before there is memory for them.
+KeptChannels kept_of(const SparseMatMulArgs& a) {
+    KeptChannels kept{};
+    kept.group_size = activation_group_size(a.format, a.weight);
+    kept.groups = ceil_div(a.k, kept.group_size);
+    kept.lists = rows_per_channel(a.format);
+    kept.capacity = round_up(kept.lists * kept_capacity(kept.groups, kept.group_size), 64);
+    return kept;
 }
 
-KeptChannels take_kept(Scratch& scratch, size_t m, size_t capacity, size_t groups, size_t group_size, size_t lists, bool quantize) {
-    KeptChannels kept{};
-    kept.index = scratch.take<uint32_t>(capacity);
-    kept.quantized = scratch.take<int8_t>(m * capacity);
-    kept.value = scratch.take<float>(m * capacity);
-    kept.group_begin = scratch.take<uint32_t>(groups * lists + 1);
-    kept.scale = scratch.take<float>(m * groups);
-    kept.value_sum = scratch.take<float>(m * groups * lists);
-    kept.sum = scratch.take<int32_t>(m * groups * lists);
+size_t kept_bytes(const KeptChannels& kept, size_t m) {
+    Layout layout;
+    layout.add<uint32_t>(kept.capacity);
+    layout.add<int8_t>(m * kept.capacity);
+    layout.add<float>(m * kept.capacity);
+    layout.add<uint32_t>(kept.groups * kept.lists + 1);
+    layout.add<float>(m * kept.groups);
+    layout.add<float>(m * kept.groups * kept.lists);
+    layout.add<int32_t>(m * kept.groups * kept.lists);
+    return layout.bytes;
+}
+
+void take_kept(Scratch& scratch, size_t m, bool quantize, KeptChannels& kept) {
+    kept.index = scratch.take<uint32_t>(kept.capacity);
+    kept.quantized = scratch.take<int8_t>(m * kept.capacity);
+    kept.value = scratch.take<float>(m * kept.capacity);
+    kept.group_begin = scratch.take<uint32_t>(kept.groups * kept.lists + 1);
+    kept.scale = scratch.take<float>(m * kept.groups);
+    kept.value_sum = scratch.take<float>(m * kept.groups * kept.lists);
+    kept.sum = scratch.take<int32_t>(m * kept.groups * kept.lists);
     if (!quantize) kept.quantized = nullptr;
-    kept.capacity = capacity;
-    kept.groups = groups;
-    kept.group_size = group_size;
-    kept.lists = lists;
-    return kept;
 }
 
 struct Gemv {
@@ -117,29 +123,25 @@ struct Split {
 
 Split split_of(const SparseMatMulArgs& a, const KeptChannels& kept) {
     const size_t row_bytes = a.weight.row_bytes, steps = ceil_div(a.weight.n_padded, kColumnStep);
+    const size_t threads = ceil_div(thread_count(), a.beside);
     const bool parallel = size_t{kept.group_begin[kept.all_lists()]} * row_bytes > kSerialBytes && thread_count() > 1;
-    if (row_bytes >= kLongRowBytes) return {1, parallel ? std::min(thread_count(), steps) : 1, parallel};
+    if (row_bytes >= kLongRowBytes) return {1, parallel ? std::min(threads, steps) : 1, parallel};
     const auto divides = [&](size_t parts) {
         const bool cheap = parts == 2 || (parts * kPartChannels <= a.k && parts * row_bytes <= kPartRows);
         return parts <= kMaxParts && parts <= kept.groups && parts * kPartBytes <= kept.lists * a.k * row_bytes && cheap;
     };
     size_t parts = 1;
     while (divides(2 * parts)) parts *= 2;
-    if (!parallel || parts >= thread_count()) return {parts, 1, parallel};
+    if (!parallel || parts >= threads) return {parts, 1, parallel};
     const size_t most = std::max<size_t>(std::min(steps, row_bytes / kPieceBytes), 1);
-    return {parts, std::min(ceil_div(thread_count(), parts), most), parallel};
+    return {parts, std::min(ceil_div(threads, parts), most), parallel};
 }
 
 }  // namespace
 
-void run_gemv(const SparseMatMulArgs& a, const Implementation& implementation, const Rows& rows, const float* x) {
-    const size_t group_size = activation_group_size(a.format, a.weight), groups = ceil_div(a.k, group_size);
-    const bool quantize = quantizes_activations(a);
-    const size_t lists = rows_per_channel(a.format), capacity = round_up(lists * kept_capacity(groups, group_size), 64);
-    Layout layout;
-    add_kept(layout, a.m, capacity, groups, lists);
-    Scratch kept_scratch(layout.bytes);
-    KeptChannels kept = take_kept(kept_scratch, a.m, capacity, groups, group_size, lists, quantize);
+Scan::Scan(const SparseMatMulArgs& a, const Implementation& implementation, bool prune, const float* x)
+    : scratch_(kept_bytes(kept_of(a), a.m)), kept_(kept_of(a)) {
+    take_kept(scratch_, a.m, quantizes_activations(a), kept_);
     CompactParams compact{};
     compact.x = x;
     compact.m = a.m;
@@ -151,15 +153,17 @@ void run_gemv(const SparseMatMulArgs& a, const Implementation& implementation, c
     compact.whole_threshold = a.whole_threshold;
     compact.whole_threshold_per_channel = a.whole_threshold_per_channel;
     compact.steepness = a.steepness;
-    compact.prune = rows.any_pruned;
-    compact.kept = &kept;
+    compact.prune = prune;
+    compact.kept = &kept_;
     implementation.compact(compact);
+}
 
+void run_gemv(const SparseMatMulArgs& a, const Implementation& implementation, const Rows& rows, const KeptChannels& kept) {
     const int format = static_cast<int>(a.format);
     const Split split = split_of(a, kept);
     const size_t tasks = split.parts * split.pieces, part_size = a.m * a.weight.n_padded;
     const size_t columns = round_up(ceil_div(a.weight.n_padded, split.pieces), kColumnStep) + kColumnStep;
-    const size_t scratch_bytes = round_up(lists * implementation.gemv_scratch_bytes(a.m, columns), 64);
+    const size_t scratch_bytes = round_up(kept.lists * implementation.gemv_scratch_bytes(a.m, columns), 64);
     Layout sums;
     sums.add<float>(split.parts * part_size);
     sums.add<uint8_t>(tasks * scratch_bytes);
@@ -169,7 +173,7 @@ void run_gemv(const SparseMatMulArgs& a, const Implementation& implementation, c
               implementation,
               rows,
               kept,
-              quantize ? implementation.sparse_gemv_qd8[format] : implementation.sparse_gemv_f32[format],
+              kept.quantized ? implementation.sparse_gemv_qd8[format] : implementation.sparse_gemv_f32[format],
               split.parts,
               split.pieces,
               part_size,

@@ -1,10 +1,23 @@
-// Few rows: the sparse GEMV, cut into tasks.
+// The path of few rows, at most kMaxGemvRows, pruned or not alike.
 #pragma once
 #include "rows.hpp"
+#include "scratch.hpp"
 
 namespace scap_ov {
 
-// x: f32 [M, K], M <= kMaxGemvRows; all rows pruned or none.
-void run_gemv(const SparseMatMulArgs& a, const Implementation& implementation, const Rows& rows, const float* x);
+// Kept channels of a call's x, ready for run_gemv. Weights with the same K, group size and format may share one.
+class Scan {
+public:
+    // x [M, K] f32; prune: as the call's centre and threshold say, otherwise every channel is kept.
+    Scan(const SparseMatMulArgs& args, const Implementation& implementation, bool prune, const float* x);
+    const KeptChannels& kept() const { return kept_; }
+
+private:
+    Scratch scratch_;
+    KeptChannels kept_;
+};
+
+// The product of what was kept with the weight, written to the call's outputs.
+void run_gemv(const SparseMatMulArgs& args, const Implementation& implementation, const Rows& rows, const KeptChannels& kept);
 
 }  // namespace scap_ov

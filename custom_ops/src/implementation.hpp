@@ -11,6 +11,8 @@ struct Implementation {
     void (*widen)(const uint16_t* from, size_t count, float* to) noexcept;   // f16 -> f32
     void (*narrow)(const float* from, size_t count, uint16_t* to) noexcept;  // f32 -> f16
     void (*add)(const float* other, size_t count, float* y) noexcept;        // y += other; count a multiple of kColumnBlock
+    void (*activate)(const ActivateParams&) noexcept;
+    void (*combine)(const float* const* rows, const float* factor, size_t count, size_t n, float* out) noexcept;  // Σ factor · row
     void (*compact)(const CompactParams&) noexcept;
     void (*quantize_rows)(const QuantizeRowsParams&) noexcept;
     void (*sparse_gemv_qd8[kFormatCount])(const SparseGemvParams&) noexcept;  // null for float formats

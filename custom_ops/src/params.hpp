@@ -110,4 +110,17 @@ struct GemmParams {
     void* scratch;    // 64-byte aligned
 };
 
+// What is between the two products of a gated layer. clamped_swiglu (gpt-oss): (up + 1) gate / (1 + e^-(alpha gate)), gate at most limit,
+// up within -limit … limit.
+enum class Activation : int { silu, gelu_tanh, gelu_erf, clamped_swiglu, count };
+
+// out[i] = activation(gate[i]) · up[i].
+struct ActivateParams {
+    const float *gate, *up;
+    size_t count;
+    Activation activation;
+    float alpha, limit;  // of clamped_swiglu
+    float* out;          // may be gate or up
+};
+
 }  // namespace scap_ov

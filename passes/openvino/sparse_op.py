@@ -47,9 +47,10 @@ class Pruning:
     whole_threshold: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
-def creator() -> CreateOp:
-    """A function that makes the op from its inputs and attributes.
+def creator(op: str = OP_NAME) -> CreateOp:
+    """A function that makes an op of ours from its inputs and attributes.
 
+    :param op: its name in the extension library.
     :raises ExtensionError: the library is missing or does not fit this OpenVINO.
     """
     from openvino.utils.node_factory import NodeFactory
@@ -63,7 +64,7 @@ def creator() -> CreateOp:
     except RuntimeError as e:
         msg = f"the extension library {path} cannot be loaded ({str(e).splitlines()[-1].strip()}); rebuild it with scap-ov build-extension"
         raise ExtensionError(msg) from e
-    return lambda inputs, attributes: factory.create(OP_NAME, inputs, attributes)
+    return lambda inputs, attributes: factory.create(op, inputs, attributes)
 
 
 def build(create: CreateOp, x: ov.Output, packed: PackedSite, pruning: Pruning, *, dynamic_quantization: bool) -> ov.Node:

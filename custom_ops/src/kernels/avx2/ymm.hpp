@@ -53,6 +53,9 @@ struct Ymm {
     static Float divide(Float a, Float b) { return _mm256_div_ps(a, b); }
     static Float multiply_add(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
     static Float negative_multiply_add(Float a, Float b, Float c) { return _mm256_fnmadd_ps(a, b, c); }  // c - a b
+    static Float divide(Float a, Float b) { return _mm256_div_ps(a, b); }
+    static Float minimum(Float a, Float b) { return _mm256_min_ps(a, b); }  // b where either is NaN
+    static Float maximum(Float a, Float b) { return _mm256_max_ps(a, b); }
     static Float absolute(Float v) { return _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff))); }
     static float sum_of(Float v) {
         __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
@@ -78,6 +81,7 @@ struct Ymm {
     static Int bits(Float v) { return _mm256_castps_si256(v); }
     static Int round(Float v) { return _mm256_cvtps_epi32(v); }
     static Float to_float(Int v) { return _mm256_cvtepi32_ps(v); }
+    static Float power_of_two(Int n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23)); }
 
     static uint32_t not_at_most(Float a, Float b) { return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NLE_UQ))); }
     static Float where(uint32_t mask, Float v) {

@@ -37,6 +37,9 @@ struct Registers {
     static Float divide(Float a, Float b) { return _mm512_div_ps(a, b); }
     static Float multiply_add(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
     static Float negative_multiply_add(Float a, Float b, Float c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a b
+    static Float divide(Float a, Float b) { return _mm512_div_ps(a, b); }
+    static Float minimum(Float a, Float b) { return _mm512_min_ps(a, b); }  // b where either is NaN
+    static Float maximum(Float a, Float b) { return _mm512_max_ps(a, b); }
     static Float absolute(Float v) { return _mm512_abs_ps(v); }
     static float sum_of(Float v) { return _mm512_reduce_add_ps(v); }
     static Int add(Int a, Int b) { return _mm512_add_epi32(a, b); }
@@ -50,6 +53,7 @@ struct Registers {
     static Int bits(Float v) { return _mm512_castps_si512(v); }
     static Int round(Float v) { return _mm512_cvtps_epi32(v); }
     static Float to_float(Int v) { return _mm512_cvtepi32_ps(v); }
+    static Float power_of_two(Int n) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23)); }
 
     static uint32_t not_at_most(Float a, Float b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLE_UQ); }
     static Float where(uint32_t mask, Float v) { return _mm512_maskz_mov_ps(static_cast<__mmask16>(mask), v); }

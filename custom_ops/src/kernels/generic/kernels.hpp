@@ -1,6 +1,7 @@
 // Every kernel that is written once, over the vocabulary of an instruction set: Simd, and for the dense path multiply_group, kPlanes and
 // kMrQuantized. Included behind them, inside the target region, with SCAP_OV_ISA set to the namespace.
 #pragma once
+#include "kernels/generic/activate.hpp"
 #include "kernels/generic/convert.hpp"
 #include "kernels/generic/quantize_rows.hpp"
 // order matters: what a kernel is made of before it

@@ -40,6 +40,8 @@ inline Implementation table(const char* name, const char* description, uint32_t 
         widen,
         narrow,
         add,
+        activate,
+        combine,
         compact,
         quantize_rows,
         {

@@ -1,6 +1,7 @@
 // Plain C++: every CPU, every format; runs the same plumbing as the vector implementations.
 #include "implementation.hpp"
 
+#include "kernels/scalar/activate.hpp"
 #include "kernels/scalar/compact.hpp"
 #include "kernels/scalar/gemm.hpp"
 #include "kernels/scalar/sparse_gemv.hpp"
