@@ -53,8 +53,7 @@ struct Ymm {
     static Float divide(Float a, Float b) { return _mm256_div_ps(a, b); }
     static Float multiply_add(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
     static Float negative_multiply_add(Float a, Float b, Float c) { return _mm256_fnmadd_ps(a, b, c); }  // c - a b
-    static Float divide(Float a, Float b) { return _mm256_div_ps(a, b); }
-    static Float minimum(Float a, Float b) { return _mm256_min_ps(a, b); }  // b where either is NaN
+    static Float minimum(Float a, Float b) { return _mm256_min_ps(a, b); }                               // b where either is NaN
     static Float maximum(Float a, Float b) { return _mm256_max_ps(a, b); }
     static Float absolute(Float v) { return _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff))); }
     static float sum_of(Float v) {

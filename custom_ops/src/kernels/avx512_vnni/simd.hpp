@@ -37,8 +37,7 @@ struct Registers {
     static Float divide(Float a, Float b) { return _mm512_div_ps(a, b); }
     static Float multiply_add(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
     static Float negative_multiply_add(Float a, Float b, Float c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a b
-    static Float divide(Float a, Float b) { return _mm512_div_ps(a, b); }
-    static Float minimum(Float a, Float b) { return _mm512_min_ps(a, b); }  // b where either is NaN
+    static Float minimum(Float a, Float b) { return _mm512_min_ps(a, b); }                               // b where either is NaN
     static Float maximum(Float a, Float b) { return _mm512_max_ps(a, b); }
     static Float absolute(Float v) { return _mm512_abs_ps(v); }
     static float sum_of(Float v) { return _mm512_reduce_add_ps(v); }
