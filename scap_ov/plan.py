@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from scap_ov.atomic import new_file
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import OutputError, UsageError
+from scap_ov.numbers_file import Kind, read_numbers, told_if_damaged
 from scap_ov.sites import Layer, Site, SiteKind, WeightSpec
 
 PLAN_VERSION = 2  # 2: entries with a whole_threshold; a plan without any is written as 1
+LARGEST_CENTER = 1e8  # larger activations are refused when they are observed
+_ROUNDING = 1e-6  # of shares
+_KIND = Kind("scap_ov_plan", "sparsity plan", "SparsityPlan.save", PLAN_VERSION)
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,34 @@ class SitePlan:
     whole_threshold: np.ndarray | None = None
     expected_dropped: float | None = None
     expected_half: float = 0.0
+
+    def check(self) -> None:
+        """Refuse numbers that no fit gives.
+
+        :raises UsageError: a value is NaN, infinite, or out of its range; says which.
+        """
+        shares = {
+            "expected_sparsity": self.expected_sparsity,
+            "expected_dropped": self.expected_dropped,
+            "expected_half": self.expected_half,
+        }
+        for what, share in shares.items():
+            number = isinstance(share, (int, float, np.number)) and not isinstance(share, bool)
+            if share is not None and not (number and -_ROUNDING <= share <= 1 + _ROUNDING):
+                msg = f"the plan's {what} of {self.site} is {share!r}; it is a share from 0 to 1, so fit the plan again"
+                raise UsageError(msg)
+        values = {"threshold": self.threshold, "center": self.center, "compensation": self.compensation}
+        for what, value in values.items():
+            if value is not None and not np.isfinite(value).all():
+                msg = f"the plan's {what} of {self.site} holds {_odd(value)}; numbers are finite there, so fit the plan again"
+                raise UsageError(msg)
+        if self.whole_threshold is not None and np.isnan(self.whole_threshold).any():
+            msg = f"the plan's whole_threshold of {self.site} holds nan; fit the plan again"
+            raise UsageError(msg)
+        if np.abs(self.center).max(initial=0) > LARGEST_CENTER:
+            most = np.abs(self.center).max()
+            msg = f"the plan's center of {self.site} is {most:.1e}; no activation is beyond {LARGEST_CENTER:.0e}, so fit the plan again"
+            raise UsageError(msg)
 
     def expected_reads(self) -> dict[str, float]:
         """Shares of the channels that are `dropped`, read by `half`, and read `whole`."""
@@ -104,33 +136,26 @@ class SparsityPlan:
 
         :raises UsageError: the file is no plan, or of a newer version.
         """
-        try:
-            with safe_open(str(path), framework="numpy") as f:
-                text = (f.metadata() or {}).get("scap_ov_plan")
-                tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 - safe_open is no mapping
-        except (OSError, SafetensorError) as e:
-            msg = f"{path} cannot be read as a sparsity plan ({e}); give a file that SparsityPlan.save wrote"
-            raise UsageError(msg) from e
-        if text is None:
-            msg = f"{path} is a safetensors file but no sparsity plan; give a file that SparsityPlan.save wrote"
-            raise UsageError(msg)
-        meta = json.loads(text)
-        if meta["version"] > PLAN_VERSION:
-            msg = f"{path} is a plan of version {meta['version']}, this scap_ov knows up to {PLAN_VERSION}; upgrade scap_ov"
-            raise UsageError(msg)
-        reads = meta.get("expected_reads", {})
-        entries = {
-            name: SitePlan(name, tensors[f"{name}/threshold"], tensors[f"{name}/center"], expected, tensors.get(f"{name}/compensation"),
-                           tensors.get(f"{name}/whole_threshold"), *reads.get(name, ()))
-            for name, expected in meta["expected"].items()
-        }  # fmt: skip
-        return cls(
-            SparsityConfig.from_dict(meta["config"]),
-            meta["fingerprint"],
-            tuple(site_from_dict(s) for s in meta["sites"]),
-            entries,
-            meta["notes"],
-        )
+        meta, tensors = read_numbers(path, _KIND)
+        with told_if_damaged(path, _KIND):
+            reads = meta.get("expected_reads", {})
+            entries = {
+                name: SitePlan(name, tensors[f"{name}/threshold"], tensors[f"{name}/center"], expected, tensors.get(f"{name}/compensation"),
+                               tensors.get(f"{name}/whole_threshold"), *reads.get(name, ()))
+                for name, expected in meta["expected"].items()
+            }  # fmt: skip
+            sites = tuple(site_from_dict(s) for s in meta["sites"])
+            foreign = sorted(set(entries) - {site.name for site in sites})
+            if foreign:
+                msg = f"it prunes {foreign[0]}, which is none of its sites"
+                raise ValueError(msg)
+            for entry in entries.values():
+                entry.check()
+            return cls(SparsityConfig.from_dict(meta["config"]), str(meta["fingerprint"]), sites, entries, dict(meta["notes"]))
+
+
+def _odd(value: np.ndarray) -> str:
+    return str(value[~np.isfinite(value)].reshape(-1)[0])
 
 
 def site_from_dict(values: dict[str, Any]) -> Site:

@@ -14,6 +14,7 @@ def planned(found: FoundSites, plan: SparsityPlan) -> dict[str, SiteMatch]:
     """All sites by name, after checking that those of the plan are there.
 
     :raises MismatchError: one is missing, or has another size.
+    :raises UsageError: the plan holds numbers that no fit gives.
     """
     matches = {match.site.name: match for match in found.matches}
     for name, entry in plan.entries.items():
@@ -21,6 +22,7 @@ def planned(found: FoundSites, plan: SparsityPlan) -> dict[str, SiteMatch]:
             msg = f"the plan prunes the site {name}, which the model does not have; fit a plan to a profile of this model"
             raise MismatchError(msg)
         _check_sizes(matches[name], entry)
+        entry.check()
     return matches
 
 

@@ -128,6 +128,7 @@ def rewrite(model: ov.Model, plan: SparsityPlan, form: str, stock: Mapping[str, 
     :param form: `lowered` or `portable`.
     :param stock: sites to leave as they are, with the reason that is noted in the model.
     """
+    from scap_ov.evaluation.extract_plan import pruned_sites
     from scap_ov.passes.openvino.insert_cats import InsertCats
     from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
     from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
@@ -146,7 +147,11 @@ def rewrite(model: ov.Model, plan: SparsityPlan, form: str, stock: Mapping[str, 
     if form == "lowered":
         lowered = LowerSparseMatMul(dynamic_quantization=plan.config.dynamic_quantization)(model)
         model = lowered.model
-        reasons.update({name: f"portable, not lowered: {reason}" for name, reason in lowered.skipped})
+        reasons.update({name: f"{rt_info.NOT_LOWERED}: {reason}" for name, reason in lowered.skipped})
+    if result.modified and plan.notes.get("rewrite") != "cats":  # the record says what is in the model
+        there = pruned_sites(model)
+        lost = [name for name in entries if name not in reasons and name not in there]
+        reasons.update(dict.fromkeys(lost, "stock: what pruning wrote for it is not recognised"))
     rt_info.write_record(model, plan.config.to_dict(), rt_info.summarise(plan, form, reasons, skipped))
     return model
 

@@ -47,15 +47,15 @@ def _recorded(model: str) -> dict[str, Any] | None:
     from scap_ov.backends import backend_of
     from scap_ov.errors import BadModelError
     from scap_ov.storage.model_files import model_file
-    from scap_ov.storage.rt_info import CONFIG_FILE
+    from scap_ov.storage.rt_info import CONFIG_FILE, checked_summary
 
     path = Path(model)
     model_file(path)
     noted = path / CONFIG_FILE
     if path.is_dir() and noted.is_file():
         try:
-            summary: dict[str, Any] = json.loads(noted.read_text(encoding="utf-8"))["summary"]
-        except (OSError, ValueError, KeyError) as e:
+            summary = checked_summary(json.loads(noted.read_text(encoding="utf-8"))["summary"])
+        except (OSError, ValueError, KeyError, TypeError) as e:
             msg = f"{noted} is damaged ({e}); remove it, or apply the plan to the stock model again"
             raise BadModelError(msg) from e
         return summary

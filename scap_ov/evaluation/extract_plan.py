@@ -64,6 +64,12 @@ def pruned_inputs(model: ov.Model) -> list[PrunedInput]:
     return found
 
 
+def pruned_sites(model: ov.Model) -> set[str]:
+    """Names of the sites that a graph of either form prunes, as their patterns and ops carry them."""
+    found = {pattern.select.get_friendly_name().removeprefix(PREFIX) for pattern in match_patterns(model)}
+    return found | {names_of(node)[0] for node in model.get_ops() if node.get_type_name() == OP_NAME}
+
+
 def is_lowered(model: ov.Model) -> bool:
     """Whether a model holds scap_ov::SparseMatMul."""
     return any(op.get_type_name() == OP_NAME for op in model.get_ops())

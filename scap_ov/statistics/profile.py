@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from scap_ov.atomic import new_file
 from scap_ov.errors import MismatchError, OutputError, UsageError
+from scap_ov.numbers_file import Kind, read_numbers, told_if_damaged
 from scap_ov.plan import site_from_dict
 from scap_ov.statistics.observers import OBSERVERS
 from scap_ov.statistics.observers.moments import from_fixed_point
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from scap_ov.sites import Site
 
 PROFILE_VERSION = 1
+_KIND = Kind("scap_ov_profile", "calibration profile", "`scap-ov calibrate`", PROFILE_VERSION)
 RESERVOIR_BYTES = 512 << 20
 MOST_ROWS, LEAST_ROWS = 2048, 64
 _COUNTED = ("samples", "tokens", "sensitivity_tokens", "sensitivity_forwards")  # metadata that adds up
@@ -147,29 +149,21 @@ class CalibrationProfile:
 
         :raises UsageError: the file is no profile, or of a newer version.
         """
-        try:
-            with safe_open(str(path), framework="numpy") as f:
-                text = (f.metadata() or {}).get("scap_ov_profile")
-                tensors = {k: f.get_tensor(k) for k in f.keys()} if text else {}  # noqa: SIM118 - safe_open is no mapping
-        except (OSError, SafetensorError) as e:
-            msg = f"{path} cannot be read as a calibration profile ({e}); give a file that `scap-ov calibrate` wrote"
-            raise UsageError(msg) from e
-        if text is None:
-            msg = f"{path} is a safetensors file but no calibration profile; give a file that `scap-ov calibrate` wrote"
-            raise UsageError(msg)
-        meta = json.loads(text)
-        if meta["version"] > PROFILE_VERSION:
-            msg = f"{path} is a profile of version {meta['version']}, this scap_ov knows up to {PROFILE_VERSION}; upgrade scap_ov"
-            raise UsageError(msg)
-        own: dict[str, dict[str, np.ndarray]] = {name: {} for name in meta["counts"]}
-        sensitivity: dict[str, dict[str, np.ndarray]] = {}
-        for key, value in tensors.items():
-            name, _, rest = key.partition("/")
-            table, _, item = rest.rpartition("/")
-            (sensitivity.setdefault(name, {}) if table else own[name])[item] = value
-        sites = tuple(site_from_dict(s) for s in meta["sites"])
-        statistics = {s.name: SiteStatistics(meta["counts"][s.name], own[s.name]) for s in sites}
-        return cls(meta["fingerprint"], sites, statistics, meta["capacity"], sensitivity, meta["metadata"])
+        meta, tensors = read_numbers(path, _KIND)
+        with told_if_damaged(path, _KIND):
+            own: dict[str, dict[str, np.ndarray]] = {name: {} for name in meta["counts"]}
+            sensitivity: dict[str, dict[str, np.ndarray]] = {}
+            for key, value in tensors.items():
+                name, _, rest = key.partition("/")
+                table, _, item = rest.rpartition("/")
+                (sensitivity.setdefault(name, {}) if table else own[name])[item] = value
+            sites = tuple(site_from_dict(s) for s in meta["sites"])
+            needed = {name for observer in OBSERVERS for name in observer.fields} | {"column_norm", "sketch"}
+            lost = next((f"{s.name}/{name}" for s in sites for name in sorted(needed - own[s.name].keys())), None)
+            if lost is not None:
+                raise KeyError(lost)
+            statistics = {s.name: SiteStatistics(int(meta["counts"][s.name]), own[s.name]) for s in sites}
+            return cls(str(meta["fingerprint"]), sites, statistics, int(meta["capacity"]), sensitivity, dict(meta["metadata"]))
 
 
 def capacity_for(sites: Iterable[Site], budget: int = RESERVOIR_BYTES) -> int:

@@ -17,7 +17,11 @@ from scap_ov.plan import SparsityPlan
 from scap_ov.sites import Site, WeightSpec
 
 RECORD_VERSION = 1
+_SUMMARY = {"form": str, "expected_sparsity": (int, float), "sites": list, "skipped": list}
+_SITE = {"name": str, "kind": str, "weights": str, "in_features": int, "out_features": list, "planned_sparsity": (int, float),
+         "state": str, "reason": str}  # fmt: skip
 CONFIG_FILE = "scap_config.json"
+NOT_LOWERED = "portable, not lowered"  # begins the reason of a site that is pruned in standard ops, where the op cannot take it
 
 
 def summarise(
@@ -42,7 +46,7 @@ def summarise(
         sites.append({
             **describe(site), "planned_sparsity": entry.expected_sparsity if entry is not None else 0.0,
             **(entry.expected_reads() if entry is not None else {"dropped": 0.0, "half": 0.0, "whole": 1.0}),
-            "state": form if pruned else "stock",
+            "state": form if pruned else "portable" if stock.get(site.name, "").startswith(NOT_LOWERED) else "stock",
             "reason": "" if pruned else stock.get(site.name, "the plan has no entry for this site"),
         })  # fmt: skip
     total = sum(site.weight_bytes for site in plan.sites)
@@ -82,10 +86,32 @@ def read_record(model: ov.Model) -> dict[str, Any] | None:
         if version > RECORD_VERSION:
             msg = f"the model was written by a newer scap_ov (record version {version}, this one knows {RECORD_VERSION}); upgrade scap_ov"
             raise BadModelError(msg)
-        return {"version": version, "config": json.loads(_text(model, "config")), "summary": json.loads(_text(model, "summary"))}
+        summary = checked_summary(json.loads(_text(model, "summary")))
+        return {"version": version, "config": json.loads(_text(model, "config")), "summary": summary}
     except (ValueError, RuntimeError) as e:
         msg = f"the scap_ov record inside the model is damaged ({e}); apply the plan to the stock model again"
         raise BadModelError(msg) from e
+
+
+def checked_summary(summary: Any) -> dict[str, Any]:
+    """A summary as `summarise` makes it, also of older versions.
+
+    :raises ValueError: an entry is missing or of another type; says which.
+    """
+    _check("the summary", summary, _SUMMARY)
+    for site in summary["sites"]:
+        _check("a site", site, _SITE)
+    if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in summary["skipped"]):
+        msg = "skipped is no list of layers with reasons"
+        raise ValueError(msg)
+    return dict(summary)
+
+
+def _check(what: str, values: Any, wanted: Mapping[str, type | tuple[type, ...]]) -> None:
+    wrong = next((key for key, kind in wanted.items() if not isinstance(values, dict) or not isinstance(values.get(key), kind)), None)
+    if wrong is not None:
+        msg = f"{what} has no {wrong} of its type"
+        raise ValueError(msg)
 
 
 def write_config_file(model: ov.Model, folder: Path) -> None:
