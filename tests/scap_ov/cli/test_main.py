@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
 import subprocess
 import sys
@@ -47,8 +49,16 @@ def test_unknown_option_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says what the command does and explains every argument of its own."""
+    module = importlib.import_module(COMMANDS[name][0])
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    assert [action.dest for action in parser._actions if not action.help] == []
     assert main([name, "--help"]) == 0
-    assert "--debug" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert str(module.__doc__).split("\n", maxsplit=1)[0].split(". ")[0] in said
+    for action in parser._actions:
+        assert all(option in said for option in action.option_strings), action
 
 
 def command(monkeypatch: pytest.MonkeyPatch, run: object) -> None:

@@ -1,0 +1,58 @@
+"""`scap-ov build-extension`: where the library goes, and what is said when it does not compile. Its cmake is a script."""
+
+from __future__ import annotations
+
+import json
+import stat
+
+import pytest
+
+from scap_ov.cli.main import main
+from scap_ov.custom_ops import LIBRARY_NAME, build
+
+BUILDS = """#!/bin/sh
+case "$1" in
+    -S) test -f "$2/CMakeLists.txt" && mkdir -p "$4" ;;
+    --build) echo library > "$2/@" ;;
+esac
+""".replace("@", LIBRARY_NAME)
+FAILS = "#!/bin/sh\necho 'gemv.cpp:1: error: no such register' >&2\nexit 2\n"
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """A function that puts a cmake in place and gives the folder that the library is installed into."""
+
+    def with_cmake(script):
+        cmake = tmp_path / "cmake"
+        cmake.write_text(script)
+        cmake.chmod(cmake.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setattr(build, "_cmake", lambda: str(cmake))
+        monkeypatch.setattr(build, "_library_folder", lambda: tmp_path / "lib")
+        return tmp_path / "lib"
+
+    return with_cmake
+
+
+def test_the_library_is_installed_and_named(installed, tmp_path, capsys):
+    folder = installed(BUILDS)
+    assert main(["build-extension", "--json", str(tmp_path / "said.json")]) == 0
+    assert [path.name for path in folder.iterdir()] == [LIBRARY_NAME]
+    assert (folder / LIBRARY_NAME).read_text() == "library\n"
+    assert json.loads((tmp_path / "said.json").read_text()) == {"library": str(folder / LIBRARY_NAME)}
+    assert capsys.readouterr().out.strip().endswith(f"built {folder / LIBRARY_NAME}")
+
+
+def test_what_does_not_compile_is_told_with_the_compilers_first_error(installed, capsys):
+    folder = installed(FAILS)
+    assert main(["build-extension"]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "compiling the extension library failed: gemv.cpp:1: error: no such register; it needs cmake" in line
+    assert not folder.exists()
+
+
+def test_a_missing_cmake_is_told_with_the_cure(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["build-extension"]) == 1
+    assert "cmake is not installed" in capsys.readouterr().err
