@@ -10,6 +10,7 @@ import openvino as ov
 
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino import sparse_op
+from scap_ov.passes.openvino.half_reads import is_of
 from scap_ov.passes.openvino.packed_site import pack_site, packed_scale_type
 from scap_ov.passes.openvino.portable_pattern import PREFIX, as_type, follow
 from scap_ov.passes.openvino.remove_sparsity import hand_over
@@ -32,6 +33,7 @@ class LowerSparseMatMul(Pass[ov.Model]):
     5. bf16 activations go through the op in f32.
     6. What cannot be lowered stays portable and is given back with the reason: an unreadable weight; where the first position is exempt,
        a Reshape between site and layer, for it hides the positions, and an input [T, B, K].
+    7. Weights of layers that are read by half are packed in planes; beside layers that are not they become an op of their own.
 
     :param dynamic_quantization: quantise activations to int8 for integer weights.
     :param create: makes the op; by default from the extension library.
@@ -79,7 +81,11 @@ def _readable(pattern: Pattern) -> tuple[list[tuple[PatternLayer, WeightMatrix]]
             if reshaped and pattern.rows == "all" and len(pattern.source.get_partial_shape()) == 3:
                 reasons.append(f"{name}: a Reshape before it hides which row is the first position")
                 continue
-            readable.append((layer, read_weight(layer.matmul)))
+            weight = read_weight(layer.matmul)
+            if layer.half is not None and not is_of(layer.half, weight):
+                reasons.append(f"{name}: what it loses by half-reading is not what the high plane of its weights misses")
+                continue
+            readable.append((layer, weight))
         except NoLayer:
             reasons.append(f"{name}: it has no constant weight")
         except LeaveStock as reason:
@@ -94,7 +100,8 @@ def _groups(readable: Sequence[tuple[PatternLayer, WeightMatrix]]) -> Iterator[l
         spec = weight.spec
         scale_type = packed_scale_type(spec.scale_dtype) if spec.scale_dtype else ""
         path = tuple(node.get_instance_id() for node in layer.path)
-        groups.setdefault((spec.dtype, spec.group_size, scale_type, spec.has_zero_point, path), []).append((layer, weight))
+        key = (spec.dtype, spec.group_size, scale_type, spec.has_zero_point, layer.half is not None, path)
+        groups.setdefault(key, []).append((layer, weight))
     for layers in groups.values():
         yield from (layers[start : start + sparse_op.MOST_OUTPUTS] for start in range(0, len(layers), sparse_op.MOST_OUTPUTS))
 
@@ -113,9 +120,11 @@ def _replace(name: str, pattern: Pattern, group: Sequence[tuple[PatternLayer, We
     if pattern.center.any():
         base = np.concatenate([_times(weight, pattern.center) for _, weight in group]).astype(np.float32)
     limit = max(pattern.max_sparse_rows, 1)
-    pruning = sparse_op.Pruning(pattern.center, pattern.threshold, compensation, base, pattern.rows, limit, pattern.ramp)
-    op = sparse_op.build(create, as_type(x, ov.Type.f32) if narrow else x, pack_site([weight for _, weight in group]), pruning,
-                         dynamic_quantization=dynamic_quantization)  # fmt: skip
+    graded = group[0][0].half is not None
+    whole = pattern.whole_threshold if graded else np.zeros(0, np.float32)
+    pruning = sparse_op.Pruning(pattern.center, pattern.threshold, compensation, base, pattern.rows, limit, pattern.ramp, whole)
+    packed = pack_site([weight for _, weight in group], in_planes=graded)
+    op = sparse_op.build(create, as_type(x, ov.Type.f32) if narrow else x, packed, pruning, dynamic_quantization=dynamic_quantization)
     op.set_friendly_name(sparse_op.joined_name(name, [layer.matmul.get_friendly_name() for layer, _ in group]))
     for number, (layer, _) in enumerate(group):
         hand_over(layer.result, as_type(op.output(number), dtype) if narrow else op.output(number))

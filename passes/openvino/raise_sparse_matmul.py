@@ -9,6 +9,7 @@ from openvino import opset13 as ops
 from scap_ov.custom_ops import OP_NAME
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino import sparse_op
+from scap_ov.passes.openvino.half_reads import residual
 from scap_ov.passes.openvino.packed_site import LayerWeight, PackedSite, unpack_site
 from scap_ov.passes.openvino.portable_pattern import PatternWriter, as_type
 from scap_ov.passes.openvino.remove_sparsity import hand_over
@@ -22,7 +23,7 @@ class RaiseSparseMatMul(Pass[ov.Model]):
     1. Raw values, scales and zero points are those that were lowered, bit for bit; bf16 scales come back as f32 of the same value.
     2. The decompression chain is the one that optimum-cli writes, which the CPU plugin fuses; weights are [N, K] with transpose_b.
     3. Layers get their names back.
-    4. Ops of one site share one pattern.
+    4. Ops of one site share one pattern; weights in planes get back what half-reading loses beside their chain.
     5. A second run changes nothing.
     """
 
@@ -45,8 +46,11 @@ def _raise_site(nodes: list[ov.Node]) -> None:
     x = nodes[0].input_value(0)
     matmuls, extras, compensated = [], [], False
     pruning = sparse_op.read(nodes[0])[1]
+    whole = np.zeros(0, np.float32)
+    residuals: list[ov.Output | None] = []
     for node in nodes:
         packed, own = sparse_op.read(node)
+        whole = own.whole_threshold if own.whole_threshold.size else whole
         compensated |= bool(own.compensation.size)
         extra = own.compensation if own.compensation.size else np.zeros(sum(packed.sizes), np.float32)
         extras += sparse_op.split_sizes(extra, packed.sizes)
@@ -55,12 +59,17 @@ def _raise_site(nodes: list[ov.Node]) -> None:
             matmul.set_friendly_name(name)
             hand_over(node.output(number), matmul.output(0))
             matmuls.append(matmul)
+            lost = None
+            if own.whole_threshold.size and weight.scale is not None:
+                lost = residual(weight.raw, weight.scale, packed.group_size, matmul.get_input_element_type(1))
+            residuals.append(lost)
     lead = [1] * (len(x.get_partial_shape()) - 1)
     center = ops.constant(pruning.center.reshape([*lead, -1])).output(0) if pruning.center.any() else None
     compensation = [ops.constant(extra).output(0) for extra in extras] if compensated else None
     rows = "every" if pruning.rows == "decode" and pruning.max_sparse_rows == EVERY_ROW else pruning.rows
     writer = PatternWriter(sparse_op.names_of(nodes[0])[0], x, matmuls, rows, pruning.max_sparse_rows, pruning.ramp)
-    writer.write(ops.constant(pruning.threshold.reshape([*lead, -1])).output(0), center, compensation)
+    above = ops.constant(whole.reshape([*lead, -1])).output(0) if whole.size else None
+    writer.write(ops.constant(pruning.threshold.reshape([*lead, -1])).output(0), center, compensation, above, residuals)
 
 
 def _chain(packed: PackedSite, weight: LayerWeight, dtype: ov.Type) -> ov.Output:
