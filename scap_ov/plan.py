@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,11 @@ class SitePlan:
             most = np.abs(self.center).max()
             msg = f"the plan's center of {self.site} is {most:.1e}; no activation is beyond {LARGEST_CENTER:.0e}, so fit the plan again"
             raise UsageError(msg)
+
+    def scaled(self, factor: float) -> SitePlan:
+        """The same with both thresholds multiplied."""
+        whole = None if self.whole_threshold is None else (self.whole_threshold * factor).astype(np.float32)
+        return replace(self, threshold=(self.threshold * factor).astype(np.float32), whole_threshold=whole)
 
     def expected_reads(self) -> dict[str, float]:
         """Shares of the channels that are `dropped`, read by `half`, and read `whole`."""

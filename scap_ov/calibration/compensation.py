@@ -84,8 +84,8 @@ def fit_compensation(
         return replace(plan, notes=notes)
     entries = {}
     for name, entry in plan.entries.items():
-        threshold = (entry.threshold * np.exp(learner.moved[name])).astype(np.float32)
-        entries[name] = replace(entry, threshold=threshold, compensation=learner.probe.compensation(learner.settings, name).copy())
+        own = learner.probe.compensation(learner.settings, name).copy()
+        entries[name] = replace(entry.scaled(float(np.exp(learner.moved[name]))), compensation=own)
     return replace(plan, entries=entries, notes=notes)
 
 
@@ -93,8 +93,9 @@ class _Learner:
     """A plan's constants while they move."""
 
     def __init__(self, model: ov.Model, profile: CalibrationProfile, plan: SparsityPlan) -> None:
-        self.gradient = GradientModel(model, constants=True, thresholds=True)
-        self.probe = ProbeModel(model, measure=True)  # without derivatives: a third of the time
+        graded = any(entry.whole_threshold is not None for entry in plan.entries.values())
+        self.gradient = GradientModel(model, constants=True, thresholds=True, graded=graded)
+        self.probe = ProbeModel(model, measure=True, graded=graded)  # without derivatives: a third of the time
         self.sites = [s for s in self.probe.sites if s.name in plan.entries]
         self.settings = self.probe.settings(plan.entries.values())
         self.moved = dict.fromkeys(plan.entries, 0.0)  # how far the logarithm of each site's threshold has moved
@@ -109,7 +110,7 @@ class _Learner:
         self._sizes = sizes.compensation  # root mean square of the output of each pruned site, 0 for the others
 
     def measure(self, pieces: Sequence[Piece]) -> tuple[float, float]:
-        """Mean loss, and the share of weights that are dropped."""
+        """Mean loss, and the share of weight bytes that are not read."""
         rows = [p.pruned.sum() for p in pieces]
         losses, shares = [], []
         for p in pieces:
@@ -152,7 +153,8 @@ class _Learner:
 
     def _move(self, name: str, by: float) -> None:
         self.moved[name] += by
-        self.settings.thresholds[self.probe.channels(name)] *= np.float32(np.exp(by))
+        for thresholds in (self.settings.thresholds, self.settings.whole):
+            thresholds[self.probe.channels(name)] *= np.float32(np.exp(by))
 
     def descend(self, train: Sequence[Piece], batch: int, steps: int, progress: Progress | None) -> None:
         """Adam from where the plan is, the samples in an order that mixes the text, each once before any is repeated."""

@@ -15,7 +15,7 @@ from openvino import opset13 as ops
 from scap_ov.calibration.probe_model import ProbeModel
 from scap_ov.errors import BadModelError
 from scap_ov.gradients.gradient import gradients
-from scap_ov.gradients.pruning_gradient import dropped_rows, threshold_gradient
+from scap_ov.gradients.pruning_gradient import dropped_rows, half_rows, threshold_gradient, whole_threshold_gradient
 from scap_ov.passes.rules.places import CENTERS, COMPENSATION
 
 
@@ -24,13 +24,16 @@ class GradientModel(ProbeModel):
 
     :param inputs: give out the gradient of every site's pruned input, and the input itself.
     :param constants: give out the gradients of compensation [ΣN] and centres [ΣK].
-    :param thresholds: give out those of the logarithms of the thresholds, and how many entries each drops (see pruning_gradient).
+    :param thresholds: give out those of the logarithms of the thresholds, and how many entries each leaves unread (see pruning_gradient).
+    :param graded: as of ProbeModel; both thresholds of a site move together.
     :raises BadModelError: the model has no logits, or an operation without a gradient rule.
     """
 
-    def __init__(self, model: ov.Model, *, inputs: bool = False, constants: bool = False, thresholds: bool = False) -> None:
+    def __init__(
+        self, model: ov.Model, *, inputs: bool = False, constants: bool = False, thresholds: bool = False, graded: bool = False
+    ) -> None:
         self._inputs_wanted, self._constants, self._thresholds = inputs, constants, thresholds
-        super().__init__(model, observe=inputs)
+        super().__init__(model, observe=inputs, graded=graded)
 
     def _derived(self, model: ov.Model, logits: ov.Output, reference: ov.Output) -> dict[Any, ov.Output]:
         if not self.language:
@@ -44,6 +47,8 @@ class GradientModel(ProbeModel):
             raise BadModelError(msg)
         if self._inputs_wanted or self._thresholds:
             wanted |= {("input", name): node.output(0) for name, node in sites.items()}
+        halves = self._by_half(model) if self._thresholds else {}
+        wanted |= {("half", name): node.output(0) for name, node in halves.items()}
         if self._constants:
             named = {name: p.output(0) for p in model.get_parameters() for name in p.output(0).get_names()}
             wanted |= {COMPENSATION: named[COMPENSATION], CENTERS: named[CENTERS]}
@@ -52,8 +57,12 @@ class GradientModel(ProbeModel):
         found = {("gradient", key): value for key, value in zip(wanted, values, strict=True)}
         moved: dict[Any, ov.Output] = {}
         for name, node in sites.items() if self._thresholds else ():
-            slope, density = threshold_gradient(node, found["gradient", ("input", name)])
-            moved |= {("slope", name): slope, ("density", name): density, ("dropped", name): dropped_rows(node)}
+            gradient = found["gradient", ("input", name)]
+            if name in halves:
+                moved |= _of_both(name, node, halves[name], gradient, found["gradient", ("half", name)])
+            else:
+                slope, density = threshold_gradient(node, gradient)
+                moved |= {("slope", name): slope, ("density", name): density, ("unread", name): dropped_rows(node)}
         if not self._inputs_wanted:
             found = {key: value for key, value in found.items() if key[1] in (COMPENSATION, CENTERS)}
         return found | moved
@@ -68,10 +77,22 @@ class GradientModel(ProbeModel):
     def moved(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What the thresholds of a site do in the last run, summed over rows; valid until the next run.
 
-        :return: dL/d log τ, d(entries dropped)/d log τ and entries dropped, float32 [K] each.
+        :return: dL/d log τ, d(entries not read)/d log τ and entries not read, float32 [K] each; one that is read by half counts half.
         """
-        slope, density, dropped = (self.output((what, name)) for what in ("slope", "density", "dropped"))
-        return slope, density, dropped
+        slope, density, unread = (self.output((what, name)) for what in ("slope", "density", "unread"))
+        return slope, density, unread
+
+
+def _of_both(name: str, pruned: ov.Node, half: ov.Node, into_input: ov.Output, into_half: ov.Output) -> dict[Any, ov.Output]:
+    """What both thresholds of a site do when their logarithms move together: half of a channel's bytes lies at each."""
+    low_slope, low_density = threshold_gradient(pruned, ops.add(into_input, into_half).output(0))
+    high_slope, high_density = whole_threshold_gradient(half, into_half)
+    halved = ops.constant(np.float32(0.5))
+    return {
+        ("slope", name): ops.add(low_slope, high_slope).output(0),
+        ("density", name): ops.multiply(ops.add(low_density, high_density), halved).output(0),
+        ("unread", name): ops.add(dropped_rows(pruned), ops.multiply(half_rows(half), halved)).output(0),
+    }
 
 
 def _seed(logits: ov.Output, reference: ov.Output) -> ov.Output:

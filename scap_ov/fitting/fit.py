@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import UsageError
@@ -46,7 +43,7 @@ def fit(
         if share > 0 or (share == 0 and config.replace == "always"):
             entry = fit_site(profile, site.name, share, criterion)
             if entry.whole_threshold is None:  # reading by half shrinks nothing: of 50 % asked 49.8 % are not read, of 65 % 64.8 %
-                entry = replace(entry, threshold=(entry.threshold * ratios.get(site.name, 1.0)).astype(np.float32))
+                entry = entry.scaled(ratios.get(site.name, 1.0))
             entries[site.name] = entry
         if progress:
             progress(done, len(sites))

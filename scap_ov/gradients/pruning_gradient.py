@@ -52,15 +52,40 @@ def threshold_gradient(pruned: ov.Node, gradient: ov.Output) -> tuple[ov.Output,
     _, exempt, threshold = _parts(pruned)
     x = pruned.input_value(1)
     difference = ops.subtract(x, pruned.input_value(2))
-    distance = ops.abs(difference)
+    inside = _about_to_jump(ops.abs(difference), threshold, exempt)
+    jump = ops.multiply(ops.multiply(gradient, difference), ops.multiply(inside, _scalar(-1.0)))
+    return _over_rows(jump, x), _over_rows(inside, x)
+
+
+def whole_threshold_gradient(half: ov.Node, gradient: ov.Output) -> tuple[ov.Output, ov.Output]:
+    """As `threshold_gradient`, of the threshold up to which entries are read by half: there x − c comes in where 0 was.
+
+    :param half: the Select of what is read by half, as portable_pattern writes it with runtime inputs.
+    :param gradient: of the loss, with respect to its output.
+    """
+    condition, exempt = half.input_value(0).get_node(), None
+    outer = condition.input_value(1).get_node()
+    if outer.get_type_name() == "LogicalNot":
+        condition, exempt = condition.input_value(0).get_node(), outer.input_value(0)
+    distance, threshold = condition.input_value(1).get_node().input_values()
+    inside = _about_to_jump(distance, threshold, exempt)
+    change = half.input_value(1)
+    return _over_rows(ops.multiply(ops.multiply(gradient, change), inside), change), _over_rows(inside, change)
+
+
+def half_rows(half: ov.Node) -> ov.Output:
+    """How many rows read each entry of a site by half, float32 [K]."""
+    return _over_rows(ops.convert(half.input_value(0), np.float32), half.input_value(1))
+
+
+def _about_to_jump(distance: ov.Output | ov.Node, threshold: ov.Output, exempt: ov.Output | None) -> ov.Node:
+    """Density of entries at a threshold: 1 / (2 · WIDTH) within a window around it, 0 elsewhere."""
     near = ops.logical_and(
         ops.greater(distance, ops.multiply(threshold, _scalar(1 - WIDTH))), ops.less(distance, ops.multiply(threshold, _scalar(1 + WIDTH)))
     )
     if exempt is not None:
         near = ops.logical_and(near, ops.logical_not(exempt))
-    inside = ops.multiply(ops.convert(near, np.float32), _scalar(0.5 / WIDTH))
-    jump = ops.multiply(ops.multiply(gradient, difference), ops.multiply(inside, _scalar(-1.0)))
-    return _over_rows(jump, x), _over_rows(inside, x)
+    return ops.multiply(ops.convert(near, np.float32), _scalar(0.5 / WIDTH))
 
 
 def dropped_rows(pruned: ov.Node) -> ov.Output:

@@ -65,3 +65,22 @@ def test_the_slope_of_pruning_is_that_of_the_best_line_and_one_where_a_row_is_de
     assert 0.7 < line[0] < line[1] < line[2] == 1
     np.testing.assert_allclose(got[0, 1:], values[1][0, 1:] * line, rtol=1e-4)
     np.testing.assert_array_equal(got[0, 0], values[1][0, 0])
+
+
+def test_both_thresholds_of_a_graded_site_move_together():
+    """Entries not read, and how many more of them there are per step of the logarithm; half of a channel at each threshold."""
+    model = small_llm("i8")
+    probe = GradientModel(model, inputs=True, thresholds=True, graded=True)
+    piece = pick_pieces(probe, text_dataset(TEXT, letters, model, seq_len=64, max_tokens=64), 64)[0]
+    settings = probe.dense()
+    settings.thresholds[:], settings.whole[:] = 0.3, 1.2
+    reference = probe.reference_of(piece.inputs)
+    probe.run(piece.inputs, settings, Reference(np.where(piece.pruned[:, None], reference.values, 0), reference.offset))
+    for site in probe.sites:
+        x = np.abs(probe.output(site.name).reshape(-1, site.in_features)[1:])
+        slope, density, unread = probe.moved(site.name)
+        np.testing.assert_allclose(unread, ((x <= 0.3).sum(0) + (x <= 1.2).sum(0)) / 2, atol=1)
+        near = [((x < t * (1 + WIDTH)).sum(0) - (x <= t * (1 - WIDTH)).sum(0)) / (2 * WIDTH) for t in (0.3, 1.2)]
+        np.testing.assert_allclose(density, (near[0] + near[1]) / 2, atol=1.01 * 0.5 / WIDTH)
+        assert np.isfinite(slope).all()
+        assert slope.any()
