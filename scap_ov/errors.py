@@ -21,6 +21,10 @@ class BadModelError(ScapError):
     exit_code = 2
 
 
+class UncutError(BadModelError):
+    """The model cannot be taken apart into blocks, or not be differentiated so; the text is the reason, a clause."""
+
+
 class BadDatasetError(ScapError):
     """The calibration or evaluation data is empty, too short, or gives NaN activations."""
 

@@ -1,4 +1,4 @@
-"""The file in which an interrupted measurement of sensitivity is kept: losses by `site@level`, of one model, its data and levels."""
+"""What an interrupted measurement has found so far, in one file that belongs to one model, data and settings."""
 
 from __future__ import annotations
 
@@ -6,61 +6,76 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
 from scap_ov.atomic import new_file
 from scap_ov.errors import OutputError
 
-_VERSION = 1
+_MARK, _VERSION = "scap_ov_checkpoint", 2
 
 
 class Checkpoint:
-    """Measured losses. Without a path they are in memory only.
+    """Arrays by name. Without a path they are in memory only.
 
     :param path: the file; what an interrupted run left in it is taken over.
-    :param key: what the losses were measured on, in plain JSON values.
-    :raises OutputError: the file is no checkpoint, or one of another model, data or levels.
+    :param key: what was measured, in plain JSON values.
+    :raises OutputError: the file is no checkpoint, or one of another measurement.
     """
 
     def __init__(self, path: str | Path | None, key: list[Any]) -> None:
         self._path = None if path is None else Path(path)
-        self._head = {"version": _VERSION, "key": json.loads(json.dumps(key))}
-        self.losses: dict[str, float] = {}
+        self._head = json.dumps({"version": _VERSION, "key": key}, sort_keys=True)
+        self.arrays: dict[str, np.ndarray] = {}
         held = None if self._path is None else check_checkpoint(self._path)
-        if held is not None:
-            if {name: held.get(name) for name in self._head} != self._head:
-                msg = f"the checkpoint {path} is of another model, other data or levels; give another file, or delete it"
-                raise OutputError(msg)
-            self.losses = held["losses"]
+        if held is None:
+            return
+        if held != self._head:
+            msg = f"the checkpoint {path} is of another model, other data or options; give another file, or delete it"
+            raise OutputError(msg)
+        with safe_open(str(self._path), framework="numpy") as f:
+            self.arrays = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 - safe_open is no mapping
 
-    def put(self, key: str, loss: float) -> None:
-        """Keep one measurement.
+    def put(self, arrays: dict[str, np.ndarray]) -> None:
+        """Keep these arrays in place of those before.
 
-        :raises OutputError: writing failed.
+        :raises OutputError: writing failed; the file is then as it was.
         """
-        self.losses[key] = loss
-        if self._path is not None:
-            with new_file(self._path) as part:
-                part.write_text(json.dumps({**self._head, "losses": self.losses}), encoding="utf-8")
+        self.arrays = arrays
+        if self._path is None:
+            return
+        with new_file(self._path) as part:
+            try:
+                save_file({name: np.asarray(a, order="C") for name, a in arrays.items()}, str(part), metadata={_MARK: self._head})
+            except SafetensorError as e:
+                raise OSError(str(e)) from e
 
     def remove(self) -> None:
         """All is measured."""
+        self.arrays = {}
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
 
-def check_checkpoint(path: str | Path) -> dict[str, Any] | None:
-    """What a checkpoint holds, or None where there is no file yet. Any other file is left as it is.
+def check_checkpoint(path: str | Path) -> str | None:
+    """What a checkpoint says it is of, or None where there is no file yet. Any other file is left as it is.
 
-    :raises OutputError: the file is no checkpoint.
+    :raises OutputError: the file is no checkpoint, or its folder does not exist.
     """
-    try:
-        held = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    path = Path(path)
+    if not path.exists():
+        if not path.absolute().parent.is_dir():
+            msg = f"the checkpoint {path} is in a folder that does not exist; give a file in an existing folder"
+            raise OutputError(msg)
         return None
-    except (OSError, ValueError, RecursionError) as e:
-        msg = f"the checkpoint {path} cannot be read ({getattr(e, 'strerror', None) or e}); give another file, or delete it to measure anew"
+    try:
+        with safe_open(str(path), framework="numpy") as f:
+            head = (f.metadata() or {}).get(_MARK)
+    except (OSError, SafetensorError) as e:
+        msg = f"{path} is no checkpoint of a calibration, or a damaged one ({e}); give another file, or delete it to measure anew"
         raise OutputError(msg) from e
-    losses = held.get("losses") if isinstance(held, dict) and {"version", "key"} <= held.keys() else None
-    if not isinstance(losses, dict) or not all(isinstance(loss, float) for loss in losses.values()):
+    if head is None:
         msg = f"{path} is no checkpoint of a calibration; give another file, which is made, and removed when all is measured"
         raise OutputError(msg)
-    return dict(held)
+    return head

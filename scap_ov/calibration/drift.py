@@ -9,21 +9,23 @@ After: sensitivity.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scap_ov.calibration.kinds import probe_of
+from scap_ov.calibration.kinds import inputs_model
 from scap_ov.calibration.samples import counted, pick_pieces
 from scap_ov.config import SparsityConfig
 from scap_ov.fitting.allocation.sensitivity import predicted_loss
 from scap_ov.fitting.drift import DRIFT, LOSS, drift_ratios, knows_drift
 from scap_ov.fitting.fit import allot, criterion_for, fit
+from scap_ov.sites import SiteKind
 from scap_ov.statistics.observers.histogram import HistogramObserver, magnitude_quantile
 
 if TYPE_CHECKING:
+    from scap_ov.calibration.samples import Piece
     from scap_ov.models.runner import InferenceData
     from scap_ov.plan import SitePlan
     from scap_ov.statistics.profile import CalibrationProfile
@@ -44,7 +46,7 @@ def measure_drift(
     :param profile: with the sensitivity of every block site.
     :param progress: called with (samples done, samples).
     """
-    probe = probe_of(model, compare=False, observe=True)
+    probe = inputs_model(model, [site.name for site in profile.sites if site.kind is not SiteKind.LM_HEAD])
     pieces = pick_pieces(probe, dataset, tokens)
     for turn, target in enumerate(REFERENCES):
         config = SparsityConfig(target_sparsity=target, method="adaptive", drift_correction=False)
@@ -52,20 +54,37 @@ def measure_drift(
         shares = {name: share for name, share in allot(profile, config, criterion).items() if share > 0}
         ratios = drift_ratios(profile, shares, criterion) if knows_drift(profile, list(shares)) else dict.fromkeys(shares, 1.0)
         dense = fit(profile, config).entries
-        settings = probe.settings(replace(entry, threshold=entry.threshold * np.float32(ratios[name])) for name, entry in dense.items())
-        counts = {name: HistogramObserver() for name in dense}
-        for done, piece in enumerate(pieces):
-            probe.run(piece.inputs, settings)
-            for name, value in probe.tapped().items():
-                if name in counts:
-                    rows = value.reshape(-1, value.shape[-1])
-                    rows = rows[counted(piece.pruned, len(rows))]
-                    counts[name].update(np.abs(rows - dense[name].center))
-            if progress:
-                progress(turn * len(pieces) + done + 1, len(REFERENCES) * len(pieces))
-        seen = {name: _quantile(count, dense[name]) for name, count in counts.items()}
-        profile = _noted(profile, predicted_loss(profile, shares, criterion), seen)
+        entries = {name: replace(entry, threshold=entry.threshold * np.float32(ratios[name])) for name, entry in dense.items()}
+        counts = _Counts(pieces, dense)
+        probe.inputs_of(pieces, entries, counts.take, _of_turn(progress, turn))
+        profile = _noted(profile, predicted_loss(profile, shares, criterion), counts.ratios())
     return profile
+
+
+def _of_turn(progress: Progress | None, turn: int) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda done, total: progress(turn * (total or done) + done, len(REFERENCES) * (total or done))
+
+
+class _Counts:
+    """How far from its centre the input of each site is, behind pruned sites."""
+
+    def __init__(self, pieces: Sequence[Piece], dense: Mapping[str, SitePlan]) -> None:
+        self._pieces, self._dense = pieces, dense
+        self._counts = {name: HistogramObserver() for name in dense}
+
+    def take(self, index: int, values: Mapping[str, np.ndarray]) -> None:
+        """Take in the inputs of some sites in one window."""
+        keep = self._pieces[index].pruned
+        for name, value in values.items():
+            if name in self._counts:
+                rows = value.reshape(-1, value.shape[-1])
+                self._counts[name].update(np.abs(rows[counted(keep, len(rows))] - self._dense[name].center))
+
+    def ratios(self) -> dict[str, float]:
+        """By site, the threshold that is needed as a multiple of the dense one."""
+        return {name: _quantile(count, self._dense[name]) for name, count in self._counts.items()}
 
 
 def _quantile(counts: HistogramObserver, entry: SitePlan) -> float:

@@ -5,7 +5,7 @@ Every row but the first of a sequence is pruned, as with `rows="all"`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from scap_ov.calibration.observe import site_taps
 from scap_ov.calibration.samples import counted
+from scap_ov.calibration.site_taps import site_taps
+from scap_ov.calibration.states import forget_states
 from scap_ov.config import SparsityConfig
 from scap_ov.fitting.thresholds import NOTHING
 from scap_ov.gradients.attention_gradient import repeat_heads
@@ -31,6 +32,7 @@ from scap_ov.plan import SparsityPlan
 from scap_ov.sites import SiteKind
 
 if TYPE_CHECKING:
+    from scap_ov.calibration.samples import Piece
     from scap_ov.plan import SitePlan
 
 REFERENCE = "scap_ov.reference"
@@ -121,7 +123,7 @@ class ProbeModel:
             taps |= {("share", name): _share(node, kept=False) for name, node in self._pruned(clone).items()}
             taps |= {("half", name): _share(node, kept=True) for name, node in self._by_half(clone).items()}
         self._taps = {name: i for i, name in enumerate(taps)}
-        sinks = _forget(clone)
+        sinks = forget_states(clone)
         built = _built([*results, *taps.values()], sinks, parameters)
         self._first_tap = len(results)
         self.compiled = ov.Core().compile_model(built, "CPU", EXACT)
@@ -192,6 +194,25 @@ class ProbeModel:
             values[REFERENCE] = np.zeros((1, self._main.width), np.float32) if reference is None else reference.values
         self._request.infer(fed(values, self._ports), share_inputs=True)
         self.forwards += 1
+
+    def inputs_of(
+        self,
+        windows: Sequence[Piece],
+        entries: Mapping[str, SitePlan],
+        seen: Callable[[int, dict[str, np.ndarray]], None],
+        progress: Callable[[int, int | None], None] | None = None,
+    ) -> None:
+        """Run windows with these sites pruned, and give out the inputs of all sites, before they are pruned.
+
+        :param seen: called with a window's index and the inputs by site name.
+        :param progress: called with (windows done, windows).
+        """
+        settings = self.settings(entries.values())
+        for index, window in enumerate(windows):
+            self.run(window.inputs, settings)
+            seen(index, self.tapped())
+            if progress:
+                progress(index + 1, len(windows))
 
     def reference_of(self, inputs: Mapping[str, np.ndarray]) -> Reference:
         """What the dense model gives for these inputs."""
@@ -288,24 +309,6 @@ def _compare(flat: ov.Output, main: MainOutput) -> tuple[list[ov.Output], ov.Nod
     norms = ops.multiply(ops.reduce_l2(flat, axis), ops.reduce_l2(reference, axis))
     cosine = ops.divide(ops.reduce_sum(ops.multiply(flat, reference), axis), ops.maximum(norms, ops.constant(TINY)))
     return [cosine.output(0), flat], reference
-
-
-def _forget(model: ov.Model) -> list[ov.Node]:
-    """Replace every state by what it starts from: each run is a sequence of its own, and keys are plain tensors that gradients can read.
-
-    In OpenVINO 2026.4.1 attention is fused with its cache, and what else reads the cache then gets it in another order of axes.
-
-    :return: sinks of the states that start from nothing and so must stay.
-    """
-    kept = set()
-    for node in model.get_ops():
-        if node.get_type_name() == "ReadValue":
-            if not node.get_input_size():
-                kept.add(node.get_attributes()["variable_id"])
-                continue
-            for reader in list(node.output(0).get_target_inputs()):
-                reader.replace_source_output(node.input_value(0))
-    return [sink for sink in model.get_sinks() if sink.get_attributes()["variable_id"] in kept]
 
 
 def _share(select: ov.Node, *, kept: bool) -> ov.Output:

@@ -7,14 +7,13 @@ brings the mean within half a point. After: fitting.fit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scap_ov.calibration.kinds import fingerprint_of, probe_of
-from scap_ov.calibration.probe_model import ProbeModel
+from scap_ov.calibration.kinds import fingerprint_of, inputs_model
 from scap_ov.calibration.samples import counted, pick_pieces
 from scap_ov.errors import MismatchError
 from scap_ov.fitting.fit import fit
@@ -26,6 +25,8 @@ from scap_ov.statistics.profile import CalibrationProfile, SiteStatistics
 if TYPE_CHECKING:
     import openvino as ov
 
+    from scap_ov.calibration.block_model import BlockModel
+    from scap_ov.calibration.probe_model import ProbeModel
     from scap_ov.models.runner import InferenceData
     from scap_ov.plan import SparsityPlan
 
@@ -59,7 +60,7 @@ def refine(
     if not profile.fingerprint == plan.fingerprint == fingerprint_of(model):
         msg = "profile, plan and model are not of one model (the fingerprints differ); fit a plan to a profile of this model"
         raise MismatchError(msg)
-    probe = probe_of(model, compare=False, observe=True)
+    probe = inputs_model(model, [site.name for site in profile.sites])
     for turn in range(rounds):
         shift = _of_turn(progress, turn, rounds) if progress else None
         profile = observe_pruned(probe, dataset, profile, plan, tokens=tokens, progress=shift)
@@ -67,34 +68,38 @@ def refine(
     return profile, plan
 
 
-def _of_turn(progress: Progress, turn: int, rounds: int) -> Callable[[int, int], None]:
-    return lambda done, total: progress(turn * total + done, rounds * total)
+def _of_turn(progress: Progress, turn: int, rounds: int) -> Progress:
+    return lambda done, total: progress(turn * (total or done) + done, rounds * (total or done))
 
 
 def observe_pruned(
-    probe: ProbeModel,
+    probe: BlockModel | ProbeModel,
     dataset: InferenceData,
     profile: CalibrationProfile,
     plan: SparsityPlan,
     *,
     tokens: int = TOKENS,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> CalibrationProfile:
     """The inputs of all sites while a plan is active, before their own pruning.
 
-    :param probe: built with `observe`.
+    :param probe: of `inputs_model`.
     :param profile: gives sensitivities and what is known of the weights.
     """
     pieces = pick_pieces(probe, dataset, tokens)
     collector = Collector(profile.sites, profile.capacity)
-    settings = probe.settings(plan.entries.values())
-    for done, piece in enumerate(pieces):
-        probe.run(piece.inputs, settings)
-        values = probe.tapped()
+
+    def take(index: int, values: Mapping[str, np.ndarray]) -> None:
+        piece = pieces[index]
         observed = {name: counted(piece.pruned, int(np.prod(value.shape[:-1]))) for name, value in values.items()}
-        collector.add(Sample(values, observed, {name: row_priorities(piece.digest, len(keep)) for name, keep in observed.items()}))
-        if progress:
-            progress(done + 1, len(pieces))
+        priority = {name: row_priorities(piece.digest, len(keep)) for name, keep in observed.items()}
+        sample = Sample(values, observed, priority)
+        for name in values:
+            if name in collector.counts:
+                collector.take(name, sample, index)
+
+    probe.inputs_of(pieces, plan.entries, take, progress)
+    collector.samples = len(pieces)
     collector.check_counts()
     fields = {name for observer in OBSERVERS for name in observer.fields} | {"gate_histogram"}
     statistics = {}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from scap_ov.calibration.observe import site_taps
+from scap_ov.calibration.site_taps import site_taps
 from scap_ov.models.onnx_model import OnnxModel
 from scap_ov.models.onnx_session import OnnxSession
 from scap_ov.models.runner import InferenceData, run_samples

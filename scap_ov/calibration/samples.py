@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -13,8 +13,13 @@ from scap_ov.models.runner import samples_of
 from scap_ov.models.sample import SampleReader
 
 if TYPE_CHECKING:
-    from scap_ov.calibration.probe_model import ProbeModel
     from scap_ov.models.runner import InferenceData
+
+
+class OfModel(Protocol):
+    """What was made of a model."""
+
+    stock: Any  # the model that the samples are for: ov.Model or OnnxModel
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Piece:
     digest: int
 
 
-def pick_pieces(probe: ProbeModel, dataset: InferenceData, tokens: int, *, held_out: bool = False) -> list[Piece]:
+def pick_pieces(probe: OfModel, dataset: InferenceData, tokens: int, *, held_out: bool = False) -> list[Piece]:
     """Samples that begin a sequence, evenly spread, as many as hold `tokens` rows (at least one).
 
     :param held_out: pick other samples than without: for decisions on text that was not fitted on.
@@ -53,7 +58,7 @@ def counted(pruned: np.ndarray, rows: int) -> np.ndarray:
     return pruned if len(pruned) == rows else np.ones(rows, bool)
 
 
-def _pieces(probe: ProbeModel, dataset: InferenceData) -> Iterator[Piece]:
+def _pieces(probe: OfModel, dataset: InferenceData) -> Iterator[Piece]:
     reader, index = SampleReader(probe.stock), -1
     for index, item in enumerate(samples_of(dataset)):
         sample = reader.read(item, index)

@@ -1,8 +1,9 @@
 """Measure how much the model's output changes when one site alone is pruned. After: observe. Before: fitting.allocation.sensitivity.
 
-Two ways, chosen by what the model allows; both without torch, on the model that is deployed, int4 weights and all:
-by gradients (fisher), about four forward passes over `tokens` tokens in all; or, where an operation has no gradient rule or the model is
-no language model, by pruning site after site: one forward pass per site and level. Nothing is recompiled: thresholds are inputs.
+Two ways, chosen by what the model allows; both without torch, on the model that is deployed, int4 weights and all: by gradients, block
+by block (site_gradients, fisher), which takes about as long as four forward passes over `tokens` tokens; or, where an operation has no
+gradient rule or the model is no language model, by pruning site after site: one forward pass of the whole model per site and level.
+Nothing is recompiled then, for thresholds are inputs.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import openvino as ov
 
+from scap_ov.calibration.block_model import BlockModel
 from scap_ov.calibration.checkpoint import Checkpoint
-from scap_ov.calibration.fisher import fisher_tables
+from scap_ov.calibration.fisher import FisherTables
+from scap_ov.calibration.gradient_model import GradientModel
 from scap_ov.calibration.kinds import fingerprint_of, probe_of
 from scap_ov.calibration.probe_model import ProbeModel, Reference
 from scap_ov.calibration.samples import Piece, pick_pieces
+from scap_ov.calibration.site_gradients import block_gradients, whole_gradients
 from scap_ov.config import SparsityConfig
-from scap_ov.errors import BadModelError, MismatchError
+from scap_ov.errors import BadModelError, MismatchError, UncutError
 from scap_ov.fitting.allocation.sensitivity import LEVELS
 from scap_ov.fitting.criteria.adaptive import AdaptiveCriterion
 from scap_ov.fitting.output_error import error_curve
@@ -74,12 +78,55 @@ def measure_sensitivity(
     sites = [s for s in profile.sites if s.name not in profile.sensitivity]
     if gradients and sites and isinstance(model, ov.Model):
         try:
-            found, count, passes = fisher_tables(model, dataset, profile, sites, tokens or GRADIENT_TOKENS, progress=progress)
+            return _by_gradients(model, dataset, profile, sites, tokens or GRADIENT_TOKENS, checkpoint, progress)
         except BadModelError as e:
-            _log.info("measuring site by site: %s", e)
-        else:
-            return profile.with_sensitivity({**profile.sensitivity, **found}, sensitivity_tokens=count, sensitivity_forwards=passes)
+            _log.warning("measuring site by site, on the whole model: %s", e)
     return _one_by_one(model, dataset, profile, sites, levels, tokens or TOKENS, checkpoint, progress)
+
+
+def _by_gradients(
+    model: ov.Model,
+    dataset: InferenceData,
+    profile: CalibrationProfile,
+    sites: Sequence[Site],
+    tokens: int,
+    checkpoint: str | Path | None,
+    progress: Progress | None,
+) -> CalibrationProfile:
+    """Block by block where the model can be cut, else in one piece.
+
+    :raises BadModelError: the model has no logits, or an operation without a gradient rule.
+    """
+    tables = FisherTables(profile, sites)
+    try:
+        blocks = BlockModel(model)
+    except UncutError as e:
+        _log.warning("the model is differentiated in one piece, which takes many times its size of memory: %s", e)
+        whole = GradientModel(model, inputs=True)
+        windows = pick_pieces(whole, dataset, tokens)
+        whole_gradients(whole, windows, sites, tables.take, progress)
+    else:
+        windows = pick_pieces(blocks, dataset, tokens)
+        store = Checkpoint(checkpoint, ["gradients", profile.fingerprint, [p.digest for p in windows], [s.name for s in sites]])
+
+        def keep(left: int, gradients: Sequence[np.ndarray]) -> None:
+            kept = {f"gradient/{i}": g for i, g in enumerate(gradients)}
+            store.put({"left": np.array(left), **kept, **{f"sums/{name}": v for name, v in tables.sums().items()}})
+
+        resumed = _resumed(store, tables, len(windows))
+        block_gradients(blocks, windows, tables.take, resumed=resumed, keep=keep if checkpoint else None, progress=progress)
+        store.remove()
+    count = sum(int(p.pruned.sum()) for p in windows)
+    found = {**profile.sensitivity, **tables.tables(count)}
+    return profile.with_sensitivity(found, sensitivity_tokens=count, sensitivity_forwards=4 * len(windows))
+
+
+def _resumed(store: Checkpoint, tables: FisherTables, windows: int) -> tuple[int, list[np.ndarray]] | None:
+    """Where an interrupted run stopped, its sums put back."""
+    if not store.arrays:
+        return None
+    tables.restore({name.removeprefix("sums/"): value for name, value in store.arrays.items() if name.startswith("sums/")})
+    return int(store.arrays["left"]), [store.arrays[f"gradient/{i}"] for i in range(windows)]
 
 
 def _one_by_one(
@@ -94,18 +141,18 @@ def _one_by_one(
 ) -> CalibrationProfile:
     probe = probe_of(model)
     pieces = pick_pieces(probe, dataset, tokens)
-    store = Checkpoint(checkpoint, [profile.fingerprint, [float(v) for v in levels], [p.digest for p in pieces]])
+    store = Checkpoint(checkpoint, ["sites", profile.fingerprint, [float(v) for v in levels], [p.digest for p in pieces]])
     total = len(sites) * len(levels)
-    references = [probe.reference_of(p.inputs) for p in pieces] if len(store.losses) < total else []
+    references = [probe.reference_of(p.inputs) for p in pieces] if len(store.arrays) < total else []
     tables: dict[str, Mapping[str, np.ndarray]] = dict(profile.sensitivity)
     measured = _Measured(probe, pieces, references)
     for done, site in enumerate(sites):
         losses = []
         for number, level in enumerate(levels):
             key = f"{site.name}@{level}"
-            if key not in store.losses:
-                store.put(key, measured.loss(profile, site, level))
-            losses.append(store.losses[key])
+            if key not in store.arrays:
+                store.put({**store.arrays, key: np.array(measured.loss(profile, site, level))})
+            losses.append(float(store.arrays[key]))
             if progress:
                 progress(done * len(levels) + number + 1, total)
         error = error_curve(site, profile.statistics[site.name], AdaptiveCriterion(SparsityConfig()), LEVELS)

@@ -13,8 +13,7 @@ from openvino import opset13 as ops
 from scap_ov.errors import BadModelError
 from scap_ov.gradients.gradient_rules import FLAT, RULES, SPLITS, joined, zeros_like
 from scap_ov.gradients.pruning_gradient import through_pruning
-
-_Key = tuple[int, int]
+from scap_ov.gradients.reach import Key, key_of, reached
 
 
 def gradients(
@@ -33,48 +32,35 @@ def gradients(
     :return: a gradient for each wanted tensor, of its shape.
     :raises BadModelError: an operation on the way has no rule, or a wanted tensor does not reach the seeds.
     """
-    onward = _reached(ordered, wanted)
-    sums: dict[_Key, ov.Output] = {}
+    onward = reached(ordered, wanted)
+    sums: dict[Key, ov.Output] = {}
     through = {node.get_instance_id() for node in pruning}
     for value, gradient in seeds:
         _accumulate(sums, value, gradient)
     for node in reversed(ordered):
-        arrived = [i for i in range(node.get_output_size()) if _key(node.output(i)) in sums]
-        need = [_key(value) in onward for value in node.input_values()]
+        arrived = [i for i in range(node.get_output_size()) if key_of(node.output(i)) in sums]
+        need = [key_of(value) in onward for value in node.input_values()]
         kind = node.get_type_name()
         if not arrived or not any(need) or kind in FLAT:
             continue
         if kind in SPLITS:
-            parts = [sums.get(_key(output)) or zeros_like(output) for output in node.outputs()]
+            parts = [sums.get(key_of(output)) or zeros_like(output) for output in node.outputs()]
             _accumulate(sums, node.input_value(0), joined(node, parts))
             continue
         if kind not in RULES or arrived != [0]:
             msg = f"the operation {kind} ({node.get_friendly_name()}) has no gradient rule; calibrate without gradients"
             raise BadModelError(msg)
         rule = through_pruning if node.get_instance_id() in through else RULES[kind]
-        for value, part in zip(node.input_values(), rule(node, sums[_key(node.output(0))], need), strict=True):
-            if part is not None and _key(value) in onward:
+        for value, part in zip(node.input_values(), rule(node, sums[key_of(node.output(0))], need), strict=True):
+            if part is not None and key_of(value) in onward:
                 _accumulate(sums, value, part)
-    lost = [value.get_node().get_friendly_name() for value in wanted if _key(value) not in sums]
+    lost = [value.get_node().get_friendly_name() for value in wanted if key_of(value) not in sums]
     if lost:
         msg = f"{len(lost)} tensors do not reach the output ({', '.join(lost[:3])}), so there is no gradient; calibrate without gradients"
         raise BadModelError(msg)
-    return [sums[_key(value)] for value in wanted]
+    return [sums[key_of(value)] for value in wanted]
 
 
-def _reached(ordered: Sequence[ov.Node], wanted: Sequence[ov.Output]) -> set[_Key]:
-    """Outputs that depend on a wanted tensor, those themselves included."""
-    found = {_key(value) for value in wanted}
-    for node in ordered:
-        if node.get_type_name() not in FLAT and any(_key(value) in found for value in node.input_values()):
-            found |= {_key(node.output(i)) for i in range(node.get_output_size())}
-    return found
-
-
-def _accumulate(sums: dict[_Key, ov.Output], value: ov.Output, part: ov.Output) -> None:
-    key = _key(value)
+def _accumulate(sums: dict[Key, ov.Output], value: ov.Output, part: ov.Output) -> None:
+    key = key_of(value)
     sums[key] = ops.add(sums[key], part).output(0) if key in sums else part
-
-
-def _key(value: ov.Output) -> _Key:
-    return value.get_node().get_instance_id(), value.get_index()

@@ -14,6 +14,7 @@ from openvino import opset13 as ops
 
 from scap_ov.errors import BadModelError
 from scap_ov.gradients.attention_gradient import attention
+from scap_ov.gradients.norm_gradient import layer_norm
 
 Gradients = Sequence["ov.Output | None"]
 Rule = Callable[[ov.Node, ov.Output, Sequence[bool]], Gradients]
@@ -235,7 +236,8 @@ RULES: dict[str, Rule] = {
     "Add": add, "Subtract": subtract, "Multiply": multiply, "Divide": divide, "Power": power, "Sqrt": square_root,
     "Negative": negative, "Sigmoid": sigmoid, "Tanh": tanh, "Relu": relu, "Swish": swish, "Gelu": gelu, "Softmax": softmax,
     "MatMul": matmul, "Reshape": reshape_back, "Squeeze": reshape_back, "Unsqueeze": reshape_back, "Transpose": transpose,
-    "Concat": concat, "Slice": slice_back, "Broadcast": broadcast, "ReduceMean": reduce_mean, "Convert": convert, "Select": select,
+    "Concat": concat, "Slice": slice_back, "Broadcast": broadcast, "ReduceMean": reduce_mean, "Convert": convert,
+    "Select": select, "MVN": layer_norm,
     "ScaledDotProductAttention": attention,
 }  # fmt: skip
 
@@ -261,9 +263,11 @@ def _like(value: float, other: ov.Output | ov.Node) -> ov.Node:
 def _unfused(weight: ov.Output, g: ov.Output) -> ov.Output:
     """A compressed weight plus a zero that is known at run time only: the CPU plugin fuses compressed weights transposed one way alone.
 
-    OpenVINO 2026.4.1 fails to compile the product of a gradient with weights in groups ("Incompatible MatMul matrix dimension").
+    OpenVINO 2026.4.1 fails to compile the product of a gradient with weights in groups ("Incompatible MatMul matrix dimension"), and takes
+    the packed copy of a square matrix for both of its products, one of which is then with the matrix turned.
     """
-    if weight.get_node().get_type_name() == "Constant":
+    kind, shape = weight.get_node().get_type_name(), weight.get_partial_shape()
+    if kind == "Parameter" or (kind == "Constant" and shape[-1] != shape[-2]):
         return weight
     entry = ops.gather(ops.reshape(g, np.array([-1]), special_zero=False), np.array(0), np.array(0))
     zero = ops.minimum(ops.abs(entry), _like(0.0, g))  # a product with 0, or anything of the shape alone, is folded to a constant

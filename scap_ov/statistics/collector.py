@@ -47,7 +47,7 @@ class Collector:
 
         :param capacity: rows to keep per site.
         """
-        self.samples = 0
+        self.samples, self.capacity = 0, capacity
         self.counts = {site.name: 0 for site in sites}
         self._observers = {site.name: [make(site.in_features, capacity) for make in OBSERVERS] for site in sites}
         self._gates: dict[str, HistogramObserver] = {}
@@ -57,18 +57,26 @@ class Collector:
 
         :raises BadDatasetError: NaN, infinite or absurdly large activations; names the site and the sample.
         """
-        for name, observers in self._observers.items():
-            rows, priority = sample.rows(name)
-            if not len(rows):
-                continue
-            self._check(rows, name)
-            self.counts[name] += len(rows)
-            for observer in observers:
-                observer.update(rows, priority)
-            if gate_name(name) in sample.values:
-                gate = sample.rows(gate_name(name))[0]
-                self._gates.setdefault(name, HistogramObserver()).update(np.abs(gate))
+        for name in self._observers:
+            self.take(name, sample, self.samples)
         self.samples += 1
+
+    def take(self, name: str, sample: Sample, number: int) -> None:
+        """Take in what a sample holds of one site, for models that give one site after the other; `samples` is then the caller's to count.
+
+        :param number: of the sample, for messages.
+        :raises BadDatasetError: as `add`.
+        """
+        rows, priority = sample.rows(name)
+        if not len(rows):
+            return
+        self._check(rows, name, number)
+        self.counts[name] += len(rows)
+        for observer in self._observers[name]:
+            observer.update(rows, priority)
+        if gate_name(name) in sample.values:
+            gate = sample.rows(gate_name(name))[0]
+            self._gates.setdefault(name, HistogramObserver()).update(np.abs(gate))
 
     def check_counts(self) -> None:
         """Refuse to end without data.
@@ -97,11 +105,11 @@ class Collector:
             tensors["gate_histogram"] = self._gates[site.name].result()["histogram"]
         return SiteStatistics(self.counts[site.name], tensors)
 
-    def _check(self, rows: np.ndarray, name: str) -> None:
+    def _check(self, rows: np.ndarray, name: str, number: int) -> None:
         peak = float(np.abs(rows).max())
         if not peak <= LARGEST:  # also true for NaN
             what = "NaN" if np.isnan(peak) else "infinite values" if np.isinf(peak) else f"values of {peak:.1e}"
-            msg = f"the input of site {name} has {what} on sample {self.samples}; check the sample's inputs and the model's weights"
+            msg = f"the input of site {name} has {what} on sample {number}; check the sample's inputs and the model's weights"
             raise BadDatasetError(msg)
 
 
@@ -116,14 +124,18 @@ def collect(
     :raises BadDatasetError: there is nothing to observe, or what is observed is no activation.
     """
     sites = tuple(site for site, _ in found)
-    capacity = capacity_for(sites) if capacity is None else capacity
-    collector = Collector(sites, capacity)
+    collector = Collector(sites, capacity_for(sites) if capacity is None else capacity)
     for sample in samples:
         collector.add(sample)
+    return finished(collector, found, fingerprint)
+
+
+def finished(collector: Collector, found: Sequence[tuple[Site, Iterable[Any]]], fingerprint: str) -> CalibrationProfile:
+    """The profile of what a collector has taken in; the parameters are those of `collect`."""
     collector.check_counts()
     statistics = {site.name: collector.finish(site, weights) for site, weights in found}
     metadata = {"samples": collector.samples, "tokens": max(collector.counts.values()), "sequential": False}
-    return CalibrationProfile(fingerprint, sites, statistics, capacity, {}, metadata)
+    return CalibrationProfile(fingerprint, tuple(site for site, _ in found), statistics, collector.capacity, {}, metadata)
 
 
 def gate_name(site: str) -> str:

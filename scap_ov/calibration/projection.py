@@ -1,0 +1,211 @@
+"""The output projection and the loss, in chunks of the vocabulary: neither all logits nor all weights lie in memory.
+
+Two passes over the chunks. The first gives every row's normaliser (and what depends on it alone: a divergence, the chunk in which a sampled
+token lies), the second the gradient of the loss, chunk by chunk. A projection that cannot be split is one chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scap_ov.errors import BadModelError
+from scap_ov.gradients.layout import dequantize_into
+from scap_ov.gradients.program import Program
+from scap_ov.gradients.reach import key_of
+
+if TYPE_CHECKING:
+    import openvino as ov
+
+    from scap_ov.calibration.flow import Flow
+    from scap_ov.gradients.layout import Slot
+    from scap_ov.gradients.piecewise import Piecewise, Values
+
+CHUNK_BYTES = 64 << 20  # of weights as f32
+_LEAST = np.float32(-1e30)  # a chunk may hold nothing but tokens that are ruled out by -inf
+_BY_ENTRY = frozenset(("Add", "Subtract", "Multiply", "Divide", "Tanh", "Convert", "MatMul", "Result", "Clamp"))
+
+
+@dataclass
+class HeadGradient:
+    """Of one window.
+
+    :param entry: gradient at the hidden state behind the last block, float32 [..., H].
+    :param inputs: by site name, its input and the gradient there, float32 [..., K]; empty where the projection is no site.
+    """
+
+    entry: np.ndarray
+    inputs: dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+class Projection:
+    """The last piece of a model.
+
+    :param pieces: of the model.
+    :param pruning: nodes that prune.
+    :param result: the logits.
+    :param values: gives all that the last piece may read for a window that has passed all blocks.
+    """
+
+    def __init__(self, pieces: Piecewise, pruning: Sequence[ov.Node], result: ov.Output, values: Callable[[Flow], Values]) -> None:
+        self._values = values
+        self._piece, self._layout, self._tapped = pieces.pieces[-1], pieces.layouts[-1], pieces.taps[-1]
+        self.vocabulary = result.get_partial_shape()[-1].get_length()
+        self._matrix = _splittable(self._piece.nodes, self._layout.slots, self.vocabulary)
+        self.chunk = self.vocabulary
+        if self._matrix is not None:
+            self.chunk = max(min(CHUNK_BYTES // (4 * self._matrix.weight.k), self.vocabulary), 64)  # type: ignore[union-attr]
+        width = None if self._matrix is None else self.vocabulary
+        self._program = Program(self._piece, self._layout, list(self._tapped.values()), pruning, width)
+        self._rows: tuple[int, ...] = ()
+        self._fixed = [None if self._matrix is not None and self.vocabulary in s.shape else _filled(s) for s in self._layout.slots]
+
+    def check_gradients(self) -> None:
+        """Write the derivative.
+
+        :raises BadModelError: an operation has no gradient rule.
+        """
+        self._program.derive()
+
+    def chunks(self) -> Iterator[tuple[slice, list[np.ndarray]]]:
+        """Parts of the vocabulary, with the weights of each as f32."""
+        for start in range(0, self.vocabulary, self.chunk):
+            part = slice(start, min(start + self.chunk, self.vocabulary))
+            yield part, [self._part(s, part) if f is None else f for s, f in zip(self._layout.slots, self._fixed, strict=True)]
+
+    def taps(self, flow: Flow) -> dict[str, np.ndarray]:
+        """The input of the projection, where that is a site; copies."""
+        found = self._program.taps_alone(self._reads(flow, slice(0, 0)))
+        return {name: np.array(a) for name, a in zip(self._tapped, found, strict=True)}
+
+    def logits(self, flow: Flow, part: slice, weights: list[np.ndarray]) -> np.ndarray:
+        """Of one window and one chunk, float32 [R, n], valid until the next run."""
+        found = self._program.forward(self._reads(flow, part), weights)[0]
+        self._rows = found.shape[:-1]
+        return found.reshape(-1, found.shape[-1])
+
+    def gradient(self, flow: Flow, part: slice, weights: list[np.ndarray], slope: np.ndarray) -> list[np.ndarray]:
+        """Of the loss, from its gradient at a chunk's logits, float32 [R, n]: at the entry and at wanted tensors, then those themselves.
+
+        `logits` was called last for the same window and chunk.
+        """
+        return self._program.backward(self._reads(flow, part), weights, slope.reshape(*self._rows, -1))
+
+    def collect(self, sums: list[np.ndarray] | None, found: list[np.ndarray]) -> list[np.ndarray]:
+        """Add the gradients of a chunk to those of the chunks before; values are kept as they are."""
+        count = len(self._piece.wanted)
+        if sums is None:
+            return [np.array(f) for f in found]
+        for index in range(1 + count):
+            sums[index] += found[index]
+        return sums
+
+    def finished(self, sums: list[np.ndarray]) -> HeadGradient:
+        """The whole gradient."""
+        count = len(self._piece.wanted)
+        return HeadGradient(sums[0], {w.name: (sums[1 + count + i], sums[1 + i]) for i, w in enumerate(self._piece.wanted)})
+
+    def _reads(self, flow: Flow, part: slice) -> list[np.ndarray]:
+        values = self._values(flow)
+        reads = [values[key_of(v)] for v in self._layout.reads]
+        if self._matrix is None:
+            return reads
+        return [r[..., part] if r.ndim == 1 and r.shape[-1] == self.vocabulary else r for r in reads]
+
+    def _part(self, slot: Slot, part: slice) -> np.ndarray:
+        size = part.stop - part.start
+        if slot is not self._matrix:
+            return np.ascontiguousarray(_filled(slot)[..., part])
+        turned = slot.shape[0] != self.vocabulary
+        made = np.empty((slot.shape[0], size) if turned else (size, slot.shape[1]), np.float32)
+        dequantize_into(slot.weight, made.T if turned else made, part.start)  # type: ignore[arg-type]
+        return made
+
+
+@dataclass
+class _Normaliser:
+    """Of each row: the largest logit and the mass of every chunk relative to that chunk's largest, in order."""
+
+    peaks: list[np.ndarray]
+    masses: list[np.ndarray]
+
+    def add(self, logits: np.ndarray) -> None:
+        peak = np.maximum(logits.max(1), _LEAST)
+        self.peaks.append(peak)
+        self.masses.append(np.exp(logits - peak[:, None]).sum(1, dtype=np.float64))
+
+    def whole(self) -> tuple[np.ndarray, np.ndarray]:
+        """Largest logit float32 [R], and mass of each chunk relative to it, float64 [C, R]."""
+        peak = np.max(self.peaks, axis=0)
+        return peak, np.stack(self.masses) * np.exp(np.stack(self.peaks).astype(np.float64) - peak)
+
+
+def sampled_gradient(head: Projection, flows: Sequence[Flow]) -> list[HeadGradient]:
+    """Gradients of the log-likelihood (negative) of one token of each row that counts, drawn from the model's own distribution.
+
+    The draw depends on the window's content alone, so it is the same on every machine.
+
+    :param flows: windows behind the last block.
+    """
+    norms = [_Normaliser([], []) for _ in flows]
+    for part, weights in head.chunks():
+        for flow, norm in zip(flows, norms, strict=True):
+            norm.add(head.logits(flow, part, weights))
+    draws = [_Draw(flow, norm) for flow, norm in zip(flows, norms, strict=True)]
+    sums: list[list[np.ndarray] | None] = [None] * len(flows)
+    for number, (part, weights) in enumerate(head.chunks()):
+        for i, (flow, draw) in enumerate(zip(flows, draws, strict=True)):
+            slope = draw.slope(number, head.logits(flow, part, weights))
+            sums[i] = head.collect(sums[i], head.gradient(flow, part, weights, slope))
+    return [head.finished(s) for s in sums if s is not None]
+
+
+class _Draw:
+    """One token for each row of a window."""
+
+    def __init__(self, flow: Flow, norm: _Normaliser) -> None:
+        self._counts = flow.window.pruned
+        self._peak, masses = norm.whole()
+        if masses.shape[1] != len(self._counts):
+            msg = f"it gives {masses.shape[1]} rows of logits for {len(self._counts)} tokens"
+            raise BadModelError(msg)
+        raw = np.random.PCG64(flow.window.digest).random_raw(len(self._counts))
+        uniform = (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        ends = np.cumsum(masses, axis=0)
+        self._total = ends[-1]
+        self._at = uniform * self._total
+        self._chunk = np.minimum((ends < self._at).sum(0), len(masses) - 1)
+        self._before = np.concatenate([np.zeros((1, len(self._at))), ends[:-1]])
+
+    def slope(self, number: int, logits: np.ndarray) -> np.ndarray:
+        """Probabilities of one chunk, less 1 at the token that was drawn; zero in rows that do not count. float32 [R, n]."""
+        probability = np.exp(logits - self._peak[:, None])
+        here = np.flatnonzero((self._chunk == number) & self._counts)
+        ends = np.cumsum(probability[here], axis=1, dtype=np.float64) + self._before[number][here, None]
+        index = np.minimum((ends < self._at[here, None]).sum(1), logits.shape[1] - 1)
+        probability *= (self._counts / self._total).astype(np.float32)[:, None]
+        probability[here, index] -= 1
+        return probability
+
+
+def _splittable(nodes: Sequence[ov.Node], slots: Sequence[Slot], vocabulary: int) -> Slot | None:
+    """The weight to take in chunks: of the only layer, behind which everything is computed entry by entry."""
+    matrices = [s for s in slots if s.weight is not None and s.weight.n == vocabulary]
+    if len(matrices) != 1 or sum(node.get_type_name() == "MatMul" for node in nodes) != 1:
+        return None
+    behind, reached = [], {matrices[0].reader.get_instance_id()}
+    for node in nodes:
+        if node.get_instance_id() in reached or any(v.get_node().get_instance_id() in reached for v in node.input_values()):
+            reached.add(node.get_instance_id())
+            behind.append(node)
+    wide = all(s.shape[-1] == vocabulary for s in slots if s is not matrices[0] and vocabulary in s.shape)
+    return matrices[0] if wide and all(node.get_type_name() in _BY_ENTRY for node in behind) else None
+
+
+def _filled(slot: Slot) -> np.ndarray:
+    made = np.empty(slot.shape, np.float32)
+    slot.fill(made)
+    return made

@@ -1,0 +1,203 @@
+"""What a piece of a graph computes and what it is fed with, so that pieces of one structure share a compiled program.
+
+Weights and other float constants are not part of the structure: they become inputs, filled for one piece at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import openvino as ov
+
+from scap_ov.gradients.cut import Piece
+from scap_ov.gradients.reach import Key, key_of
+from scap_ov.passes.openvino.weights import read_weight
+from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix
+
+_INLINE = 4096  # elements of a constant that is compared by value; a larger one is the same only where it is the same node
+_ROWS = 512  # output channels that one thread dequantises at a time
+_UNNAMED = ("variable_id", "variable_shape", "variable_type")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A constant that becomes an input.
+
+    :param reader: the node that reads it, and at which port.
+    :param shape: of the input, float32.
+    :param fill: writes the values into an array of that shape.
+    :param weight: whose values they are, where they are a layer's weight; turned when `shape` is [K, N].
+    """
+
+    reader: ov.Node
+    port: int
+    shape: tuple[int, ...]
+    fill: Callable[[np.ndarray], None]
+    weight: WeightMatrix | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Of one piece. Two pieces with the same `structure` compute the same from their reads and slots, taken in order.
+
+    :param reads: tensors from before, the entry first where there is one.
+    :param slots: constants that become inputs.
+    """
+
+    structure: str
+    reads: tuple[ov.Output, ...]
+    slots: tuple[Slot, ...]
+
+    @property
+    def slot_bytes(self) -> int:
+        """Size of all slots."""
+        return 4 * sum(int(np.prod(slot.shape)) for slot in self.slots)
+
+
+def layout_of(piece: Piece, outputs: Sequence[ov.Output]) -> Layout:
+    """Describe a piece.
+
+    :param outputs: tensors of the piece that are asked for beside what it gives, in an order that is the same for like pieces.
+    """
+    return _Walk(piece).layout(outputs)
+
+
+class _Walk:
+    """Visits a piece from its outputs on, in an order that depends on its structure alone."""
+
+    def __init__(self, piece: Piece) -> None:
+        self._piece = piece
+        self._own = {node.get_instance_id() for node in piece.nodes}
+        self._number: dict[int, int] = {}
+        self._said: list[object] = []
+        self._reads: dict[Key, ov.Output] = {}
+        self._slots: list[Slot] = []
+        self._known_slots: dict[tuple[Key, bool], int] = {}
+
+    def layout(self, outputs: Sequence[ov.Output]) -> Layout:
+        if self._piece.entry is not None:
+            self._reads[key_of(self._piece.entry)] = self._piece.entry
+        asked = [self._refer(value) for value in (*self._piece.gives, *outputs)]
+        self._said.append(("asked", asked))
+        for value in self._reads.values():
+            self._said.append(("read", value.get_element_type().get_type_name(), str(value.get_partial_shape())))
+        digest = hashlib.blake2b(repr(self._said).encode(), digest_size=16).hexdigest()
+        return Layout(digest, tuple(self._reads.values()), tuple(self._slots))
+
+    def _refer(self, value: ov.Output) -> object:
+        """How a tensor is named in the structure; visits its node first."""
+        node = value.get_node()
+        if node.get_instance_id() not in self._own:
+            names = list(self._reads)
+            if key_of(value) not in self._reads:
+                self._reads[key_of(value)] = value
+                names.append(key_of(value))
+            return "read", names.index(key_of(value))
+        self._visit(node)
+        return self._number[node.get_instance_id()], value.get_index()
+
+    def _visit(self, last: ov.Node) -> None:
+        pending = [last]
+        while pending:  # a block is deeper than Python's stack likes
+            node = pending[-1]
+            if node.get_instance_id() in self._number:
+                pending.pop()
+                continue
+            ahead = [v.get_node() for v in node.input_values() if v.get_node().get_instance_id() in self._own]
+            ahead = [n for n in ahead if n.get_instance_id() not in self._number]
+            if ahead:
+                pending += reversed(ahead)
+                continue
+            pending.pop()
+            self._say(node)
+
+    def _say(self, node: ov.Node) -> None:
+        inputs = [self._input(node, port, value) for port, value in enumerate(node.input_values())]
+        attributes = sorted((k, str(v)) for k, v in node.get_attributes().items() if k not in _UNNAMED)
+        shapes = [(str(o.get_partial_shape()), o.get_element_type().get_type_name()) for o in node.outputs()]
+        self._number[node.get_instance_id()] = len(self._said)
+        self._said.append((node.get_type_name(), attributes, inputs, shapes))
+
+    def _input(self, node: ov.Node, port: int, value: ov.Output) -> object:
+        if value.get_node().get_instance_id() in self._own or not is_constant(value.get_node()):
+            return self._refer(value)
+        slot = _slot(node, port, value)
+        if slot is not None:
+            self._slots.append(slot)
+            return "slot", len(self._slots) - 1, slot.shape
+        return _constant_key(value)
+
+
+def is_constant(node: ov.Node) -> bool:
+    """Whether a node depends on constants alone."""
+    pending = [node]
+    while pending:
+        current = pending.pop()
+        if current.get_type_name() == "Constant":
+            continue
+        if not current.get_input_size() or current.get_type_name() == "ReadValue":
+            return False
+        pending += [v.get_node() for v in current.input_values()]
+    return True
+
+
+def _slot(node: ov.Node, port: int, value: ov.Output) -> Slot | None:
+    """The weight of a layer, or another float constant of several elements, as an input."""
+    if value.get_element_type() != ov.Type.f32:
+        return None
+    if node.get_type_name() == "MatMul" and port == 1 and len(value.get_partial_shape()) == 2:
+        try:
+            weight = read_weight(node)
+        except (LeaveStock, NoLayer):
+            return None
+        transposed = bool(node.get_attributes()["transpose_b"])
+        shape = (weight.n, weight.k) if transposed else (weight.k, weight.n)
+        return Slot(node, port, shape, lambda out: dequantize_into(weight, out if transposed else out.T), weight)
+    source = value.get_node()
+    if source.get_type_name() == "Convert":
+        source = source.input_value(0).get_node()
+    if (
+        node.get_type_name() == "MatMul"
+        or source.get_type_name() != "Constant"
+        or source.get_element_type() not in (ov.Type.f32, ov.Type.f16)
+    ):
+        return None
+    shape = tuple(value.get_partial_shape().to_shape())
+    if int(np.prod(shape)) < 2:
+        return None
+    return Slot(node, port, shape, lambda out: np.copyto(out, np.asarray(source.data).reshape(shape)))
+
+
+def dequantize_into(weight: WeightMatrix, out: np.ndarray, first: int = 0) -> None:
+    """Write rows of a weight, as f32, from the mapped file into an array, on all cores.
+
+    :param out: float32 [n, K]; gets the output channels `first` to `first + n`.
+    """
+
+    def part(start: int) -> None:
+        stop = min(start + _ROWS, len(out))
+        out[start:stop] = weight[first + start : first + stop]
+
+    starts = range(0, len(out), _ROWS)
+    if len(starts) == 1:
+        part(0)
+        return
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(part, starts))
+
+
+def _constant_key(value: ov.Output) -> object:
+    node = value.get_node()
+    if node.get_type_name() == "Constant":
+        shape = str(node.get_output_partial_shape(0))
+        kind = node.get_element_type().get_type_name()
+        if int(np.prod(node.shape)) > _INLINE:
+            return "node", node.get_instance_id()
+        return kind, shape, np.asarray(node.data).tobytes()
+    attributes = sorted((k, str(v)) for k, v in node.get_attributes().items())
+    return node.get_type_name(), value.get_index(), attributes, [_constant_key(v) for v in node.input_values()]

@@ -1,0 +1,119 @@
+"""A model that is computed piece after piece: weights lie in memory as f32 for one piece at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import openvino as ov
+
+from scap_ov.gradients.cut import Piece, Wanted, cut
+from scap_ov.gradients.layout import Layout, layout_of
+from scap_ov.gradients.program import Program, Prologue
+from scap_ov.gradients.reach import Key, key_of
+
+Values = dict[Key, np.ndarray]
+_ALIGNMENT = 16  # float32 values: 64 bytes
+
+
+class Piecewise:
+    """The pieces of a graph, with what is compiled of them.
+
+    :param model: taken apart in place; give a clone, without states.
+    :param wanted: tensors to differentiate with respect to.
+    :param settings: parameters that are the same for all samples.
+    :param result: what the model computes.
+    :param taps: further tensors to give out, by name.
+    :param pruning: nodes that prune.
+    :raises UncutError: the graph has no border.
+    """
+
+    def __init__(
+        self,
+        model: ov.Model,
+        wanted: Sequence[Wanted],
+        settings: Sequence[ov.Node],
+        result: ov.Output,
+        taps: Mapping[str, ov.Output],
+        pruning: Collection[ov.Node] = (),
+    ) -> None:
+        self._model = model  # keeps the nodes alive
+        self.pieces = cut(model.get_ordered_ops(), wanted, settings, result, list(taps.values()))
+        self._pruning = pruning
+        at = {node.get_instance_id(): n for n, piece in enumerate(self.pieces) for node in piece.nodes}
+        self.taps: list[dict[str, ov.Output]] = [{} for _ in self.pieces]
+        for name, value in taps.items():
+            self.taps[at[value.get_node().get_instance_id()]][name] = value
+        self.layouts = [layout_of(p, [*t.values(), *(w.value for w in p.wanted)]) for p, t in zip(self.pieces, self.taps, strict=True)]
+        own = {node.get_instance_id() for node in settings}
+        outside = {key_of(v): v for layout in self.layouts for v in layout.reads
+                   if v.get_node().get_instance_id() not in at and v.get_node().get_instance_id() not in own}  # fmt: skip
+        parameters = [p for p in model.get_parameters() if p.get_instance_id() not in own]
+        self.prologue = Prologue(list(outside.values()), parameters)
+        self._programs: dict[str, Program] = {}
+        self._arena = np.zeros(0, np.float32)
+        self._loaded: tuple[int, list[np.ndarray]] = (-1, [])
+
+    def forward(self, number: int, values: Values) -> tuple[Values, dict[str, np.ndarray]]:
+        """Run one piece.
+
+        :param values: what it reads; gets no new entries.
+        :return: what later pieces read (copies), and its taps (valid until the next run).
+        """
+        piece, layout = self.pieces[number], self.layouts[number]
+        found = self.program(number).forward([values[key_of(v)] for v in layout.reads], self.load(number))
+        given = {key_of(v): np.array(a) for v, a in zip(piece.gives, found, strict=False)}
+        return given, dict(zip(self.taps[number], found[len(piece.gives) :], strict=True))
+
+    def backward(
+        self, number: int, values: Values, gradient: np.ndarray
+    ) -> tuple[np.ndarray | None, dict[str, tuple[np.ndarray, np.ndarray]]]:
+        """Differentiate one piece.
+
+        :param gradient: at its border.
+        :return: the gradient at its entry (a copy; None for the first piece), and by name of a wanted tensor its value and
+            gradient (valid until the next run).
+        """
+        piece, layout = self.pieces[number], self.layouts[number]
+        found = self.program(number).backward([values[key_of(v)] for v in layout.reads], self.load(number), gradient)
+        before = None if piece.entry is None else np.array(found[0])
+        found = found[piece.entry is not None :]
+        count = len(piece.wanted)
+        return before, {w.name: (found[count + i], found[i]) for i, w in enumerate(piece.wanted)}
+
+    def check_gradients(self, numbers: Sequence[int]) -> None:
+        """Write the derivative of these pieces, which is quick, before anything long begins.
+
+        :raises BadModelError: an operation has no gradient rule.
+        """
+        for number in numbers:
+            self.program(number).derive()
+
+    def program(self, number: int) -> Program:
+        """The program of a piece's structure."""
+        layout = self.layouts[number]
+        if layout.structure not in self._programs:
+            self._programs[layout.structure] = Program(self.pieces[number], layout, list(self.taps[number].values()), self._pruning)
+        return self._programs[layout.structure]
+
+    def load(self, number: int) -> list[np.ndarray]:
+        """The weights of a piece, as f32; those of the piece before are gone."""
+        if self._loaded[0] != number:
+            self._loaded = (number, self._views(self.layouts[number]))
+            for slot, view in zip(self.layouts[number].slots, self._loaded[1], strict=True):
+                slot.fill(view)
+        return self._loaded[1]
+
+    def _views(self, layout: Layout) -> list[np.ndarray]:
+        sizes = [int(np.prod(slot.shape)) for slot in layout.slots]
+        starts = np.concatenate([[0], np.cumsum([-(-s // _ALIGNMENT) * _ALIGNMENT for s in sizes])]).astype(int)
+        if starts[-1] > self._arena.size:
+            self._arena = np.empty(starts[-1] + _ALIGNMENT, np.float32)
+        shift = (-self._arena.ctypes.data // 4) % _ALIGNMENT
+        return [self._arena[shift + a : shift + a + s].reshape(slot.shape) for a, s, slot in zip(starts, sizes, layout.slots, strict=False)]
+
+
+def carried(piece: Piece, later: Sequence[Piece], values: Values) -> Values:
+    """Of what a piece gave, what later pieces still read beside their entries."""
+    read = {key_of(v) for p in later for v in p.reads}
+    return {key: value for key, value in values.items() if key in read and key != key_of(piece.border)}

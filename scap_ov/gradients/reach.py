@@ -1,0 +1,25 @@
+"""Which tensors of a graph depend on others in a way that has a derivative."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import openvino as ov
+
+from scap_ov.gradients.gradient_rules import FLAT
+
+Key = tuple[int, int]
+
+
+def reached(ordered: Sequence[ov.Node], wanted: Sequence[ov.Output]) -> set[Key]:
+    """Tensors that depend on a wanted one, those themselves included; shapes and comparisons of them do not count."""
+    found = {key_of(value) for value in wanted}
+    for node in ordered:
+        if node.get_type_name() not in FLAT and any(key_of(value) in found for value in node.input_values()):
+            found |= {key_of(node.output(i)) for i in range(node.get_output_size())}
+    return found
+
+
+def key_of(value: ov.Output) -> Key:
+    """What tells tensors of one graph apart; two handles of one tensor have the same."""
+    return value.get_node().get_instance_id(), value.get_index()
