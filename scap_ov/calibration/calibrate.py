@@ -40,6 +40,6 @@ def complete(
 
     profile = measure_sensitivity(model, dataset, profile, checkpoint=checkpoint, progress=titled("measuring sensitivity"))
     if sequential:
-        plan = fit(profile, SparsityConfig())
+        plan = fit(profile, SparsityConfig(method="adaptive"))
         profile, _ = refine(model, dataset, profile, plan, rounds=1, progress=titled("observing behind pruned sites"))
     return measure_drift(model, dataset, profile, progress=titled("measuring the drift of thresholds"))

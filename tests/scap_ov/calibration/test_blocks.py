@@ -112,13 +112,13 @@ def test_an_interrupted_measurement_goes_on_where_it_stopped(model, dataset, tmp
 def test_a_foreign_checkpoint_is_refused_and_left_alone(model, dataset, tmp_path):
     file = tmp_path / "notes.txt"
     file.write_text("mine")
-    with pytest.raises(OutputError, match=r"is no checkpoint of scap_ov.*not overwritten"):
+    with pytest.raises(OutputError, match=r"is no checkpoint of a calibration"):
         check_checkpoint(file)
-    with pytest.raises(OutputError, match="is no checkpoint of scap_ov"):
+    with pytest.raises(OutputError, match="is no checkpoint of a calibration"):
         measure_sensitivity(model, dataset, observe(model, dataset), checkpoint=file)
     assert file.read_text() == "mine"
     Checkpoint(tmp_path / "other", ["another"]).put({"a": np.zeros(1)})
-    with pytest.raises(OutputError, match="is of another model, data or option"):
+    with pytest.raises(OutputError, match="is of another model, other data or options"):
         measure_sensitivity(model, dataset, observe(model, dataset), checkpoint=tmp_path / "other")
     with pytest.raises(OutputError, match="a folder that does not exist"):
         check_checkpoint(tmp_path / "nowhere" / "file")
