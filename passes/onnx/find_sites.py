@@ -13,13 +13,15 @@ import onnx_ir as ir
 from scap_ov.errors import BadModelError
 from scap_ov.passes.onnx.graph_view import GraphView, NodeView, OutputView
 from scap_ov.passes.onnx.variants import DOMAIN
-from scap_ov.passes.onnx.weights import read_weight
+from scap_ov.passes.onnx.weights import depends_on_constants, read_weight
 from scap_ov.passes.rules.match_pattern import match_pattern
+from scap_ov.passes.rules.other_layers import other_layer
 from scap_ov.passes.rules.sites import FoundSites, SiteMatch, hash_layers, sort_out
 from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix
 
 FINGERPRINT = "onnx:"  # begins the fingerprint of an ONNX model
 _INTEGER_LAYERS = {"MatMulInteger", "QLinearMatMul", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QGemm"}
+_FUSED = {"Attention", "FusedGemm", "DecoderAttention", "LongformerAttention", "QAttention", "QOrderedAttention", "MoE", "QMoE"}
 
 __all__ = ["FINGERPRINT", "FoundSites", "SiteMatch", "find_sites", "fingerprint", "is_sparse", "site_values"]
 
@@ -79,6 +81,10 @@ def _layers(view: GraphView) -> tuple[list[tuple[NodeView, WeightMatrix | str]],
                 layers.append((node, str(reason)))
         elif node.onnx.op_type in _INTEGER_LAYERS:
             beyond.append((node.get_friendly_name(), "its activations are quantised to integers"))
+        elif node.onnx.op_type in _FUSED and node.onnx.domain == "com.microsoft":
+            beyond.append((node.get_friendly_name(), f"it is part of the operator {node.onnx.op_type}; layers of their own are pruned"))
+        elif (reason := other_layer(node, [depends_on_constants(value) for value in node.input_values()])) != "":
+            beyond.append((node.get_friendly_name(), reason))
         else:
             where = f"it is inside the {node.onnx.op_type} {node.get_friendly_name()}"
             beyond += [(inner.name or inner.op_type, where) for inner in _inner_layers(node.onnx)]

@@ -20,7 +20,7 @@ _TYPE_NAMES = {
     "HardSigmoid": "HSigmoid", "Softplus": "SoftPlus", "LeakyRelu": "PRelu", "FastGelu": "Gelu", "BiasGelu": "Gelu", "QuickGelu": "Swish",
     "GreaterOrEqual": "GreaterEqual", "LessOrEqual": "LessEqual", "Not": "LogicalNot", "Or": "LogicalOr", "And": "LogicalAnd",
     "Gemm": "MatMul", "FusedMatMul": "MatMul", "MatMulNBits": "MatMul", "DequantizeLinear": "Multiply", "Scan": "TensorIterator",
-    "CastLike": "ConvertLike",
+    "CastLike": "ConvertLike", "Conv": "Convolution",
     "Attention": "ScaledDotProductAttention", "MultiHeadAttention": "ScaledDotProductAttention",
     "GroupQueryAttention": "ScaledDotProductAttention", "PagedAttention": "ScaledDotProductAttention",
 }  # fmt: skip

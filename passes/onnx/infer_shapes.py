@@ -6,10 +6,13 @@ a copy, that has no weights, by standard operators of the same shape.
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import onnx
 import onnx_ir as ir
 
+_log = logging.getLogger(__name__)
 SMALL = 1024  # elements; larger constants do not determine shapes
 # Operators of com.microsoft whose first output has the shape of their first input; with the outputs that have it too.
 _KEEPS_SHAPE = {
@@ -25,14 +28,34 @@ def infer_shapes(model: ir.Model) -> None:
     """
     if all(v.shape is not None and v.dtype is not None for node in model.graph for v in node.outputs):
         return
-    bare = _without_weights(model)
-    inferred = onnx.shape_inference.infer_shapes(ir.to_proto(bare), data_prop=True).graph
+    bare = ir.to_proto(_without_weights(model))
+    _take_all(model, onnx.shape_inference.infer_shapes(bare, data_prop=True).graph)
+    if any(v.shape is None for node in model.graph for v in node.outputs if v.uses()):
+        _take_all(model, _by_onnxruntime(bare))
+
+
+def _take_all(model: ir.Model, inferred: onnx.GraphProto) -> None:
     known = {value.name: value for value in (*inferred.value_info, *inferred.output)}
     for node in model.graph:
         for value in node.outputs:
             found = known.get(value.name or "")
             if found is not None and found.type.HasField("tensor_type"):
                 _take(value, found)
+
+
+def _by_onnxruntime(model: onnx.ModelProto) -> onnx.GraphProto:
+    """What onnxruntime's own tool infers, which knows the operators of com.microsoft; nothing where it fails or is not installed."""
+    try:
+        from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
+    except ImportError as e:  # of onnxruntime, or of sympy, which that tool needs
+        _log.info("shapes are not inferred by onnxruntime: %s", e)
+        return onnx.GraphProto()
+    try:
+        found: onnx.GraphProto = SymbolicShapeInference.infer_shapes(model, auto_merge=True).graph
+    except Exception as e:  # noqa: BLE001 - it raises plain Exception, and asserts, on what it does not know
+        _log.info("onnxruntime infers no shapes: %s", e)
+        return onnx.GraphProto()
+    return found
 
 
 def untranspose_gemm(model: ir.Model) -> None:
@@ -83,6 +106,10 @@ def _standard(graph: ir.Graph, node: ir.Node) -> None:
     if x is None:
         return
     made: list[tuple[ir.Node, int]] = []
+    if node.op_type == "FusedMatMul":
+        made += _plain_product(graph, node)
+    if node.op_type == "GatherBlockQuantized":
+        made += _plain_lookup(graph, node)
     if node.op_type == "MatMulNBits":
         weight = ir.Value(name=f"{node.outputs[0].name}/weight", type=x.type or ir.TensorType(ir.DataType.FLOAT),
                           shape=ir.Shape([node.attributes["K"].as_int(), node.attributes["N"].as_int()]))  # fmt: skip
@@ -102,6 +129,42 @@ def _standard(graph: ir.Graph, node: ir.Node) -> None:
         old.replace_all_uses_with(new.outputs[0], replace_graph_outputs=True)
     if not any(value.uses() or value.is_graph_output() for value in node.outputs):
         graph.remove(node, safe=True)
+
+
+def _plain_lookup(graph: ir.Graph, node: ir.Node) -> list[tuple[ir.Node, int]]:
+    """Gather in a table of floats for GatherBlockQuantized, an embedding that is stored in 4 or 8 bits."""
+    stored, indices, scale = [*node.inputs, None, None, None][:3]
+    if stored is None or indices is None or scale is None or stored.shape is None or stored.dtype is None:
+        return []
+    numbers = {name: attribute.as_int() for name, attribute in node.attributes.items()}
+    sizes: list[int | ir.SymbolicDim] = list(stored.shape)
+    axis = numbers.get("quantize_axis", 1) % len(sizes)
+    if stored.dtype == ir.DataType.UINT8 and isinstance(sizes[axis], int):
+        sizes[axis] *= 8 // numbers.get("bits", 4)
+    table = ir.Value(name=f"{node.outputs[0].name}/table", type=scale.type or ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(sizes))
+    graph.inputs.append(table)
+    return [(ir.Node("", "Gather", [table, indices], [ir.AttrInt64("axis", numbers.get("gather_axis", 0))]), 0)]
+
+
+def _plain_product(graph: ir.Graph, node: ir.Node) -> list[tuple[ir.Node, int]]:
+    """MatMul and Transpose for FusedMatMul; nothing where batches are transposed or a rank is not known."""
+    flags = {name: attribute.as_int() for name, attribute in node.attributes.items() if name.startswith("trans")}
+    if flags.get("transBatchA") or flags.get("transBatchB"):
+        return []
+    operands = []
+    for given, turned in zip(node.inputs, (flags.get("transA"), flags.get("transB")), strict=True):
+        value = given
+        if value is None or (turned and value.shape is None):
+            return []
+        if turned:
+            rank = len(value.shape or ())
+            order = [*range(rank - 2), rank - 1, rank - 2]
+            turn = ir.Node("", "Transpose", [value], [ir.AttrInt64s("perm", order)], name=f"{value.name}/turned_for/{node.name}")
+            turn.outputs[0].name = turn.name
+            graph.insert_before(node, turn)
+            value = turn.outputs[0]
+        operands.append(value)
+    return [(ir.Node("", "MatMul", operands), 0)]
 
 
 def _queries(graph: ir.Graph, node: ir.Node, x: ir.Value) -> list[tuple[ir.Node, int]]:

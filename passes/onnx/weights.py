@@ -211,6 +211,11 @@ def _constant(value: OutputView, what: str) -> tuple[np.ndarray, str]:
     return values.T if turned else values, dtype
 
 
+def depends_on_constants(value: OutputView) -> bool:
+    """Whether a value is computed from constants alone."""
+    return _origin(value) is not None
+
+
 def _origin(value: OutputView) -> NodeView | None:
     """A Constant that a value depends on, when it depends on nothing else."""
     pending, found = [value.get_node()], None

@@ -8,8 +8,9 @@ import openvino as ov
 
 from scap_ov.custom_ops import OP_NAME
 from scap_ov.errors import BadModelError
-from scap_ov.passes.openvino.weights import read_weight
+from scap_ov.passes.openvino.weights import depends_on_constants, read_weight
 from scap_ov.passes.rules.match_pattern import match_pattern
+from scap_ov.passes.rules.other_layers import other_layer
 from scap_ov.passes.rules.sites import FoundSites, hash_layers, sort_out
 from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix
 
@@ -59,6 +60,9 @@ def _layers(ordered: list[ov.Node]) -> tuple[list[tuple[ov.Node, WeightMatrix | 
             for body in _bodies(node):
                 names = [layer.get_friendly_name() for layer, _ in _layers(body.get_ordered_ops())[0]]
                 inside += [(name, f"it is inside the {kind} {node.get_friendly_name()}") for name in names]
+        elif kind in ("Convolution", "Einsum"):
+            reason = other_layer(node, [depends_on_constants(value) for value in node.input_values()])
+            inside += [(node.get_friendly_name(), reason)] if reason else []
     return layers, inside
 
 

@@ -89,6 +89,11 @@ def _before_cut(node: ov.Node, k: int) -> int:
     return shape[-1] if last and (start, stop, step) == ([0], [k], [1]) and shape[-1] > k else 0
 
 
+def depends_on_constants(value: ov.Output) -> bool:
+    """Whether a value is computed from constants alone."""
+    return _origin(value) is not None
+
+
 def weight_is_right(matmul: ov.Node) -> bool:
     """Whether the right operand of a MatMul is constant and the left one is not."""
     return _origin(matmul.input_value(1)) is not None and _origin(matmul.input_value(0)) is None

@@ -18,11 +18,13 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx_ir import external_data
+from onnx_ir.passes.common import InlinePass
 
 from scap_ov.atomic import scratch_folder
 from scap_ov.errors import BadModelError, OutputError
 from scap_ov.passes.onnx.graph_view import GraphView, OutputView
 from scap_ov.passes.onnx.infer_shapes import SMALL, infer_shapes, untranspose_gemm
+from scap_ov.passes.onnx.variants import DOMAIN
 
 OLDEST_OPSET = 17
 PROTOBUF_LIMIT = 2**31 - 2**26  # bytes of tensors in one file: protobuf ends at 2 GB, the graph itself takes some of them
@@ -86,6 +88,8 @@ def open_onnx(model: Any) -> OnnxModel:
             external_data.set_base_dir(opened.graph, folder)
     _check(opened, what)
     _replace(opened, lambda tensor: _linked(tensor) if _is_linked(tensor) else tensor)
+    if any(function.domain != DOMAIN for function in opened.functions.values()):  # layers in functions are out of sight
+        InlinePass(lambda function: function.domain != DOMAIN)(opened)
     _load_external(opened, SMALL)  # onnxruntime and shape inference want to know them without the file
     for node in opened.graph:
         node.name = node.name or next((value.name for value in node.outputs if value.name), None)

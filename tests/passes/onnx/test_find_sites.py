@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from onnx_graphs import Drawing, K, N
 from small_onnx import as_ir, small_decoder, with_control_flow
@@ -181,3 +182,29 @@ def test_models_of_onnxruntime_genais_builder(packed):
     names = [f"block.{i}.{kind}" for i in (0, 1) for kind in ("qkv", "o", "up", "down")] + ["lm_head"]
     assert [match.site.name for match in result.matches] == names
     assert [len(match.matmuls) for match in result.matches] == ([1, 1, 2, 1] if packed else [3, 1, 2, 1]) * 2 + [1]
+
+
+def test_layers_inside_functions_are_seen():
+    """As exporters of torch write modules: the functions are expanded."""
+    body = ir.Value(name="x"), ir.Value(name="w")
+    node = ir.Node("", "MatMul", body)
+    node.outputs[0].name = "y"
+    function = ir.Function("pkg", "Layer", graph=ir.Graph(body, node.outputs, nodes=[node], opset_imports={"": 18}), attributes=[])
+    d = Drawing(opset=18)
+    x = d.input("x", ["b", "t", K])
+    h = d.op("Layer", x, d.weight("up", K, 2 * K), domain="pkg")
+    model = d.model({"y": d.op("Layer", d.op("Relu", h), d.weight("down", 2 * K, K), domain="pkg")})
+    model.functions[function.identifier()] = function
+    matches = find_sites(open_onnx(ir.to_proto(model)).graph_model).matches
+    assert [match.site.in_features for match in matches] == [K, 2 * K]
+
+
+def test_layers_in_another_form_are_named():
+    d = Drawing(opset=18)
+    x = d.input("x", ["b", "t", K])
+    y = d.op("Einsum", d.op("MatMul", x, d.weight("w", K, K)), d.weight("v", K, K), equation="btk,kn->btn", name="einsum")
+    turned = d.op("Unsqueeze", d.op("Transpose", y, perm=[0, 2, 1]), d.constant("axes", np.array([2])))
+    found = find_sites(open_onnx(d.proto({"y": d.op("Conv", turned, d.weight("k", 8, K, 1, 1), name="conv")})).graph_model)
+    reasons = dict(found.skipped)
+    assert "an Einsum with a constant weight" in reasons["einsum"]
+    assert "a Convolution with a kernel of one position" in reasons["conv"]

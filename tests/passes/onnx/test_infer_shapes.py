@@ -61,3 +61,31 @@ def test_a_transposed_gemm_computes_the_same(trans_b):
     untranspose_gemm(model)
     assert len(model.graph) == 2
     np.testing.assert_allclose(OnnxSession(open_onnx(ir.to_proto(model))).run({"x": value})["y"], reference, atol=1e-5)
+
+
+def test_layers_behind_a_quantised_embedding():
+    d = Drawing()
+    ids = d.input("ids", ["b", "t"], np.int64)
+    table = d.constant("table", d.rng.integers(0, 256, (50, K // 2)).astype(np.uint8))
+    scale = d.constant("scale", np.full((50, K // BLOCK), 0.01, np.float32))
+    x = d.op("GatherBlockQuantized", table, ids, scale, domain="com.microsoft", block_size=BLOCK, gather_axis=0, quantize_axis=1)
+    y = quantised(d, d.op("Relu", quantised(d, x, 2 * K, K)), K, 2 * K)
+    matches = find_sites(open_onnx(d.proto({"y": y})).graph_model).matches
+    assert [match.site.in_features for match in matches] == [K, 2 * K]
+
+
+def test_layers_behind_fused_operators():
+    """Shapes of what onnxruntime's fusions write; the fused layer itself is named with the reason."""
+    d = Drawing()
+    ids, types = d.input("ids", ["b", "t"], np.int64), d.input("types", ["b", "t"], np.int64)
+    ids, types = (d.op("Cast", v, to=6) for v in (ids, types))
+    gamma = d.constant("gamma", np.ones(K, np.float32))
+    embedded = d.op("EmbedLayerNormalization", ids, types, d.weight("we", 50, K), d.weight("pe", 16, K), d.weight("te", 2, K), gamma, gamma,
+                    domain="com.microsoft", outputs=2)  # fmt: skip
+    bias = d.constant("bias", np.zeros(3 * K, np.float32))
+    mixed = d.op("Attention", embedded[0], d.weight("qkv", K, 3 * K), bias, domain="com.microsoft", num_heads=4, name="attention")
+    up = d.op("FusedMatMul", d.op("MatMul", mixed, d.weight("o", K, K)), d.weight("up", 2 * K, K), domain="com.microsoft", transB=1)
+    y = d.op("MatMul", d.op("Gelu", up), d.weight("down", 2 * K, K))
+    found = find_sites(open_onnx(d.proto({"y": y})).graph_model)
+    assert [match.site.name for match in found.matches] == ["block.0.o", "block.0.up", "block.0.down"]
+    assert found.skipped == [("attention", "it is part of the operator Attention; layers of their own are pruned")]

@@ -261,3 +261,17 @@ def test_fingerprint_of_the_sparse_forms_is_that_of_the_stock_model():
     LowerSparseMatMul()(sparse)
     RaiseSparseMatMul()(sparse)
     assert fingerprint(sparse) == mark
+
+
+def test_layers_in_another_form_are_named():
+    x = ops.parameter([-1, 8, 1, -1], np.float32)
+    plain = [[1, 1], [0, 0], [0, 0], [1, 1]]
+    one = ops.convolution(x, ops.constant(np.ones((8, 8, 1, 1), np.float32)), *plain)
+    wide = ops.convolution(one, ops.constant(np.ones((8, 8, 1, 3), np.float32)), *plain)
+    rows = ops.squeeze(ops.transpose(wide, np.array([0, 2, 3, 1])), np.array([1]))
+    y = ops.einsum([rows, ops.constant(np.ones((4, 8), np.float32))], "btk,nk->btn")
+    one.set_friendly_name("one"), wide.set_friendly_name("wide"), y.set_friendly_name("einsum")
+    found = find_sites(ov.Model([y], [x], "m"))
+    assert {name for name, _ in found.skipped} == {"one", "einsum"}
+    with pytest.raises(BadModelError, match=r"could be pruned \(one: it is a Convolution"):
+        found.some()
