@@ -26,8 +26,9 @@ import openvino as ov
 from machine import machine
 from model_pairs import REAL, pair, real
 
-from scap_ov.benchmarking.decode import generation, library_for, open_pipeline
+from scap_ov.benchmarking.decode import generation
 from scap_ov.benchmarking.paired import Spread, alternate, median_ratio
+from scap_ov.models.genai import library_for, open_pipeline
 from scap_ov.sample_models.random_gguf import write_gguf
 from scap_ov.sample_models.random_llm import SHAPES
 from scap_ov.sample_models.source import find_gguf

@@ -35,7 +35,8 @@ from scap_ov.config import SparsityConfig
 from scap_ov.evaluation.bytes_read import weight_bytes_per_token
 from scap_ov.evaluation.evaluate import evaluate
 from scap_ov.fitting.fit import fit
-from scap_ov.models.dataset import load_tokenizer, self_dataset, text_dataset
+from scap_ov.models.dataset import self_dataset, text_dataset
+from scap_ov.models.tokenizer import load_tokenizer
 from scap_ov.plan import SparsityPlan
 from scap_ov.sample_models.real_weights import FORMS, write_in_form
 from scap_ov.sample_models.sample_text import documentation

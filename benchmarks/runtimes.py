@@ -14,7 +14,7 @@ from pathlib import Path
 from two_runtimes import CLOSE, PROMPTS, TOKENS, Row, both, config, measure, stock_and_profile
 
 import scap_ov
-from scap_ov.models.dataset import load_tokenizer
+from scap_ov.models.tokenizer import load_tokenizer
 from scap_ov.sample_models.source import stock_model
 
 BEGIN, END = "<!-- runtimes: begin -->", "<!-- runtimes: end -->"

@@ -47,8 +47,9 @@ def pruned_smollm2(folder: Path) -> Path:
 
     import scap_ov
     from scap_ov.calibration.run_onnx import observe
-    from scap_ov.models.dataset import load_tokenizer, text_dataset
+    from scap_ov.models.dataset import text_dataset
     from scap_ov.models.onnx_model import open_onnx
+    from scap_ov.models.tokenizer import load_tokenizer
     from scap_ov.sample_models.gguf_weights import llama_of
     from scap_ov.sample_models.onnx_decoder import decoder
     from scap_ov.sample_models.sample_text import documentation
@@ -68,7 +69,7 @@ def pruned_smollm2(folder: Path) -> Path:
 
 def main() -> None:
     """Prune when no model was given, then write a few lines."""
-    from scap_ov.models.dataset import load_tokenizer
+    from scap_ov.models.tokenizer import load_tokenizer
 
     with tempfile.TemporaryDirectory() as scratch:
         model = Path(sys.argv[1]) if len(sys.argv) > 1 else pruned_smollm2(Path(scratch))

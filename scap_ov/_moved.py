@@ -27,7 +27,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "scap_ov.calibration.attention_gradient": ("scap_ov.gradients.attention_gradient",),
     "scap_ov.calibration.collector": ("scap_ov.statistics.collector",),
     "scap_ov.calibration.complete": ("scap_ov.calibration.calibrate",),
-    "scap_ov.calibration.dataset": ("scap_ov.models.dataset",),
+    "scap_ov.calibration.dataset": ("scap_ov.models.dataset", "scap_ov.models.tokenizer", "scap_ov.models.inputs"),
     "scap_ov.calibration.gradient": ("scap_ov.gradients.gradient",),
     "scap_ov.calibration.gradient_rules": ("scap_ov.gradients.gradient_rules",),
     "scap_ov.calibration.observers": ("scap_ov.statistics.observers",),

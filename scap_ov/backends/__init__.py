@@ -6,7 +6,8 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from scap_ov.errors import MissingDependencyError, UsageError
+from scap_ov.errors import UsageError
+from scap_ov.optional import optional
 from scap_ov.storage.model_files import model_file
 
 
@@ -31,6 +32,7 @@ def backend_of(model: Any) -> Any:
 def _load(name: str) -> Any:
     try:
         return importlib.import_module(f"scap_ov.backends.{name}")
-    except ModuleNotFoundError as e:
-        msg = f"{name} models need the package {e.name}; pip install scap_ov[{name}]"
-        raise MissingDependencyError(msg) from e
+    except ImportError:
+        for package in ("onnx", "onnx_ir", "onnxruntime"):
+            optional(package, "ONNX models need", "'scap_ov[onnx]'")
+        raise

@@ -14,10 +14,9 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.benchmarking.paired import Spread, alternate, median_ratio
-from scap_ov.errors import BadModelError, MissingDependencyError, UsageError
-from scap_ov.storage.model_files import is_lowered_file, model_file
+from scap_ov.errors import BadModelError, UsageError
+from scap_ov.models.genai import BACKENDS, import_genai, library_for, open_pipeline, openvino_file, tokenizer_missing, told
 
-BACKENDS = ("PA", "SDPA")  # genai's names: paged attention is its default
 _VOCABULARY = 1000  # random prompts draw from the first ids, which every vocabulary has
 
 
@@ -75,8 +74,8 @@ def benchmark(
     if min(prompt_tokens, repeats, loads) < 1 or new_tokens < 2:
         msg = "prompt_tokens, repeats and loads must be at least 1, new_tokens at least 2"
         raise UsageError(msg)
-    folders = {"model": _folder(model), "reference": _folder(reference)}
-    libraries = {name: library_for(folder) for name, folder in folders.items()}
+    files = {"model": _file(model), "reference": _file(reference)}
+    libraries = {name: library_for(file) for name, file in files.items()}
     done = 0
     total = 2 * loads + repeats + 1
 
@@ -89,23 +88,24 @@ def benchmark(
     def probe(name: str) -> Callable[[int], dict[str, float]]:
         def run(_turn: int) -> dict[str, float]:
             step()
-            return _probe(folders[name], backend, libraries[name])
+            return _probe(files[name], backend, libraries[name])
 
         return run
 
-    loaded = alternate({name: probe(name) for name in folders}, loads, warmup=0)
-    pipelines = {name: open_pipeline(folder, backend, libraries[name]) for name, folder in folders.items()}
+    loaded = alternate({name: probe(name) for name in files}, loads, warmup=0)
+    pipelines = {name: open_pipeline(file, backend, libraries[name]) for name, file in files.items()}
     config = generation(new_tokens)
 
     def decode(name: str) -> Callable[[int], tuple[float, float]]:
         def run(turn: int) -> tuple[float, float]:
-            metrics = pipelines[name].generate(random_prompt(turn + 1, prompt_tokens), config).perf_metrics
+            with told(files[name], "run", f"does it take {prompt_tokens + new_tokens} tokens?"):
+                metrics = pipelines[name].generate(random_prompt(turn + 1, prompt_tokens), config).perf_metrics
             return metrics.get_tpot().mean / 1000, metrics.get_ttft().mean / 1000
 
         return run
 
-    runs = alternate({name: decode(name) for name in folders}, repeats, progress=step)
-    speeds = {name: _speed(runs[name], loaded[name], prompt_tokens) for name in folders}
+    runs = alternate({name: decode(name) for name in files}, repeats, progress=step)
+    speeds = {name: _speed(runs[name], loaded[name], prompt_tokens) for name in files}
     ratios = [r[0] / m[0] for m, r in zip(runs["model"], runs["reference"], strict=True)]
     prefill = median_ratio([r[1] for r in runs["reference"]], [m[1] for m in runs["model"]])
     return BenchmarkResult(
@@ -123,37 +123,9 @@ def _speed(runs: list[tuple[float, float]], loads: list[dict[str, float]], promp
     )
 
 
-def open_pipeline(folder: str | Path, backend: str = "PA", library: str | None = None, **properties: Any) -> Any:
-    """An openvino_genai.LLMPipeline of a model folder, with the extension library when one is given.
-
-    In f32 then: the op computes in f32, and where a CPU's default is bf16 the plugin would put conversions around every op (ADR 0011).
-
-    :raises MissingDependencyError: openvino-genai is not installed.
-    :raises BadModelError: openvino-genai refuses the folder.
-    """
-    try:
-        import openvino_genai as genai
-    except ImportError as e:
-        msg = "this needs openvino-genai, which is not installed; pip install scap_ov[genai]"
-        raise MissingDependencyError(msg) from e
-    if library:
-        properties = {"INFERENCE_PRECISION_HINT": "f32", "extensions": [library], **properties}
-    if backend == "SDPA":
-        properties["ATTENTION_BACKEND"] = "SDPA"
-    try:
-        return genai.LLMPipeline(str(folder), "CPU", **properties)
-    except RuntimeError as e:
-        lines = [line.strip() for line in str(e).splitlines() if line.strip()]
-        why = lines[-1] if lines else "no reason given"
-        msg = f"openvino-genai cannot load {folder} ({why}); is it a complete model folder with tokenizers?"
-        raise BadModelError(msg) from e
-
-
 def generation(new_tokens: int) -> Any:
     """Greedy, exactly `new_tokens` tokens."""
-    import openvino_genai as genai
-
-    return genai.GenerationConfig(max_new_tokens=new_tokens, ignore_eos=True, do_sample=False, apply_chat_template=False)
+    return import_genai().GenerationConfig(max_new_tokens=new_tokens, ignore_eos=True, do_sample=False, apply_chat_template=False)
 
 
 def random_prompt(seed: int, length: int) -> ov.Tensor:
@@ -161,28 +133,19 @@ def random_prompt(seed: int, length: int) -> ov.Tensor:
     return ov.Tensor(np.random.default_rng(seed + 12345).integers(10, _VOCABULARY, (1, length), dtype=np.int64))
 
 
-def _folder(path: str | Path) -> Path:
+def _file(path: str | Path) -> Path:
     if isinstance(path, (str, Path)):
-        return model_file(path).parent
+        return openvino_file(path)
     msg = f"the benchmark runs model folders through openvino-genai, got {type(path).__name__}; save the model with its tokenizers first"
     raise UsageError(msg)
 
 
-def library_for(folder: Path) -> str | None:
-    """Path of the extension library when the folder's model needs it, else None."""
-    if not is_lowered_file(folder / "openvino_model.xml"):
-        return None
-    from scap_ov.custom_ops.library import extension_path
-
-    return str(extension_path())
-
-
-def _probe(folder: Path, backend: str, library: str | None) -> dict[str, float]:
-    command = [sys.executable, "-I", "-m", "scap_ov.benchmarking.load_probe", str(folder), backend, library or ""]
+def _probe(file: Path, backend: str, library: str | None) -> dict[str, float]:
+    command = [sys.executable, "-I", "-m", "scap_ov.benchmarking.load_probe", str(file), backend, library or ""]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no reason given"]
-        msg = f"loading {folder} in a process of its own failed ({lines[-1]}); run `scap-ov doctor`"
+        msg = f"loading {file} in a process of its own failed ({lines[-1]}); {tokenizer_missing(file) or 'run `scap-ov doctor`'}"
         raise BadModelError(msg)
     result: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
     return result

@@ -24,7 +24,8 @@ def peak_rss_bytes() -> int:
 
 def main(argv: list[str]) -> None:
     """argv: folder, attention back end, extension library or an empty string."""
-    from scap_ov.benchmarking.decode import generation, open_pipeline, random_prompt
+    from scap_ov.benchmarking.decode import generation, random_prompt
+    from scap_ov.models.genai import open_pipeline
 
     folder, backend, library = argv
     start = time.perf_counter()

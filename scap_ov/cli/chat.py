@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scap_ov.benchmarking.decode import open_pipeline
+from scap_ov.models.genai import open_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

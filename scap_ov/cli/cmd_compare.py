@@ -36,7 +36,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
     """Fit, rewrite and evaluate every combination."""
     from scap_ov import api
     from scap_ov.backends import backend_of
-    from scap_ov.models.dataset import load_tokenizer
+    from scap_ov.models.tokenizer import load_tokenizer
     from scap_ov.storage.model_files import model_file
 
     configs = [

@@ -12,6 +12,7 @@ from pathlib import Path
 from scap_ov.cli.options import add_json_option
 from scap_ov.cli.output import Output
 from scap_ov.errors import ScapError
+from scap_ov.optional import optional
 
 # package -> (needed, what for)
 _PACKAGES = {
@@ -21,6 +22,7 @@ _PACKAGES = {
 }  # fmt: skip
 _EXTRAS = {"openvino-genai": "genai", "openvino-tokenizers": "genai", "optimum-intel": "export", "onnx": "onnx", "onnxruntime": "onnx",
            "matplotlib": "report"}  # fmt: skip
+_HEAVY = ("optimum-intel",)  # imports torch for many seconds
 _FLAGS = ("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "amx_int8", "amx_bf16")
 
 
@@ -76,12 +78,23 @@ def _packages() -> list[dict[str, object]]:
             cure = f"pip install scap_ov[{_EXTRAS[name]}]" if name in _EXTRAS else "pip install scap_ov again"
             findings.append(_finding(name, "not installed", f"for {purpose}: {cure}", ok=False, needed=needed))
             continue
-        advice, ok = "", True
+        advice, ok = _importable(name, purpose)
         release = ".".join(versions.get("openvino", "").split(".")[:3])
         if name in ("openvino-genai", "openvino-tokenizers") and not versions[name].startswith(release):
             advice, ok = f"is of another release than openvino {release}: pip install {name}=={release}.*", False
         findings.append(_finding(name, versions[name], advice, ok=ok, needed=needed or not ok))
     return findings
+
+
+def _importable(name: str, purpose: str) -> tuple[str, bool]:
+    """Advice and whether the package can be imported: one that is there may lack a library, or be built for another release."""
+    if name in _HEAVY:
+        return "", True
+    try:
+        optional(name.replace("-", "_"), f"{purpose}:", f"'scap_ov[{_EXTRAS[name]}]'" if name in _EXTRAS else "scap_ov")
+    except ScapError as e:
+        return str(e), False
+    return "", True
 
 
 def _library() -> list[dict[str, object]]:

@@ -111,8 +111,8 @@ def _tell(result: EvaluationResult, expected: float | None, out: Output) -> None
 def _tasks(args: argparse.Namespace, out: Output) -> dict[str, Any]:
     from scap_ov.evaluation.instrument import sparse_view
     from scap_ov.evaluation.tasks import run_task
-    from scap_ov.models.dataset import load_tokenizer
     from scap_ov.models.jsonl import read_jsonl
+    from scap_ov.models.tokenizer import load_tokenizer
     from scap_ov.models.window_runner import WindowRunner
     from scap_ov.storage.model_files import model_file
     from scap_ov.storage.model_folder import read_model
@@ -133,7 +133,7 @@ def _tasks(args: argparse.Namespace, out: Output) -> dict[str, Any]:
 
 def _similarity(args: argparse.Namespace, out: Output) -> dict[str, Any]:
     from scap_ov.evaluation.similarity import compare_generation
-    from scap_ov.models.dataset import load_tokenizer
+    from scap_ov.models.tokenizer import load_tokenizer
     from scap_ov.models.window_runner import WindowRunner
     from scap_ov.models.windows import text_windows
     from scap_ov.storage.model_files import model_file

@@ -24,21 +24,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> None:
     """Generate; the text goes to standard output as it comes, the speed to standard error."""
-    from scap_ov.benchmarking.decode import BACKENDS, library_for, open_pipeline
     from scap_ov.errors import UsageError
-    from scap_ov.storage.model_files import model_file
+    from scap_ov.models.genai import BACKENDS, import_genai, library_for, open_pipeline, openvino_file, told
 
     if args.backend.upper() not in BACKENDS:
         msg = f"--backend is '{args.backend}'; give PA or SDPA"
         raise UsageError(msg)
-    prompt = args.prompt if args.prompt is not None else sys.stdin.read()
+    try:
+        prompt = args.prompt if args.prompt is not None else sys.stdin.read()
+        prompt.encode()
+    except UnicodeError as e:
+        msg = f"the prompt is no text in the encoding of your locale ({e}); give it as UTF-8"
+        raise UsageError(msg) from e
     if not prompt.strip():
         msg = "the prompt is empty; give it as second argument or on standard input"
         raise UsageError(msg)
-    folder = model_file(args.model).parent
-    pipeline = open_pipeline(folder, args.backend.upper(), library_for(folder))
-    import openvino_genai as genai
-
+    genai, xml = import_genai(), openvino_file(args.model)
+    pipeline = open_pipeline(xml, args.backend.upper(), library_for(xml))
     config = pipeline.get_generation_config()
     config.max_new_tokens = args.max_new_tokens
     config.do_sample = args.sample
@@ -52,7 +54,8 @@ def run(args: argparse.Namespace, out: Output) -> None:
         out.stream(piece)
         return genai.StreamingStatus.RUNNING
 
-    metrics = pipeline.generate([prompt], config, stream).perf_metrics
+    with told(xml, "run", "a prompt may be too long for the model, --raw leaves out a chat template that does not fit"):
+        metrics = pipeline.generate([prompt], config, stream).perf_metrics
     out.stream("\n")
     speed, first = float(metrics.get_throughput().mean), float(metrics.get_ttft().mean) / 1000
     tokens = int(metrics.get_num_generated_tokens())

@@ -78,7 +78,7 @@ def _compare(a: Any, b: Any, piece: Any, differences: dict[str, Any], tolerance:
 
 def _tokenizer(*paths: str) -> Any:
     """That of the first model that has one beside it."""
-    from scap_ov.models.dataset import load_tokenizer
+    from scap_ov.models.tokenizer import load_tokenizer
     from scap_ov.storage.model_files import model_file
 
     folders = [model_file(path).parent for path in paths]

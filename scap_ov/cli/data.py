@@ -31,17 +31,17 @@ def calibration_dataset(args: argparse.Namespace, model: Any, out: Output) -> An
     """
     from scap_ov.models.dataset import self_dataset, text_dataset
 
-    folder = model_file(args.model).parent
+    file = model_file(args.model)
     window = min(args.window, args.tokens)
     if window < 2:
         msg = f"--tokens {args.tokens} and --window {args.window} leave no window of two tokens; give more"
         raise UsageError(msg)
     if args.data == "self":
         with out.progress("the model writes its calibration text (tokens)") as bar:
-            return self_dataset(folder, tokens=args.tokens, seed=args.seed, seq_len=window, progress=bar)
+            return self_dataset(file, tokens=args.tokens, seed=args.seed, seq_len=window, progress=bar)
     text = read_text(data_path(args.data))
     if not text.strip():
         msg = f"--data {args.data} is empty; give a text of some 16,000 tokens"
         raise BadDatasetError(msg)
     # a file without a line break must not be taken for a path
-    return text_dataset(text + "\n", folder, model, seq_len=window, max_tokens=args.tokens)
+    return text_dataset(text + "\n", file.parent, model, seq_len=window, max_tokens=args.tokens)

@@ -70,6 +70,6 @@ def read_text(text: str | Path) -> str:
 def _encoder(tokenizer: Any) -> Callable[[str], Sequence[int]]:
     if callable(tokenizer):
         return tokenizer
-    from scap_ov.models.dataset import load_tokenizer
+    from scap_ov.models.tokenizer import load_tokenizer
 
     return load_tokenizer(tokenizer)

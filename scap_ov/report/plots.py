@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scap_ov.errors import MissingDependencyError
+from scap_ov.optional import optional
 from scap_ov.plan import SitePlan
 
 if TYPE_CHECKING:
@@ -109,15 +109,8 @@ def _histogram(axis: Any, name: str, statistics: SiteStatistics, entry: SitePlan
 
 
 def _matplotlib() -> Any:
-    try:
-        import matplotlib as mpl
-    except ImportError as e:
-        msg = "plots need matplotlib, which is not installed; pip install scap_ov[report]"
-        raise MissingDependencyError(msg) from e
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt
+    optional("matplotlib", "plots need", "'scap_ov[report]'").use("Agg")
+    return optional("matplotlib.pyplot", "plots need", "'scap_ov[report]'")
 
 
 def _png(figure: Any) -> str:

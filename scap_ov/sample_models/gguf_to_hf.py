@@ -10,7 +10,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scap_ov.errors import BadModelError, MissingDependencyError
+from scap_ov.errors import BadModelError
+from scap_ov.optional import optional
 from scap_ov.sample_models.sentencepiece_bpe import sentencepiece_bpe
 
 if TYPE_CHECKING:
@@ -32,14 +33,11 @@ def gguf_to_hf(gguf: Path, folder: Path) -> None:
     :raises BadModelError: the file's tokenizer is neither a byte-level BPE with merges nor SentencePiece's BPE with scores.
     :raises MissingDependencyError: transformers, torch, gguf or accelerate is not installed.
     """
-    try:
-        import accelerate  # noqa: F401 - transformers asks for it when it loads a GGUF file
-        import torch
-        from gguf import GGUFReader
-        from transformers import AutoModelForCausalLM, GenerationConfig
-    except ImportError as error:
-        msg = f"the optimum road needs the package {error.name}; pip install 'scap_ov[demo,export]'"
-        raise MissingDependencyError(msg) from error
+    for name in ("accelerate", "torch", "gguf", "transformers"):  # transformers asks for accelerate when it loads a GGUF file
+        optional(name, "the optimum road needs", "'scap_ov[demo,export]'")
+    import torch
+    from gguf import GGUFReader
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
     metadata = {name: field.contents() for name, field in GGUFReader(str(gguf)).fields.items() if name.startswith("tokenizer.")}
     _check(gguf, metadata)

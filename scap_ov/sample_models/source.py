@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scap_ov.errors import MissingDependencyError, OutputError
+from scap_ov.optional import optional
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,11 +64,7 @@ def stock_model(road: str, folder: Path, say: Callable[[str], None]) -> Path:
 
 def _read_with_genai(gguf: Path, folder: Path, say: Callable[[str], None]) -> None:
     """It writes the model and the tokenizers beside the file that it reads, hence the copy."""
-    try:
-        import openvino_genai
-    except ImportError as error:
-        msg = "the demo needs openvino-genai; pip install 'scap_ov[genai]'"
-        raise MissingDependencyError(msg) from error
+    openvino_genai = optional("openvino_genai", "the demo needs", "'scap_ov[genai]'")
     copy = folder / gguf.name
     shutil.copyfile(gguf, copy)
     say(f'  openvino_genai.LLMPipeline("{gguf.name}", "CPU", enable_save_ov_model=True)')

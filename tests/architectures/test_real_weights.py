@@ -18,7 +18,8 @@ from minilm_embeddings import texts
 import scap_ov
 from scap_ov.backends.openvino import open_model
 from scap_ov.cli.chat import ask
-from scap_ov.models.dataset import load_tokenizer, text_dataset
+from scap_ov.models.dataset import text_dataset
+from scap_ov.models.tokenizer import load_tokenizer
 from scap_ov.sample_models.sample_text import documentation
 
 pytestmark = pytest.mark.real

@@ -11,7 +11,8 @@ from smollm2 import exported_by_optimum, light_road
 
 import scap_ov
 from scap_ov.calibration import observe as observing
-from scap_ov.models.dataset import load_tokenizer, text_dataset
+from scap_ov.models.dataset import text_dataset
+from scap_ov.models.tokenizer import load_tokenizer
 from scap_ov.sample_models.sample_text import documentation
 
 # Every site is replaced, so that the op is what is tested; dynamic quantisation off, so that the forms can be compared.

@@ -21,8 +21,8 @@ from two_runtimes import CLOSE, PROMPTS, TOKENS, both, config, measure, stock_an
 
 import scap_ov
 from scap_ov.calibration.run_onnx import observe
-from scap_ov.models.dataset import load_tokenizer
 from scap_ov.models.onnx_model import open_onnx
+from scap_ov.models.tokenizer import load_tokenizer
 from scap_ov.validation.runner import open_runner
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "onnx_generate.py"

@@ -108,7 +108,7 @@ def test_arrays_from_a_file(tmp_path):
 
 
 def test_text_is_tokenized(models, tmp_path, monkeypatch):
-    monkeypatch.setattr("scap_ov.models.dataset.load_tokenizer", lambda folder: lambda text: [ord(c) % 128 for c in text])
+    monkeypatch.setattr("scap_ov.models.tokenizer.load_tokenizer", lambda folder: lambda text: [ord(c) % 128 for c in text])
     (tmp_path / "text.txt").write_text("A dog ran over the hill. " * 20)
     code, found = figures(
         models["stock.onnx"], models["stock.xml"], "--data", tmp_path / "text.txt", "--tokens", 64, "--window", 32, tmp_path / "f.json"
