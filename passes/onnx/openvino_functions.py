@@ -13,7 +13,7 @@ from openvino import opset13 as ops
 from openvino.frontend.onnx import ConversionExtension
 
 from scap_ov.passes.onnx.variants import DOMAIN, VARIANTS, Variant
-from scap_ov.passes.openvino.portable_pattern import beyond
+from scap_ov.passes.rules.beyond import beyond
 
 
 def conversions() -> list[ConversionExtension]:

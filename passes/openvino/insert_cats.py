@@ -18,7 +18,8 @@ from scap_ov.errors import BadModelError
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino.find_sites import find_sites
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
-from scap_ov.passes.openvino.portable_pattern import PREFIX, PatternWriter, beyond
+from scap_ov.passes.openvino.portable_pattern import PREFIX, PatternWriter
+from scap_ov.passes.rules.beyond import beyond
 from scap_ov.plan import SparsityPlan
 from scap_ov.sites import SiteKind
 

@@ -9,6 +9,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from scap_ov.passes.openvino.half_reads import half_read
+from scap_ov.passes.rules.beyond import beyond
 from scap_ov.passes.rules.match_ramp import steepness
 from scap_ov.passes.rules.path import path_between
 
@@ -115,11 +116,6 @@ class PatternWriter:
         first = ops.equal(ops.range(np.array(0), length, np.array(1), output_type="i64"), ops.constant(np.array(0)))
         several = ops.greater(length, ops.constant(np.array(1)))
         return ops.unsqueeze(ops.logical_and(first, several), np.arange(1, 3 - self._axis))
-
-
-def beyond(distance: ov.Node, threshold: ov.Output) -> ov.Node:
-    """Whether an entry is kept: |x − c| > τ, and NaN, which no comparison is true for, so that a broken activation is not hidden."""
-    return ops.logical_not(ops.less_equal(distance, threshold))
 
 
 def _read_by_half(matmul: ov.Node, half: ov.Output, missed: ov.Output) -> ov.Node:
