@@ -83,8 +83,8 @@ def _layers(view: GraphView) -> tuple[list[tuple[NodeView, WeightMatrix | str]],
             beyond.append((node.get_friendly_name(), "its activations are quantised to integers"))
         elif node.onnx.op_type in _FUSED and node.onnx.domain == "com.microsoft":
             beyond.append((node.get_friendly_name(), f"it is part of the operator {node.onnx.op_type}; layers of their own are pruned"))
-        elif (reason := other_layer(node, [depends_on_constants(value) for value in node.input_values()])) != "":
-            beyond.append((node.get_friendly_name(), reason))
+        elif (why := other_layer(node, [depends_on_constants(value) for value in node.input_values()])) != "":
+            beyond.append((node.get_friendly_name(), why))
         else:
             where = f"it is inside the {node.onnx.op_type} {node.get_friendly_name()}"
             beyond += [(inner.name or inner.op_type, where) for inner in _inner_layers(node.onnx)]

@@ -61,8 +61,8 @@ def _layers(ordered: list[ov.Node]) -> tuple[list[tuple[ov.Node, WeightMatrix | 
                 names = [layer.get_friendly_name() for layer, _ in _layers(body.get_ordered_ops())[0]]
                 inside += [(name, f"it is inside the {kind} {node.get_friendly_name()}") for name in names]
         elif kind in ("Convolution", "Einsum"):
-            reason = other_layer(node, [depends_on_constants(value) for value in node.input_values()])
-            inside += [(node.get_friendly_name(), reason)] if reason else []
+            why = other_layer(node, [depends_on_constants(value) for value in node.input_values()])
+            inside += [(node.get_friendly_name(), why)] if why else []
     return layers, inside
 
 
