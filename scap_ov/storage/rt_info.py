@@ -17,8 +17,9 @@ from scap_ov.plan import SparsityPlan
 from scap_ov.sites import Site, WeightSpec
 
 RECORD_VERSION = 1
-_SUMMARY: dict[str, type | tuple[type, ...]] = {"form": str, "expected_sparsity": (int, float), "sites": list, "skipped": list}
-_SITE: dict[str, type | tuple[type, ...]] = {"name": str, "kind": str, "weights": str, "in_features": int, "out_features": list, "planned_sparsity": (int, float),
+_Types = dict[str, "type | tuple[type, ...]"]
+_SUMMARY: _Types = {"form": str, "expected_sparsity": (int, float), "sites": list, "skipped": list}
+_SITE: _Types = {"name": str, "kind": str, "weights": str, "in_features": int, "out_features": list, "planned_sparsity": (int, float),
          "state": str, "reason": str}  # fmt: skip
 CONFIG_FILE = "scap_config.json"
 NOT_LOWERED = "portable, not lowered"  # begins the reason of a site that is pruned in standard ops, where the op cannot take it
