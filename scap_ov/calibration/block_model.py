@@ -14,9 +14,9 @@ from openvino import opset13 as ops
 
 from scap_ov.calibration.flow import Flow
 from scap_ov.calibration.projection import Projection
+from scap_ov.calibration.site_settings import SiteSettings
 from scap_ov.calibration.states import forget_states
 from scap_ov.errors import UncutError
-from scap_ov.fitting.thresholds import NOTHING
 from scap_ov.gradients.attention_gradient import repeat_heads
 from scap_ov.gradients.cut import Wanted
 from scap_ov.gradients.piecewise import Piecewise, Values, carried
@@ -25,7 +25,7 @@ from scap_ov.models.main_output import Loss, main_output
 from scap_ov.models.tensors import fed
 from scap_ov.passes.openvino.find_sites import find_sites
 from scap_ov.passes.openvino.gate_activation import gate_activation
-from scap_ov.passes.openvino.portable_pattern import PatternWriter, follow
+from scap_ov.passes.openvino.portable_pattern import follow
 from scap_ov.passes.openvino.time_axis import time_first
 from scap_ov.passes.rules.path import path_between
 from scap_ov.sites import SiteKind
@@ -33,7 +33,7 @@ from scap_ov.statistics.collector import gate_name
 
 if TYPE_CHECKING:
     from scap_ov.calibration.samples import Piece as Window
-    from scap_ov.passes.rules.sites import FoundSites, SiteMatch
+    from scap_ov.passes.rules.sites import FoundSites
     from scap_ov.plan import SitePlan
     from scap_ov.sites import Site
 
@@ -60,7 +60,7 @@ class BlockModel:
             msg = "its states start from nothing that the graph tells"
             raise UncutError(msg)
         taps = _taps(found)
-        self.settings = _Settings(found, frozenset(prunes or ()), compensation=compensation)
+        self.settings = SiteSettings(found, frozenset(prunes or ()), compensation=compensation)
         values = {match.site.name: self.settings.write(match, taps[match.site.name]) for match in found.matches}
         _check_forms(clone, list(taps.values()))
         main = main_output(clone.outputs, [s.out_features for s in self.sites if s.kind is SiteKind.LM_HEAD])
@@ -74,7 +74,7 @@ class BlockModel:
         wanted = [Wanted(m.site.name, values[m.site.name], _label(m.site)) for m in found.matches]
         self.piecewise = Piecewise(built, wanted, self.settings.parameters, self.result, taps, self.settings.pruning)
         self.blocks = len(self.piecewise.pieces) - 1
-        self.head = Projection(self.piecewise, self.settings.pruning, self.result, lambda flow: self.values(self.blocks, flow))
+        self.head = Projection(self.piecewise, self.settings, self.result)
         border = self.piecewise.pieces[0].border.get_partial_shape()
         self.width = border[-1].get_length() if border[-1].is_static else max(site.in_features for site in self.sites)
 
@@ -121,58 +121,7 @@ class BlockModel:
 
     def values(self, number: int, flow: Flow) -> Values:
         """All that a piece may read."""
-        entry = self.piecewise.pieces[number].entry
-        return {**flow.values, **self.settings.values, **({key_of(entry): flow.hidden} if entry is not None else {})}
-
-
-class _Settings:
-    """Thresholds, centres and compensation of sites as parameters, and their values.
-
-    :param prunes: names of sites that have some.
-    """
-
-    def __init__(self, found: FoundSites, prunes: frozenset[str], *, compensation: bool) -> None:
-        self.parameters: list[ov.Node] = []
-        self.pruning: list[ov.Node] = []
-        self.values: Values = {}
-        self._prunes, self._compensation = prunes, compensation
-        self._own: dict[str, tuple[ov.Node, ov.Node, list[ov.Node]]] = {}
-        self._sites = {match.site.name: match.site for match in found.matches}
-
-    def write(self, match: SiteMatch, source: ov.Output) -> ov.Output:
-        """Put the site's pattern behind its input, or nothing.
-
-        :return: the tensor that its layers read.
-        """
-        if match.site.name not in self._prunes:
-            return source
-        lead = [1] * (len(source.get_partial_shape()) - 1)
-        threshold, center = (ov.op.Parameter(ov.Type.f32, ov.PartialShape([*lead, match.site.in_features])) for _ in range(2))
-        extra = [ov.op.Parameter(ov.Type.f32, ov.PartialShape([layer.out_features])) for layer in match.site.layers]
-        self._own[match.site.name] = threshold, center, extra
-        self.parameters += [threshold, center, *(extra if self._compensation else [])]
-        writer = PatternWriter(match.site.name, source, match.matmuls, "all", 0)
-        writer.write(threshold.output(0), center.output(0), [p.output(0) for p in extra] if self._compensation else None)
-        select = next(t.get_node() for t in _readers(source) if t.get_node().get_type_name() == "Select")
-        self.pruning.append(select)
-        self.prune({})
-        return select.output(0)
-
-    def prune(self, entries: Mapping[str, SitePlan]) -> None:
-        """Set every site as a plan has it; sites that it does not name are dense."""
-        for name, (threshold, center, extra) in self._own.items():
-            entry = entries.get(name)
-            shape = threshold.output(0).get_partial_shape().to_shape()
-            wide = np.full(shape, NOTHING if entry is None else 0, np.float32)
-            self.values[key_of(threshold.output(0))] = wide if entry is None else wide + np.float32(entry.threshold)
-            self.values[key_of(center.output(0))] = np.zeros(shape, np.float32) + np.float32(0 if entry is None else entry.center)
-            start = 0
-            for parameter, layer in zip(extra, self._sites[name].layers, strict=True):
-                part = np.zeros(layer.out_features, np.float32)
-                if entry is not None and entry.compensation is not None:
-                    part[:] = entry.compensation[start : start + layer.out_features]
-                self.values[key_of(parameter.output(0))] = part
-                start += layer.out_features
+        return self.head.values(number, flow)
 
 
 def _taps(found: FoundSites) -> dict[str, ov.Output]:
@@ -206,7 +155,3 @@ def _check_forms(model: ov.Model, taps: list[ov.Output]) -> None:
 def _label(site: Site) -> str:
     """Sites of one label may share a piece."""
     return site.kind.value if site.kind is SiteKind.LM_HEAD else str(site.block)
-
-
-def _readers(value: ov.Output) -> list[ov.Input]:
-    return list(value.get_target_inputs())

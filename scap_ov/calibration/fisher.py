@@ -7,7 +7,9 @@ takes a forward pass for each.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,12 +20,15 @@ from scap_ov.fitting.criteria.adaptive import AdaptiveCriterion
 from scap_ov.fitting.criteria.graded import GradedCriterion, plane_error, reads_by_half
 
 if TYPE_CHECKING:
+    from scap_ov.fitting.criteria import SiteFit
     from scap_ov.sites import Site
     from scap_ov.statistics.profile import CalibrationProfile
 
 GRADED_AT = (0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9)  # shares of bytes; the loss spans five decades there
 AT = (0.1, 0.3, 0.5, 0.7, 0.9)  # levels that are measured; between them the logarithm of the loss is interpolated over that of the level
 FIT_ROWS = 256  # of the reservoir: the fits at these levels of every site take about as long as a forward pass then
+
+_ROWS = 32
 
 Table = dict[str, np.ndarray]
 
@@ -80,9 +85,11 @@ class _Measured:
         self._by_half = reads_by_half(site, statistics)
         self._error = plane_error(statistics) if self._by_half else 0.0
         adaptive, graded = AdaptiveCriterion(SparsityConfig()), GradedCriterion(SparsityConfig())
-        self._fits = [adaptive.fit_site(site, rows, statistics, level) for level in AT]
+        wanted = [(adaptive.fit_site, level) for level in AT]
         if self._by_half:
-            self._fits += [graded.fit_site(site, rows, statistics, level) for level in GRADED_AT]
+            wanted += [(graded.fit_site, level) for level in GRADED_AT]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            self._fits = list(pool.map(lambda how: how[0](site, rows, statistics, how[1]), wanted))
         self.sums = np.zeros(len(self._fits))
 
     def add(self, x: np.ndarray, g: np.ndarray) -> None:
@@ -90,14 +97,22 @@ class _Measured:
 
         What the high plane misses is as good as random, so that its squares add up; errors of dropped entries add up as they are.
         """
-        for number, fit in enumerate(self._fits):
-            change = x - fit.center
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            self.sums += list(pool.map(lambda fit: self._cost(fit, x, g), self._fits))
+
+    def _cost(self, fit: SiteFit, x: np.ndarray, g: np.ndarray) -> float:
+        """What these rows cost at one level, a few rows at a time, which stay in the cache."""
+        total = 0.0
+        for start in range(0, len(x), _ROWS):
+            change = x[start : start + _ROWS] - fit.center
             distance = np.abs(change)
-            product = g * change
-            self.sums[number] += np.square(np.where(distance <= fit.threshold, product, 0).sum(1, dtype=np.float64)).sum()
+            product = np.multiply(change, g[start : start + _ROWS], out=change)
+            dropped = distance <= fit.threshold
+            total += float(np.square((product * dropped).sum(1, dtype=np.float64)).sum())
             if fit.whole_threshold is not None:
-                half = (distance > fit.threshold) & (distance <= fit.whole_threshold)
-                self.sums[number] += self._error * np.square(np.where(half, product, 0), dtype=np.float64).sum()
+                half = (distance <= fit.whole_threshold) & ~dropped
+                total += self._error * float(np.square(product * half).sum(dtype=np.float64))
+        return total
 
     def table(self, count: int) -> Table:
         """Mean loss over `count` rows."""

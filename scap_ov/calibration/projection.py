@@ -6,7 +6,7 @@ token lies), the second the gradient of the loss, chunk by chunk. A projection t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import openvino as ov
 
     from scap_ov.calibration.flow import Flow
+    from scap_ov.calibration.site_settings import SiteSettings
     from scap_ov.gradients.layout import Slot
     from scap_ov.gradients.piecewise import Piecewise, Values
 
@@ -45,13 +46,12 @@ class Projection:
     """The last piece of a model.
 
     :param pieces: of the model.
-    :param pruning: nodes that prune.
+    :param settings: of its sites.
     :param result: the logits.
-    :param values: gives all that the last piece may read for a window that has passed all blocks.
     """
 
-    def __init__(self, pieces: Piecewise, pruning: Sequence[ov.Node], result: ov.Output, values: Callable[[Flow], Values]) -> None:
-        self._values = values
+    def __init__(self, pieces: Piecewise, settings: SiteSettings, result: ov.Output) -> None:
+        self._pieces, self._settings = pieces, settings
         self._piece, self._layout, self._tapped = pieces.pieces[-1], pieces.layouts[-1], pieces.taps[-1]
         self.vocabulary = result.get_partial_shape()[-1].get_length()
         self._matrix = _splittable(self._piece.nodes, self._layout.slots, self.vocabulary)
@@ -59,7 +59,7 @@ class Projection:
         if self._matrix is not None:
             self.chunk = max(min(CHUNK_BYTES // (4 * self._matrix.weight.k), self.vocabulary), 64)  # type: ignore[union-attr]
         width = None if self._matrix is None else self.vocabulary
-        self._program = Program(self._piece, self._layout, list(self._tapped.values()), pruning, width)
+        self._program = Program(self._piece, self._layout, list(self._tapped.values()), settings.pruning, width)
         self._rows: tuple[int, ...] = ()
         self._fixed = [None if self._matrix is not None and self.vocabulary in s.shape else _filled(s) for s in self._layout.slots]
 
@@ -75,6 +75,11 @@ class Projection:
         for start in range(0, self.vocabulary, self.chunk):
             part = slice(start, min(start + self.chunk, self.vocabulary))
             yield part, [self._part(s, part) if f is None else f for s, f in zip(self._layout.slots, self._fixed, strict=True)]
+
+    def values(self, number: int, flow: Flow) -> Values:
+        """All that a piece may read."""
+        entry = self._pieces.pieces[number].entry
+        return {**flow.values, **self._settings.values, **({key_of(entry): flow.hidden} if entry is not None else {})}
 
     def taps(self, flow: Flow) -> dict[str, np.ndarray]:
         """The input of the projection, where that is a site; copies."""
@@ -109,7 +114,7 @@ class Projection:
         return HeadGradient(sums[0], {w.name: (sums[1 + count + i], sums[1 + i]) for i, w in enumerate(self._piece.wanted)})
 
     def _reads(self, flow: Flow, part: slice) -> list[np.ndarray]:
-        values = self._values(flow)
+        values = self.values(len(self._pieces.pieces) - 1, flow)
         reads = [values[key_of(v)] for v in self._layout.reads]
         if self._matrix is None:
             return reads

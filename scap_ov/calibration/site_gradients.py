@@ -33,7 +33,7 @@ def block_gradients(
     model: BlockModel, windows: Sequence[Piece], take: Take, *, resumed: Resumed | None = None, keep: Keep | None = None,
     progress: Progress | None = None,
 ) -> None:  # fmt: skip
-    """Give every site's input and gradient to `take`, blocks last to first, the windows of a site one after the other.
+    """Give every site's input and gradient to `take`, blocks last to first.
 
     :param take: called with the site's name, its input and the gradient there, float32 [R, K]: the rows that count.
     :param resumed: where an earlier run stopped: the blocks that are left, and the gradients at the border behind them.
@@ -71,15 +71,13 @@ def _taken(head: list[HeadGradient], flows: Sequence[Flow], take: Take) -> list[
 
 
 def _block(model: BlockModel, number: int, flows: Sequence[Flow], gradients: Sequence[np.ndarray], take: Take) -> list[np.ndarray]:
-    """One block backwards. The sites of a block are taken together over the windows, so what is found is kept until then."""
-    before, found = [], []
+    """One block backwards: the gradients at the border before it."""
+    before = []
     for flow, gradient in zip(flows, gradients, strict=True):
         entry, inputs = model.piecewise.backward(number, model.values(number, flow), gradient)
         before.append(entry if entry is not None else np.zeros(0, np.float32))
-        found.append({name: _counted(x, g, flow.window.pruned) for name, (x, g) in inputs.items()})
-    for name in found[0] if found else ():
-        for one in found:
-            take(name, *one[name])
+        for name, (x, g) in inputs.items():
+            take(name, *_counted(x, g, flow.window.pruned))
     return before
 
 

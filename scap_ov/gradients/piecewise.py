@@ -8,6 +8,7 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.gradients.cut import Piece, Wanted, cut
+from scap_ov.gradients.give_back import give_back
 from scap_ov.gradients.layout import Layout, layout_of
 from scap_ov.gradients.program import Program, Prologue
 from scap_ov.gradients.reach import Key, key_of
@@ -51,6 +52,7 @@ class Piecewise:
         parameters = [p for p in model.get_parameters() if p.get_instance_id() not in own]
         self.prologue = Prologue(list(outside.values()), parameters)
         self._programs: dict[str, Program] = {}
+        self._current = ""
         self._arena = np.zeros(0, np.float32)
         self._loaded: tuple[int, list[np.ndarray]] = (-1, [])
 
@@ -90,11 +92,17 @@ class Piecewise:
             self.program(number).derive()
 
     def program(self, number: int) -> Program:
-        """The program of a piece's structure."""
-        layout = self.layouts[number]
-        if layout.structure not in self._programs:
-            self._programs[layout.structure] = Program(self.pieces[number], layout, list(self.taps[number].values()), self._pruning)
-        return self._programs[layout.structure]
+        """The program of a piece's structure; what is compiled of other structures is let go."""
+        structure = self.layouts[number].structure
+        if structure not in self._programs:
+            taps = list(self.taps[number].values())
+            self._programs[structure] = Program(self.pieces[number], self.layouts[number], taps, self._pruning)
+        if structure != self._current:
+            if self._current in self._programs:
+                self._programs[self._current].release()
+                give_back()
+            self._current = structure
+        return self._programs[structure]
 
     def load(self, number: int) -> list[np.ndarray]:
         """The weights of a piece, as f32; those of the piece before are gone."""
