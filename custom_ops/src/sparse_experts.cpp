@@ -7,6 +7,7 @@
 #include "activation.hpp"
 #include "dispatch.hpp"
 #include "formats/formats.hpp"
+#include "row_policy.hpp"
 
 namespace scap_ov {
 namespace {
@@ -268,7 +269,7 @@ bool SparseExperts::evaluate(ov::TensorVector& outputs, const ov::TensorVector& 
     args.activation = checked_.activation;
     args.alpha = attributes_.alpha;
     args.limit = attributes_.limit;
-    args.all_rows = attributes_.rows == "all";
+    args.all_rows = prunes_all_rows(attributes_.rows);
     args.max_sparse_rows = static_cast<size_t>(attributes_.max_sparse_rows);
     args.positions = x_shape.size() == 3 ? x_shape[1] : 1;
     args.dynamic_quantization = attributes_.dynamic_quantization;

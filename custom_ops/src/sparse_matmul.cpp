@@ -6,6 +6,7 @@
 #include "dispatch.hpp"
 #include "execute.hpp"
 #include "formats/formats.hpp"
+#include "row_policy.hpp"
 
 namespace scap_ov {
 namespace {
@@ -254,7 +255,7 @@ bool SparseMatMul::evaluate(ov::TensorVector& outputs, const ov::TensorVector& i
     args.steepness = a.ramp > 0.0f ? 1.0f / a.ramp : 0.0f;
     args.compensation = floats(kCompensation);
     args.base = floats(kBase);
-    args.all_rows = a.rows == "all";
+    args.all_rows = prunes_all_rows(a.rows);
     args.max_sparse_rows = static_cast<size_t>(a.max_sparse_rows);
     args.positions = x_shape.size() == 3 ? x_shape[1] : 1;
     args.dynamic_quantization = a.dynamic_quantization;

@@ -116,6 +116,9 @@ def _tell(backend: Any, model: Any, plan: SparsityPlan, output: Path, out: Outpu
     out.say(f"{output}: {counts}; {summary['expected_sparsity']:.1%} of their weight bytes not read per token (expected)")
     for reason in sorted({site["reason"] for site in summary["sites"] if site["state"] == "stock" and site["reason"]})[:3]:
         out.say(f"  left stock: {reason}")
+    if summary["form"] == "lowered" and plan.config.rows == "decode":
+        out.say(f"  steps of more than {plan.config.max_sparse_rows} tokens run dense; tools that score whole sequences (lm-eval) need "
+                "SCAP_OV_ROWS=all in their environment")  # fmt: skip
     if "pruned_only" in plan.notes:
         out.say(f"  pruned, not read by half: {plan.notes['pruned_only']}")
     told = {key: plan.notes[key] for key in ("max_loss", "compensation") if key in plan.notes}

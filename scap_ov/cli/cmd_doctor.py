@@ -109,7 +109,17 @@ def _library() -> list[dict[str, object]]:
         findings = [_finding("extension library", path)]
     except (ScapError, ImportError) as e:
         return [_finding("extension library", "not usable", str(e), ok=False)]
-    return [*findings, _implementation()]
+    return [*findings, _implementation(), *_rows()]
+
+
+def _rows() -> list[dict[str, object]]:
+    """The row policy that the environment forces on all models; nothing where it forces none."""
+    forced = os.environ.get("SCAP_OV_ROWS")
+    if not forced:
+        return []
+    known = forced in ("all", "decode")
+    advice = "whatever models say; unset it when you are done measuring" if known else "give SCAP_OV_ROWS as all or decode, or unset it"
+    return [_finding("rows that are pruned", forced, advice, ok=known)]
 
 
 def _implementation() -> dict[str, object]:
