@@ -15,7 +15,7 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.custom_ops import OP_NAME
-from scap_ov.errors import ExtensionError
+from scap_ov.errors import ExtensionError, reason_of
 from scap_ov.passes.openvino.packed_site import PackedSite
 from scap_ov.passes.openvino.portable_pattern import PREFIX
 
@@ -62,7 +62,7 @@ def creator(op: str = OP_NAME) -> CreateOp:
     try:
         factory.add_extension(str(path))
     except RuntimeError as e:
-        msg = f"the extension library {path} cannot be loaded ({str(e).splitlines()[-1].strip()}); rebuild it with scap-ov build-extension"
+        msg = f"the extension library {path} cannot be loaded ({reason_of(e)}); rebuild it with scap-ov build-extension"
         raise ExtensionError(msg) from e
     return lambda inputs, attributes: factory.create(op, inputs, attributes)
 

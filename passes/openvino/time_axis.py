@@ -12,6 +12,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
+from scap_ov.errors import reason_of
 from scap_ov.passes.rules.constants import constant_values
 
 _log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def time_first(model: ov.Model, values: Sequence[ov.Output]) -> list[bool]:
         try:
             copy.reshape({port: _sized(port, batch) for port in copy.inputs})
         except RuntimeError as e:
-            _log.info("shapes for %d sequences do not fit: %s", batch, str(e).strip().splitlines()[-1:])
+            _log.info("shapes for %d sequences do not fit: %s", batch, reason_of(e))
             continue
         return [_leading(port.get_partial_shape()) == [LENGTH, batch] for port in copy.outputs]
     return [False] * len(values)

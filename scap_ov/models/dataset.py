@@ -74,7 +74,7 @@ def self_dataset(
     """Let the model of a folder write its own calibration text, at temperature 1 and without a chat template.
 
     :param folder: a model folder with openvino_tokenizer.xml, or the model's .xml in it.
-    :param tokens: how many tokens at least, openings included; texts come sixteen at a time.
+    :param tokens: how many tokens, openings included; the last text is cut. Texts come sixteen at a time.
     :param seed: the same seed gives the same text.
     :param progress: called with (tokens so far, tokens).
     :raises MissingDependencyError: openvino-genai is not installed.
@@ -86,24 +86,34 @@ def self_dataset(
     openings = [list(encode.prefix) + encode(text) for text in _OPENINGS]
     write = _writer(genai, xml)
     samples: list[list[int]] = []
-    done = turn = 0
-    while done < tokens:
-        # All openings at once: one step reads the weights for all of them, five times the speed of one after the other.
-        configs = [_sampling(genai, seq_len - len(o), seed * 1_000_003 + turn + i) for i, o in enumerate(openings)]
+    done = turn = fruitless = 0
+    while tokens - done > 1 and fruitless < len(openings):
+        # Many openings at once: one step reads the weights for all of them, five times the speed of one after the other.
+        some = [openings[(turn + i) % len(openings)] for i in range(min(len(openings), -(-(tokens - done) // seq_len)))]
+        configs = [_sampling(genai, seq_len - len(o), seed * 1_000_003 + turn + i) for i, o in enumerate(some)]
         with told(xml, "write text with", "give a text file with --data"):
-            written = write([ov.Tensor(np.array([o], np.int64)) for o in openings], configs)
-        turn += len(openings)
-        fresh = [(o + w)[:seq_len] for o, w in zip(openings, written, strict=True) if len(w) > 1]
-        if not fresh:
-            break
+            written = write([ov.Tensor(np.array([o], np.int64)) for o in some], configs)
+        turn += len(some)
+        fresh = _cut([(o + w)[:seq_len] for o, w in zip(some, written, strict=True) if len(w) > 1], tokens - done)
         samples += fresh
         done += sum(map(len, fresh))
+        fruitless = 0 if fresh else fruitless + len(some)
         if progress:
             progress(min(done, tokens), tokens)
     if not samples:
         msg = "the model ends every text at once, so it cannot write its own calibration text; give a text file instead"
         raise BadDatasetError(msg)
     return token_dataset(samples, ov.Core().read_model(xml))
+
+
+def _cut(texts: list[list[int]], tokens: int) -> list[list[int]]:
+    """The first texts that hold so many tokens, the last of them cut; never one of a single token."""
+    kept: list[list[int]] = []
+    for text in texts:
+        part = text[:tokens]
+        tokens -= len(part)
+        kept += [part] if len(part) > 1 else []
+    return kept
 
 
 def _writer(genai: Any, xml: Path) -> Callable[[list[ov.Tensor], list[Any]], list[list[int]]]:

@@ -21,7 +21,7 @@ from onnx_ir import external_data
 from onnx_ir.passes.common import InlinePass
 
 from scap_ov.atomic import scratch_folder
-from scap_ov.errors import BadModelError, OutputError
+from scap_ov.errors import BadModelError, OutputError, reason_of
 from scap_ov.passes.onnx.graph_view import GraphView, OutputView
 from scap_ov.passes.onnx.infer_shapes import SMALL, infer_shapes, untranspose_gemm
 from scap_ov.passes.onnx.variants import DOMAIN
@@ -97,7 +97,7 @@ def open_onnx(model: Any) -> OnnxModel:
     try:
         infer_shapes(opened)
     except onnx.shape_inference.InferenceError as e:
-        msg = f"{what} contradicts itself ({str(e).splitlines()[0]}); export the model again"
+        msg = f"{what} contradicts itself ({reason_of(e)}); export the model again"
         raise BadModelError(msg) from e
     return OnnxModel(opened)
 
@@ -231,9 +231,7 @@ def _load(path: Path) -> ir.Model:
         msg = f"{path} cannot be read ({e.strerror or e}); give a file that can"
         raise BadModelError(msg) from e
     except (_DecodeError, ValueError, TypeError, KeyError, AttributeError) as e:
-        msg = (
-            f"{path} is not an ONNX file, or is damaged ({str(e).splitlines()[0] if str(e) else type(e).__name__}); export the model again"
-        )
+        msg = f"{path} is not an ONNX file, or is damaged ({reason_of(e)}); export the model again"
         raise BadModelError(msg) from e
     if not len(model.graph) and not model.graph.inputs:
         msg = f"{path} is not an ONNX file, or holds an empty graph; export the model again"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from openvino import opset13 as ops
 
 from scap_ov.errors import BadDatasetError, BadModelError, MissingDependencyError, UsageError
+from scap_ov.models import dataset
 from scap_ov.models.dataset import model_inputs, self_dataset, text_dataset, token_dataset
 from scap_ov.models.tokenizer import Tokenize, load_tokenizer
 
@@ -160,3 +161,10 @@ def test_padding_and_truncation_that_a_tokenizer_stores_are_left_out(tmp_path):
         assert encode.prefix == (1,)
         assert encode("a b a") == [4, 5, 4]
         assert encode("a b " * 500) == [4, 5] * 500
+
+
+def test_texts_are_cut_to_the_tokens_that_were_asked_for():
+    texts = [[1] * 5, [2] * 5, [3] * 5]
+    assert list(map(len, dataset._cut(texts, 12))) == [5, 5, 2]
+    assert list(map(len, dataset._cut(texts, 11))) == [5, 5]  # a single token says nothing
+    assert list(map(len, dataset._cut(texts, 99))) == [5, 5, 5]

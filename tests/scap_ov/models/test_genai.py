@@ -74,4 +74,5 @@ def test_a_model_without_fused_attention_writes_its_own_text(tmp_path, monkeypat
     monkeypatch.setattr(dataset, "_OPENINGS", ("The", "A"))
     samples = list(dataset.self_dataset(tmp_path / "m", tokens=20, seq_len=16).get_inference_data())
     assert all(1 < sample["input_ids"].shape[1] <= 16 for sample in samples)
+    assert 19 <= sum(sample["input_ids"].shape[1] for sample in samples) <= 20  # as many as were asked for
     assert "one sequence at a time" in caplog.text
