@@ -54,6 +54,7 @@ def calibrate(
     sequential: bool = False,
     weight_format: str = "as_is",
     checkpoint: str | Path | None = None,
+    memory: int | None = None,
     progress: Progress | None = None,
 ) -> CalibrationProfile:
     """Observe the input of every site on a dataset, and measure how sensitive the output is to each; enough to fit every method.
@@ -63,13 +64,15 @@ def calibrate(
     :param sequential: observe once more behind pruned sites, so that centres too are fitted to what they will see.
     :param weight_format: that of the configuration which the profile is for.
     :param checkpoint: file that keeps an interrupted measurement of sensitivity; the next run goes on from it.
+    :param memory: bytes that the process shall stay below; None for no limit.
+    :raises UsageError: that is too little.
     :raises BadDatasetError: the data is empty, does not fit the model, or gives NaN.
     """
     backend = backend_of(model)
     opened = backend.open_model(model)
     backend.check_stock(opened)
     opened = backend.in_format(opened, SparsityConfig(weight_format=weight_format).weight_format)
-    return backend.calibrate(opened, _dataset(dataset), sequential=sequential, checkpoint=checkpoint, progress=progress)
+    return backend.calibrate(opened, _dataset(dataset), sequential=sequential, checkpoint=checkpoint, memory=memory, progress=progress)
 
 
 def fit(profile: CalibrationProfile, config: SparsityConfig | None = None) -> SparsityPlan:

@@ -81,14 +81,33 @@ def find(model: OnnxModel, config: SparsityConfig) -> tuple[tuple[Site, ...], tu
     return tuple(match.site for match in found.some()), tuple(found.skipped)
 
 
+def cost(model: OnnxModel, dataset: Any, memory: int | None = None) -> None:
+    """Not known: onnxruntime runs the model as a whole.
+
+    :raises UsageError: a limit was given.
+    """
+    del model, dataset
+    if memory is not None:
+        msg = "--memory is kept for OpenVINO models alone, which are run block by block; convert the model and calibrate the .xml"
+        raise UsageError(msg)
+
+
 def calibrate(
-    model: OnnxModel, dataset: Any, *, sequential: bool = False, checkpoint: str | Path | None = None, progress: Progress | None = None
+    model: OnnxModel,
+    dataset: Any,
+    *,
+    sequential: bool = False,
+    checkpoint: str | Path | None = None,
+    memory: int | None = None,
+    progress: Progress | None = None,
 ) -> CalibrationProfile:
     """Observe every site on a dataset, measure how sensitive the output is to each and how thresholds drift; all in onnxruntime.
 
     :param sequential: observe once more, every site behind sites that are pruned at the default configuration.
     :param checkpoint: file to keep an interrupted measurement in.
+    :raises UsageError: `memory` is given.
     """
+    cost(model, dataset, memory)
     from scap_ov.calibration.calibrate import complete
     from scap_ov.calibration.run_onnx import observe
 

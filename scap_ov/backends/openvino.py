@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import openvino as ov
 
@@ -20,6 +20,9 @@ from scap_ov.storage.aligned import save_aligned
 from scap_ov.storage.destination import Destination
 from scap_ov.storage.model_files import MODEL_FILE
 from scap_ov.storage.model_folder import read_model
+
+if TYPE_CHECKING:
+    from scap_ov.calibration.cost import Cost
 
 Progress = Callable[..., None]
 FORMS = ("lowered", "portable")
@@ -66,18 +69,34 @@ def find(model: ov.Model, config: SparsityConfig) -> tuple[tuple[Site, ...], tup
     return tuple(match.site for match in found.some()), tuple(found.skipped)
 
 
+def cost(model: ov.Model, dataset: Any, memory: int | None = None) -> Cost:
+    """What a calibration will take; the parameters are those of `calibrate`."""
+    from scap_ov.calibration.cost import expected_cost, sizes_of
+
+    return expected_cost(model, *sizes_of(model, dataset), memory)
+
+
 def calibrate(
-    model: ov.Model, dataset: Any, *, sequential: bool = False, checkpoint: str | Path | None = None, progress: Progress | None = None
+    model: ov.Model,
+    dataset: Any,
+    *,
+    sequential: bool = False,
+    checkpoint: str | Path | None = None,
+    memory: int | None = None,
+    progress: Progress | None = None,
 ) -> CalibrationProfile:
     """Observe every site on a dataset, and measure how sensitive the model's output is to each and how thresholds drift.
 
     :param sequential: observe once more, every site behind sites that are pruned at the default configuration.
     :param checkpoint: file to keep an interrupted measurement in.
+    :param memory: bytes that the process shall stay below; None for no limit.
+    :raises UsageError: that is too little.
     """
     from scap_ov.calibration.calibrate import complete
-    from scap_ov.calibration.observe import observe
+    from scap_ov.calibration.observe import GROUP_BYTES, observe
 
-    profile = observe(model, dataset, progress=titled(progress, "observing"))
+    group = GROUP_BYTES if memory is None else cost(model, dataset, memory).group
+    profile = observe(model, dataset, group_bytes=group, progress=titled(progress, "observing"))
     return complete(model, dataset, profile, sequential=sequential, checkpoint=checkpoint, progress=progress)
 
 

@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, type=OutputFile, metavar="FILE", help="the profile, a .safetensors file")
     parser.add_argument("--sequential", action="store_true", help="observe once more behind pruned sites (slower)")
     parser.add_argument("--checkpoint", metavar="FILE", help="keep an interrupted measurement of sensitivity here, and go on from it")
+    parser.add_argument("--memory", metavar="SIZE", help="stay below this much memory, such as 8GB: smaller groups of samples, more passes")
     parser.add_argument(
         "--weight-format", default="as_is", metavar="|".join(WEIGHT_FORMATS), help="as of `apply`, which the profile is for"
     )
@@ -29,19 +30,23 @@ def run(args: argparse.Namespace, out: Output) -> None:
     from scap_ov import api
     from scap_ov.backends import backend_of
     from scap_ov.calibration.checkpoint import check_checkpoint
+    from scap_ov.calibration.cost import parse_bytes
 
     if args.checkpoint:
         check_checkpoint(args.checkpoint)
+    memory = None if args.memory is None else parse_bytes(args.memory)
     backend = backend_of(args.model)
     model = backend.open_model(args.model)
     backend.check_stock(model)
     SparsityConfig(weight_format=args.weight_format)  # refused before the long work
     backend.find(model, SparsityConfig())
     dataset = calibration_dataset(args, model, out)
+    cost = backend.cost(model, dataset, memory)
+    if cost is not None:
+        out.say(str(cost))
+    options = {"sequential": args.sequential, "weight_format": args.weight_format, "checkpoint": args.checkpoint, "memory": memory}
     with out.progress("observing (samples)") as bar:
-        profile = api.calibrate(
-            model, dataset, sequential=args.sequential, weight_format=args.weight_format, checkpoint=args.checkpoint, progress=bar
-        )
+        profile = api.calibrate(model, dataset, **options, progress=bar)
     profile.save(args.output)
     out.say(f"{args.output}: {len(profile.sites)} sites, {profile.metadata['samples']} samples, {profile.metadata['tokens']} tokens")
     out.figures({"profile": args.output, "sites": len(profile.sites), "fingerprint": profile.fingerprint, **profile.metadata})

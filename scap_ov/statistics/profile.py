@@ -1,9 +1,10 @@
 """CalibrationProfile: what `observe` saw of every site, in one bounded file from which every method can be fitted.
 
-Size: a site of K input channels keeps up to `capacity` rows of K float16 values, 40 bytes a channel of moments, 264 bytes a
-channel about its weights, and 20 kB of histogram. `capacity_for` chooses the rows so that all of them stay below 512 MiB:
-2,048 rows (400 MB) for a model of 135M parameters, 360 rows for one of 7B. Memory while observing is the same and does not
-grow with the amount of data. Merging the profiles of shards gives, bit for bit, the profile of one pass over all samples.
+Size: a site of K input channels keeps up to `capacity` rows of K float16 values, 40 bytes a channel of moments, 140 bytes a
+channel about its weights, and 20 kB for each histogram. `capacity_for` chooses the rows so that the whole file stays below 256 MB, or
+0.15 of the weights where that is more: 1,200 rows for a model of 135M parameters, 600 for 0.5B in int8, 300 for 8B in int4. Memory while
+observing is the same and does not grow with the amount of data. Merging the profiles of shards gives, bit for bit, the profile of one
+pass over all samples.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 
 PROFILE_VERSION = 1
 _KIND = Kind("scap_ov_profile", "calibration profile", "`scap-ov calibrate`", PROFILE_VERSION)
-RESERVOIR_BYTES = 512 << 20
+LEAST_BYTES, SHARE = 256_000_000, 0.15  # of the file; of the weights
+_FIXED_BYTES = 180  # a channel, beside its rows
+_SITE_BYTES = 50_000  # a site: two histograms and the names
 MOST_ROWS, LEAST_ROWS = 2048, 64
 _COUNTED = ("samples", "tokens", "sensitivity_tokens", "sensitivity_forwards")  # metadata that adds up
 
@@ -75,7 +78,7 @@ class SiteStatistics:
     @property
     def sketch(self) -> np.ndarray:
         """Random projection of W, float32 [64, K]: |sketch @ d|² estimates |W @ d|²."""
-        return self.tensors["sketch"]
+        return self.tensors["sketch"].astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -166,10 +169,18 @@ class CalibrationProfile:
             return cls(str(meta["fingerprint"]), sites, statistics, int(meta["capacity"]), sensitivity, dict(meta["metadata"]))
 
 
-def capacity_for(sites: Iterable[Site], budget: int = RESERVOIR_BYTES) -> int:
-    """Rows to keep per site so that all reservoirs together take at most `budget` bytes (and never fewer than 64)."""
-    row_bytes = 2 * sum(site.in_features for site in sites)
-    return int(min(MOST_ROWS, max(LEAST_ROWS, budget // max(row_bytes, 1))))
+def capacity_for(sites: Iterable[Site], budget: int | None = None) -> int:
+    """Rows to keep per site so that a profile takes at most `budget` bytes (and never fewer than 64 rows).
+
+    :param budget: None for LEAST_BYTES, or SHARE of the sites' weights where that is more.
+    """
+    sites = list(sites)
+    if budget is None:
+        weights = sum(layer.in_features * layer.out_features * layer.weight.bits // 8 for site in sites for layer in site.layers)
+        budget = max(LEAST_BYTES, int(SHARE * weights))
+    channels = sum(site.in_features for site in sites)
+    room = budget - _FIXED_BYTES * channels - _SITE_BYTES * len(sites)
+    return int(min(MOST_ROWS, max(LEAST_ROWS, room // max(2 * channels, 1))))
 
 
 def _merge_two(a: CalibrationProfile, b: CalibrationProfile) -> CalibrationProfile:

@@ -12,6 +12,7 @@ from scap_ov.passes.rules.weight_matrix import WeightMatrix
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_F16_MAX = float(np.finfo(np.float16).max)
 SKETCH_ROWS = 64  # a mean squared output error is estimated within 18 %/sqrt(effective rank); the same S serves all candidates
 
 
@@ -20,7 +21,7 @@ def summarise_weights(matrices: Iterable[WeightMatrix | np.ndarray], in_features
 
     :param matrices: the layers' weights in order, float [N_i, K], or as they are stored.
     :param in_features: K.
-    :return: `column_norm` and `column_norm_l1` float32 [K] over all outputs; `sketch` S·W float32 [64, K] with S of random
+    :return: `column_norm` and `column_norm_l1` float32 [K] over all outputs; `sketch` S·W float16 [64, K] with S of random
         signs / 8, so that |S·W·d|² estimates |W·d|² (Johnson-Lindenstrauss); and, where all weights are of 8 bits, `missed_norm`
         float32 [K], the norms of what the high plane alone misses.
     """
@@ -40,7 +41,7 @@ def summarise_weights(matrices: Iterable[WeightMatrix | np.ndarray], in_features
     return {
         "column_norm": np.sqrt(square).astype(np.float32),
         "column_norm_l1": absolute.astype(np.float32),
-        "sketch": (sketch / np.sqrt(SKETCH_ROWS)).astype(np.float32),
+        "sketch": np.clip(sketch / np.sqrt(SKETCH_ROWS), -_F16_MAX, _F16_MAX).astype(np.float16),
         **by_half,
     }
 

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from scap_ov.errors import MismatchError, OutputError, UsageError
 from scap_ov.sites import Layer, Site, SiteKind, WeightSpec
-from scap_ov.statistics.profile import LEAST_ROWS, MOST_ROWS, RESERVOIR_BYTES, CalibrationProfile, capacity_for
+from scap_ov.statistics.profile import LEAST_BYTES, LEAST_ROWS, MOST_ROWS, SHARE, CalibrationProfile, capacity_for
 
 SITES = make_sites(1)
 
@@ -140,4 +140,5 @@ def test_reservoirs_stay_within_their_budget(count: int, channels: int) -> None:
     site = Site("s", SiteKind.OTHER, 0, (Layer("l", channels, 8, WeightSpec("f16")),))
     rows = capacity_for([site] * count)
     assert LEAST_ROWS <= rows <= MOST_ROWS
-    assert rows == LEAST_ROWS or rows * channels * 2 * count <= RESERVOIR_BYTES
+    most = max(LEAST_BYTES, SHARE * 2 * site.weight_count * count)
+    assert rows == LEAST_ROWS or (rows * 2 + 180) * channels * count <= most
