@@ -70,6 +70,7 @@ lint: $(STAMP)
 	rm -rf build/mypy && mkdir -p build/mypy && cp -r scap_ov build/mypy/scap_ov && cp -r passes custom_ops build/mypy/scap_ov
 	cd build/mypy && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p scap_ov
 	$(BIN)/codespell
+	$(BIN)/python -Im pytest -q tests/test_structure.py tests/test_docs.py
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

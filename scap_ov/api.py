@@ -65,6 +65,7 @@ def calibrate(
     :param weight_format: that of the configuration which the profile is for.
     :param checkpoint: file that keeps an interrupted measurement of sensitivity; the next run goes on from it.
     :param memory: bytes that the process shall stay below; None for no limit.
+    :param progress: called with (steps done, steps or None, title).
     :raises UsageError: that is too little.
     :raises BadDatasetError: the data is empty, does not fit the model, or gives NaN.
     """
@@ -78,6 +79,8 @@ def calibrate(
 def fit(profile: CalibrationProfile, config: SparsityConfig | None = None) -> SparsityPlan:
     """Decide centre and threshold of every site; numpy only, the model is not needed.
 
+    :param profile: what `calibrate` observed.
+    :param config: what to prune and how, SparsityConfig() by default.
     :raises UsageError: the configuration names sites that are not there, or asks for what the method cannot do.
     """
     from scap_ov.fitting.fit import fit as fit_plan
@@ -90,14 +93,23 @@ def fit(profile: CalibrationProfile, config: SparsityConfig | None = None) -> Sp
 
 
 def evaluate(model: Any, reference: Any, text: Any, **options: Any) -> EvaluationResult:
-    """Quality of a model against a reference on text; options as in scap_ov.evaluation.evaluate.evaluate."""
+    """Quality of a model against a reference on text; options as in scap_ov.evaluation.evaluate.evaluate.
+
+    :param model: an openvino.Model, or a folder or file.
+    :param reference: the stock model, likewise.
+    :param text: a text, the path of a text file or .jsonl, or windows of token ids.
+    """
     from scap_ov.evaluation.evaluate import evaluate as run
 
     return run(model, reference, text, **options)
 
 
 def benchmark(model: Any, reference: Any, **options: Any) -> BenchmarkResult:
-    """Speed and memory of a model folder against another; options as in scap_ov.benchmarking.decode.benchmark."""
+    """Speed and memory of a model folder against another; options as in scap_ov.benchmarking.decode.benchmark.
+
+    :param model: the folder of the pruned model.
+    :param reference: the folder of the stock model.
+    """
     from scap_ov.benchmarking.decode import benchmark as run
 
     return run(model, reference, **options)
@@ -106,6 +118,7 @@ def benchmark(model: Any, reference: Any, **options: Any) -> BenchmarkResult:
 def save_model(model: Any, path: str | Path, *, like: str | Path | None = None, overwrite: bool = False) -> None:
     """Save a model with 64-byte aligned weights, and scap_config.json beside it.
 
+    :param model: openvino.Model or onnx.ModelProto.
     :param path: an .xml or .onnx file, or a folder that gets openvino_model.xml or model.onnx.
     :param like: the stock model, a folder or a file: `path` becomes a complete folder with its tokenizers and configurations, as
         `scap-ov apply` writes it, and must be new or empty.

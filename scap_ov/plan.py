@@ -90,13 +90,20 @@ class SitePlan:
 
 @dataclass(frozen=True)
 class SparsityPlan:
-    """The fitted plan of a model: configuration, sites (all that were found) and an entry for each site that is pruned."""
+    """The fitted plan of a model.
+
+    :param config: what it was fitted with.
+    :param fingerprint: of the model, see passes.openvino.find_sites.fingerprint.
+    :param sites: all that were found.
+    :param entries: by site name; a site without one stays stock.
+    :param notes: how it was made: forward passes used, warnings; plain JSON values.
+    """
 
     config: SparsityConfig
-    fingerprint: str  # of the model, see passes.openvino.find_sites.fingerprint
+    fingerprint: str
     sites: tuple[Site, ...]
     entries: dict[str, SitePlan]
-    notes: dict[str, Any] = field(default_factory=dict)  # forward passes used, warnings; plain JSON values
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def expected_sparsity(self) -> float:
         """Share of the weight bytes of all sites that a token does not read."""
