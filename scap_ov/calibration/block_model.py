@@ -22,7 +22,7 @@ from scap_ov.gradients.cut import Wanted
 from scap_ov.gradients.piecewise import Piecewise, Values, carried
 from scap_ov.gradients.reach import key_of
 from scap_ov.models.main_output import Loss, main_output
-from scap_ov.models.tensors import fed
+from scap_ov.models.tensors import before_narrowing, fed
 from scap_ov.passes.openvino.find_sites import find_sites
 from scap_ov.passes.openvino.gate_activation import gate_activation
 from scap_ov.passes.openvino.portable_pattern import follow
@@ -67,7 +67,10 @@ class BlockModel:
         if main.loss is not Loss.DIVERGENCE:
             msg = "it gives no logits"
             raise UncutError(msg)
-        self.result = clone.outputs[main.places[0]].get_node().input_value(0)
+        self.result = before_narrowing(clone.outputs[main.places[0]].get_node().input_value(0))
+        if self.result.get_element_type() != ov.Type.f32:
+            msg = f"its logits are {self.result.get_element_type().get_type_name()}"
+            raise UncutError(msg)
         parameters = [*clone.get_parameters(), *self.settings.parameters]
         built = ov.Model([ops.result(self.result)], [], parameters, "scap_ov_blocks")
         built.validate_nodes_and_infer_types()

@@ -21,7 +21,7 @@ from scap_ov.fitting.thresholds import NOTHING
 from scap_ov.gradients.attention_gradient import repeat_heads
 from scap_ov.models.main_output import Loss, MainOutput, main_output
 from scap_ov.models.runner import EXACT
-from scap_ov.models.tensors import as_f32, fed
+from scap_ov.models.tensors import as_f32, before_narrowing, fed
 from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.portable_pattern import PREFIX
@@ -118,7 +118,9 @@ class ProbeModel:
             main = _flat(clone, self._main)
             results, reference = _compare(main, self._main)
             parameters = [*parameters, reference]
-            taps |= self._derived(clone, _bare(clone.outputs[self._main.places[0]].get_node().input_value(0)), reference.output(0))
+            taps |= self._derived(
+                clone, before_narrowing(clone.outputs[self._main.places[0]].get_node().input_value(0)), reference.output(0)
+            )
         if measure:
             taps |= {("share", name): _share(node, kept=False) for name, node in self._pruned(clone).items()}
             taps |= {("half", name): _share(node, kept=True) for name, node in self._by_half(clone).items()}
@@ -268,13 +270,6 @@ class ProbeModel:
     def output(self, key: Any) -> np.ndarray:
         """One further output of the last run; valid until the next run."""
         return self._request.get_output_tensor(self._first_tap + self._taps[key]).data
-
-
-def _bare(value: ov.Output) -> ov.Output:
-    """A float value as it was before a closing Convert to another float type."""
-    while value.get_node().get_type_name() == "Convert" and value.get_node().get_input_element_type(0).is_real():
-        value = value.get_node().input_value(0)
-    return value
 
 
 def _built(values: list[ov.Output], sinks: list[ov.Node], parameters: list[ov.Node]) -> ov.Model:

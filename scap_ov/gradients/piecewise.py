@@ -92,8 +92,11 @@ class Piecewise:
             self.program(number).derive()
 
     def program(self, number: int) -> Program:
-        """The program of a piece's structure; what is compiled of other structures is let go."""
-        structure = self.layouts[number].structure
+        """The program of a piece's structure; what is compiled of other structures is let go.
+
+        A first piece may compute the same as later ones, but has no entry to give a gradient at.
+        """
+        structure = self.layouts[number].structure + " entered" * (self.pieces[number].entry is not None)
         if structure not in self._programs:
             taps = list(self.taps[number].values())
             self._programs[structure] = Program(self.pieces[number], self.layouts[number], taps, self._pruning)

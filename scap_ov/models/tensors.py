@@ -20,6 +20,13 @@ def as_f32(value: ov.Output) -> ov.Output:
     return ops.convert(value, np.float32).output(0) if dtype.is_real() and dtype != ov.Type.f32 else value
 
 
+def before_narrowing(value: ov.Output) -> ov.Output:
+    """A float value as it was before closing Converts to other float types, as models end with whose logits are f16."""
+    while value.get_node().get_type_name() == "Convert" and value.get_node().get_input_element_type(0).is_real():
+        value = value.get_node().input_value(0)
+    return value
+
+
 def rebuilt(model: ov.Model, outputs: Iterable[ov.Output], name: str = "scap_ov", parameters: Sequence[ov.Node] | None = None) -> ov.Model:
     """A new model over the nodes of another, with these outputs and no more, floats in f32.
 
