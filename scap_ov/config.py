@@ -24,9 +24,10 @@ SITE_KINDS = ("qkv", "o", "up", "down", "lm_head")
 class SparsityConfig:
     """What to prune and how.
 
-    :param target_sparsity: share of input channels to drop, weighted by weight count, in [0, 1); or a mapping from site
+    :param target_sparsity: share of the weight bytes that a token does not read, in [0, 1); or a mapping from site
         kind (`qkv`, `o`, `up`, `down`, `lm_head`) or site/layer name pattern (`re:` prefix for regular expressions) to such a share.
-    :param method: `adaptive` (ours: conditional centres, allocation by sensitivity of the output), `scap`, `teal`, `cats`, `wina`, `topk`.
+    :param method: `graded` (ours: weights of 8 bits are read by grades, others pruned as by `adaptive`), `adaptive` (conditional centres,
+        allocation by sensitivity of the output), `scap`, `teal`, `cats`, `wina`, `topk`.
     :param center: centre of `scap`: `zero`, `mean`, `median`, `mode` (KDE peak) or `output_error` (the best of them).
     :param scope: `all` block layers or only those of the `ffn`.
     :param ramp: 0 keeps what is above its threshold as it is, so that rounding decides for what lies at it. Above 0, a kept entry is
@@ -45,7 +46,7 @@ class SparsityConfig:
     """
 
     target_sparsity: float | Mapping[str, float] = 0.5
-    method: str = "adaptive"
+    method: str = "graded"
     center: str = "zero"
     ramp: float = 0.0
     scope: str = "all"

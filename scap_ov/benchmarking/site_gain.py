@@ -84,11 +84,11 @@ def _losing(levels: Sequence[float], gain: Callable[[float], float]) -> tuple[fl
 def measure_gain(site: Site, sparsity: float, config: SparsityConfig) -> float:
     """How many times faster the op decodes one row than the stock layers: median of paired ratios.
 
-    :param sparsity: share of entries that are dropped.
+    :param sparsity: share of the weight bytes that are not read.
     """
     copies = copies_of(site)
     stock = stock_model(site, copies)
-    sparse = sparse_model(stock, sparsity, config)
+    sparse = sparse_model(stock, sparsity, config, graded=config.method == "graded" and site.two_planes)
     core = ov.Core()
     register(core)
     quantise = {} if config.dynamic_quantization else {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}

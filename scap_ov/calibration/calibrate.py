@@ -30,7 +30,7 @@ def complete(
 ) -> CalibrationProfile:
     """Measure the sensitivity of the output to every site, and the drift of thresholds behind pruned sites.
 
-    :param sequential: observe once more in between, every site behind sites that are pruned at the default configuration, so that
+    :param sequential: observe once more in between, every site behind sites half of whose channels are dropped, so that
         centres too are fitted to what they will see.
     :param checkpoint: file in which an interrupted measurement of sensitivity is kept; see `measure_sensitivity`.
     """

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `compare`."""
     parser.add_argument("model", help="folder of the stock model")
     parser.add_argument(
-        "--methods", default="adaptive,scap,teal", metavar="A,B", help=f"of {', '.join(METHODS)} (default adaptive,scap,teal)"
+        "--methods", default="graded,adaptive,scap", metavar="A,B", help=f"of {', '.join(METHODS)} (default graded,adaptive,scap)"
     )
     parser.add_argument("--sparsities", default="0.25,0.4,0.5", metavar="S,T", help="target sparsities (default 0.25,0.4,0.5)")
     parser.add_argument("--scope", default="all", metavar="all|ffn", help="targets of block layers, or of the ffn only (cats needs it)")

@@ -20,7 +20,7 @@ else:
 MOST = 2**31 - 1  # what every library below takes as a count or a seed
 _HELP = {
     "target_sparsity": "share of the weight bytes that a token does not read: 0.5, or per site kind or name: up=0.4,down=0.6",
-    "method": "adaptive (default) or a published recipe",
+    "method": "graded (default), adaptive (pruning alone), or a published recipe",
     "center": "centre of method scap",
     "ramp": "width of the ramp above each threshold, in thresholds; with 1 other runtimes write the same text, at a cost in quality",
     "scope": "all block layers, or those of the ffn only",
