@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from made_up_profile import make_profile, make_samples, make_sites
 
+import scap_ov.plan
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import UsageError
 from scap_ov.fitting.criteria.graded import GradedCriterion, plane_error
@@ -87,7 +88,7 @@ def test_plans_keep_both_thresholds_and_newer_ones_are_refused(profile, old, tmp
         assert again.entries[name].expected_reads() == entry.expected_reads()
     again.save(tmp_path / "twice")
     assert (tmp_path / "twice").read_bytes() == (tmp_path / "plan").read_bytes()
-    monkeypatch.setattr("scap_ov.plan.PLAN_VERSION", 1)
+    monkeypatch.setattr(scap_ov.plan, "_KIND", replace(scap_ov.plan._KIND, newest=1))
     with pytest.raises(UsageError, match=r"version 2, this scap_ov knows up to 1"):
         SparsityPlan.load(tmp_path / "plan")
     fit(old, SparsityConfig(method="adaptive")).save(tmp_path / "pruning")
