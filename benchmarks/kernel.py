@@ -65,7 +65,7 @@ def main() -> None:
     args = _arguments()
     if args.isa:
         os.environ["SCAP_OV_ISA"] = args.isa
-    name, bandwidth = implementation(), _read_bandwidth()
+    name, bandwidth = implementation(), read_bandwidth()
     print(f"{machine()}; kernels {name}; read bandwidth {bandwidth:.1f} GB/s", file=sys.stderr)
     results = []
     for case in _cases(args):
@@ -259,7 +259,7 @@ def _bytes_read(site: Site, dropped: float) -> float:
     return total * padded_columns(site.out_features) / site.out_features
 
 
-def _read_bandwidth() -> float:
+def read_bandwidth() -> float:
     """GB/s of reading 256 MB with all threads: what memory gives at best."""
     read = ctypes.CDLL(str(extension_path())).scap_ov_read_seconds
     read.restype = ctypes.c_double
