@@ -77,7 +77,7 @@ def _expert(o: ExpertsOperands, expert: int, x: np.ndarray, pruned: bool) -> tup
     both, error = _product(o, o.up[expert], o.up[0], x, pruned)
     if o.up_bias.size:
         both = both + o.up_bias[expert]
-    half = o.down[0].weight.shape[0]
+    half = both.size // 2
     gate, up = (both[0::2], both[1::2]) if o.gate_up == "interleaved" else (both[:half], both[half:])
     gate_error, up_error = (error[0::2], error[1::2]) if o.gate_up == "interleaved" else (error[:half], error[half:])
     if o.activation == "clamped_swiglu":
@@ -87,18 +87,27 @@ def _expert(o: ExpertsOperands, expert: int, x: np.ndarray, pruned: bool) -> tup
     hidden_error = _STEEPEST * gate_error * (np.abs(up) + up_error) + np.abs(value) * up_error
     hidden_error += _ACTIVATION_ERROR * np.abs(gate) * np.abs(up) + 8 * _EPSILON * np.abs(hidden)
     y, allowed = _product(o, o.down[expert], o.down[0], hidden[None].astype(np.float32), pruned)
-    weight = np.abs(dense_weight(o.down[expert])[0])
+    weight = np.maximum(*(np.abs(part) for part in dense_weight(o.down[expert])))
     allowed = allowed + 1.01 * hidden_error @ weight
-    if pruned:  # values so near to their threshold that they may fall on either side of it
+    if pruned:  # values so near to a threshold that they may fall on either side of it
         moved = np.abs(hidden - o.down[0].center)
-        allowed = allowed + np.where(np.abs(moved - o.down[0].threshold) <= hidden_error + 1e-6 * moved, moved, 0) @ weight
+        for threshold in (o.down[0].threshold, o.down[0].whole_threshold):
+            if threshold is not None:
+                allowed = allowed + np.where(np.abs(moved - threshold) <= hidden_error + 1e-6 * moved, moved, 0) @ weight
     return (y + o.down_bias[expert] if o.down_bias.size else y), allowed
 
 
 def _product(o: ExpertsOperands, weights: Operands, shared: Operands, x: np.ndarray, pruned: bool) -> tuple[np.ndarray, np.ndarray]:
     one = replace(
-        weights, x=x, rows="all", positions=1, dynamic_quantization=o.dynamic_quantization, center=shared.center, threshold=shared.threshold
+        weights,
+        x=x,
+        rows="all",
+        positions=1,
+        dynamic_quantization=o.dynamic_quantization,
+        center=shared.center,
+        threshold=shared.threshold,
+        whole_threshold=shared.whole_threshold,
     )
     if not pruned:
-        one = replace(one, center=np.zeros(1, np.float32), threshold=np.full(1, -1, np.float32), base=None)
+        one = replace(one, center=np.zeros(1, np.float32), threshold=np.full(1, -1, np.float32), whole_threshold=None, base=None)
     return sparse_matmul(one)[0], tolerance(one)[0]

@@ -17,12 +17,17 @@ from scap_ov.passes.openvino.packed_site import PackedSite
 
 
 def random_experts(weight_type: str, *, tokens: int = 1, experts: int = 4, choices: int = 2, k: int = 96, hidden: int = 72, n: int = 80,
-                   group_size: int | None = 32, sparsity: float | None = 0.5, seed: int = 0, bias: bool = False, x_dtype: type = np.float32,
+                   group_size: int | None = 32, step_group: int | None = None,
+                   sparsity: float | None = 0.5, seed: int = 0, bias: bool = False, x_dtype: type = np.float32,
                    **attributes: Any) -> ExpertsOperands:  # fmt: skip
-    """Experts of a spread as random_operands makes; every token goes to different experts, drawn evenly, with positive weights."""
+    """Experts of a spread as random_operands makes; every token goes to different experts, drawn evenly, with positive weights.
+
+    :param step_group: weights in two planes of nibbles, with this many input channels per step; channels below twice the threshold are read
+        by the high one alone.
+    """
     rng = np.random.default_rng(seed)
     interleaved = attributes.get("gate_up") == "interleaved"
-    common = {"group_size": group_size, "sparsity": sparsity, "added": sparsity is not None}
+    common = {"group_size": group_size, "step_group": step_group, "sparsity": sparsity, "added": sparsity is not None}
     up = [
         random_operands(k, [2 * hidden] if interleaved else [hidden, hidden], weight_type, seed=seed + 2 * e, **common)
         for e in range(experts)
@@ -39,13 +44,17 @@ def random_experts(weight_type: str, *, tokens: int = 1, experts: int = 4, choic
         up[0].threshold[:] = 0.6745 * sparsity / 0.5
         down[0].threshold[:] = 0.1 * sparsity / 0.5  # products of a gate and an up are small
         down[0].center[:] = 0.01
+        if step_group is not None:
+            up[0].whole_threshold, down[0].whole_threshold = 2 * up[0].threshold, 2 * down[0].threshold
     return ExpertsOperands(x, ids, routing, up, down, **{name: b.astype(np.float32) for name, b in biases.items()}, **attributes)
 
 
 def stage_of(weights: list[Operands], bias: np.ndarray) -> Stage:
     """The experts of one product, as the op is made from them."""
     base = np.stack([o.base for o in weights]) if weights[0].base is not None else np.zeros(0, np.float32)
-    return Stage([_site(o) for o in weights], weights[0].center, weights[0].threshold, base, bias)
+    whole = weights[0].whole_threshold if weights[0].step is not None else None
+    sites = [_site(o) for o in weights]
+    return Stage(sites, weights[0].center, weights[0].threshold, base, bias, np.zeros(0, np.float32) if whole is None else whole)
 
 
 def _site(o: Operands) -> PackedSite:
@@ -53,7 +62,8 @@ def _site(o: Operands) -> PackedSite:
         return np.zeros(0, np.uint8) if values is None else np.ascontiguousarray(values).reshape(-1).view(np.uint8)
 
     scale_type = "" if o.scale is None else {"float16": "f16", "float32": "f32"}[str(o.scale.dtype)]
-    return PackedSite(o.weight_type, o.group_size, scale_type, tuple(o.output_sizes), o.weight, stored(o.scale), stored(o.zero_point))
+    weights = o.weight_type, o.group_size, scale_type, tuple(o.output_sizes), o.weight, stored(o.scale), stored(o.zero_point)
+    return PackedSite(*weights, o.step is not None, o.step_group, stored(o.step), stored(o.offset))
 
 
 class _Stage(ctypes.Structure):
@@ -67,12 +77,17 @@ class _Stage(ctypes.Structure):
         ("scale", ctypes.c_size_t),
         ("zero_point", ctypes.c_size_t),
         ("base", ctypes.c_size_t),
+        ("step", ctypes.c_size_t),
+        ("offset", ctypes.c_size_t),
+        ("step_group", ctypes.c_size_t),
         ("scale_is_f16", ctypes.c_int32),
         ("bias", ctypes.c_void_p),
         ("center", ctypes.c_void_p),
         ("center_size", ctypes.c_size_t),
         ("threshold", ctypes.c_void_p),
         ("threshold_size", ctypes.c_size_t),
+        ("whole_threshold", ctypes.c_void_p),
+        ("whole_threshold_size", ctypes.c_size_t),
     )
 
 
@@ -132,15 +147,17 @@ def run(o: ExpertsOperands, implementation: str, threads: int = 1) -> np.ndarray
 def _plain(stage: Stage, keep: list[np.ndarray], pointer: Any) -> _Stage:
     data, attributes = pack_stage(stage)
     keep.append(data)
-    site, (scale, zero_point, base) = stage.sites[0], attributes["sections"]
-    begin = site.weight.size
-    offsets = np.cumsum([begin, padded_size(scale), padded_size(zero_point)]).tolist()
+    site, sections = stage.sites[0], attributes["sections"]
+    starts = np.cumsum([site.weight.size, *(padded_size(size) for size in sections[:-1])])
+    names = ("scale", "zero_point", "base", "step", "offset")
+    offsets = {name: int(start) if size else 0 for name, start, size in zip(names, starts, sections, strict=True)}
     tail = sum(padded_size(size) for size in attributes["shared"])
     rows = (len(data) - -(-tail // data.shape[1])) // len(stage.sites)
     return _Stage(
-        weight_type=site.weight_type.encode(), packed=data.ctypes.data, stride=rows * data.shape[1], k=len(site.weight),
-        n=sum(site.sizes), group_size=site.group_size, scale=offsets[0] if scale else 0, zero_point=offsets[1] if zero_point else 0,
-        base=offsets[2] if base else 0, scale_is_f16=site.scale_type == "f16", bias=pointer(stage.bias, np.float32),
+        weight_type=site.weight_type.encode(), packed=data.ctypes.data, stride=rows * data.shape[1], k=site.k,
+        n=sum(site.sizes), group_size=site.group_size, step_group=site.step_group, **offsets,
+        scale_is_f16=site.scale_type == "f16", bias=pointer(stage.bias, np.float32),
         center=pointer(stage.center, np.float32), center_size=stage.center.size, threshold=pointer(stage.threshold, np.float32),
-        threshold_size=stage.threshold.size,
+        threshold_size=stage.threshold.size, whole_threshold=pointer(stage.whole_threshold, np.float32),
+        whole_threshold_size=stage.whole_threshold.size,
     )  # fmt: skip

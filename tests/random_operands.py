@@ -48,10 +48,10 @@ def random_operands(
     if weight_type in OFFSETS:
         o.group_size = k if group_size is None else group_size
         groups, n_padded = -(-k // o.group_size), padded_columns(n)
-        half = 8 if weight_type in ("u4", "i4") else 128
-        o.scale = ((rng.random((groups, n_padded)) + 0.5) / (half * np.sqrt(k))).astype(scale_dtype)
+        middle = 8 if weight_type in ("u4", "i4") else 128
+        o.scale = ((rng.random((groups, n_padded)) + 0.5) / (middle * np.sqrt(k))).astype(scale_dtype)
         if weight_type in ("u4", "u8") if zero_point is None else zero_point:
-            o.zero_point = rng.integers(0, 2 * half, (groups, n_padded), np.uint8)
+            o.zero_point = rng.integers(0, 2 * middle, (groups, n_padded), np.uint8)
     if per_channel:
         o.center = (rng.standard_normal(k) * 0.2).astype(np.float32)
     elif added:

@@ -64,13 +64,16 @@ typedef struct {
     const uint8_t* packed;  // expert 0
     size_t stride;          // bytes from one expert to the next
     size_t k, n, group_size;
-    size_t scale, zero_point, base;
+    size_t scale, zero_point, base, step, offset;
+    size_t step_group;  // 0: not in planes
     int32_t scale_is_f16;
     const float* bias;  // [experts, n] or null
     const float* center;
     size_t center_size;
     const float* threshold;
     size_t threshold_size;
+    const float* whole_threshold;
+    size_t whole_threshold_size;
 } scap_ov_expert_stage;
 
 typedef struct {

@@ -36,11 +36,15 @@ SparseMatMulArgs product(const SparseExpertsArgs& a, const ExpertStage& stage, s
     args.weight.data = of_expert(stage.weight.data);
     args.weight.scale = of_expert(stage.weight.scale);
     args.weight.zero_point = of_expert(stage.weight.zero_point);
+    args.weight.step = of_expert(stage.weight.step);
+    args.weight.offset = of_expert(stage.weight.offset);
     args.format = stage.format;
     args.center = stage.center;
     args.threshold = stage.threshold;
     args.center_per_channel = stage.center_per_channel;
     args.threshold_per_channel = stage.threshold_per_channel;
+    args.whole_threshold = stage.whole_threshold;
+    args.whole_threshold_per_channel = stage.whole_threshold_per_channel;
     args.base = of_expert(stage.base);
     args.all_rows = pruned;
     args.max_sparse_rows = 0;

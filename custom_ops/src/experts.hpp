@@ -14,6 +14,8 @@ struct ExpertStage {
     const float* center;     // [1] or [K], of all experts
     const float* threshold;  // [1] or [K]
     bool center_per_channel, threshold_per_channel;
+    const float* whole_threshold;  // planes: [1] or [K], or null
+    bool whole_threshold_per_channel;
 };
 
 struct SparseExpertsArgs {

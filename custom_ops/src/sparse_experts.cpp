@@ -13,8 +13,8 @@ namespace scap_ov {
 namespace {
 
 enum Input : size_t { kX, kIds, kRouting, kUp, kDown, kInputCount };
-constexpr const char* kSectionNames[] = {"scale", "zero_point", "base"};
-constexpr const char* kSharedNames[] = {"center", "threshold", "bias"};
+constexpr const char* kSectionNames[] = {"scale", "zero_point", "base", "step", "offset"};
+constexpr const char* kSharedNames[] = {"center", "threshold", "bias", "whole_threshold"};
 constexpr size_t kSectionStep = 64;
 // Experts and channels are below these, so that no product of sizes wraps around.
 constexpr int64_t kMaxExperts = int64_t{1} << 20, kMaxSize = int64_t{1} << 30, kMaxSectionBytes = int64_t{1} << 40;
@@ -42,7 +42,7 @@ size_t elements(const ov::Shape& shape, size_t dimensions) {
 
 bool SparseExperts::StageAttributes::operator==(const StageAttributes& o) const {
     const auto all = [](const StageAttributes& s) {
-        return std::tie(s.weight_type, s.group_size, s.scale_type, s.size, s.sections, s.shared);
+        return std::tie(s.weight_type, s.group_size, s.scale_type, s.size, s.sections, s.shared, s.planes, s.step_group);
     };
     return all(*this) == all(o);
 }
@@ -68,6 +68,17 @@ void SparseExperts::check_attributes(Checked& checked) const {
     NODE_VALIDATION_CHECK(this, a.max_sparse_rows >= 1, "max_sparse_rows is ", a.max_sparse_rows, "; give a number of at least 1");
 }
 
+// One format, or the packing of u8 and i8 in planes.
+WeightFormat SparseExperts::check_format(const std::string& name, const StageAttributes& a, const WeightType& type) const {
+    NODE_VALIDATION_CHECK(this, a.planes == 0 || a.planes == 1, name, "_planes is ", a.planes, "; give 0, or 1 for two planes of nibbles");
+    if (!a.planes) return type.format;
+    NODE_VALIDATION_CHECK(this, type.format == WeightFormat::u8, name, "_planes is 1 with ", a.weight_type,
+                          " weights; only u8 and i8 have planes");
+    NODE_VALIDATION_CHECK(this, a.step_group >= 1 && a.step_group <= kMaxSize, name, "_step_group is ", a.step_group,
+                          "; give the input channels per step");
+    return WeightFormat::planes;
+}
+
 SparseExperts::CheckedStage SparseExperts::check_stage(const std::string& name, const StageAttributes& a, const ov::Shape& shape) const {
     CheckedStage checked;
     checked.type = find_weight_type(a.weight_type);
@@ -80,7 +91,8 @@ SparseExperts::CheckedStage SparseExperts::check_stage(const std::string& name, 
         for (const int64_t bytes : *sizes)
             NODE_VALIDATION_CHECK(this, bytes >= 0 && bytes <= kMaxSectionBytes, "a section of ", name, " has ", bytes,
                                   " bytes; give 0 to ", kMaxSectionBytes);
-    const bool integer = is_integer(checked.type->format);
+    checked.format = check_format(name, a, *checked.type);
+    const bool integer = is_integer(checked.format);
     NODE_VALIDATION_CHECK(this, !integer || a.group_size >= 1, name, "_group_size is ", a.group_size,
                           "; give the input channels per scale, K for per-channel");
     NODE_VALIDATION_CHECK(this, !integer || a.scale_type == "f16" || a.scale_type == "f32", name, "_scale_type is '", a.scale_type,
@@ -88,7 +100,7 @@ SparseExperts::CheckedStage SparseExperts::check_stage(const std::string& name, 
 
     checked.n = static_cast<size_t>(a.size);
     checked.n_padded = round_up(checked.n, kColumnBlock);
-    checked.row_bytes = packed_row_bytes(checked.type->format, checked.n_padded);
+    checked.row_bytes = packed_row_bytes(checked.format, checked.n_padded);
     NODE_VALIDATION_CHECK(this, shape.size() == 2 && shape[1] == checked.row_bytes, name, " has shape ", shape, "; ", a.weight_type,
                           " weights of ", checked.n, " output channels take rows of ", checked.row_bytes, " bytes");
     const size_t experts = static_cast<size_t>(attributes_.experts);
@@ -98,21 +110,33 @@ SparseExperts::CheckedStage SparseExperts::check_stage(const std::string& name, 
                           shape[0], " rows; ", tail, " of shared sections and ", experts, " times ", behind,
                           " of an expert's sections leave none of weights, or not the same for every expert");
     const size_t height = (shape[0] - tail) / experts;
-    checked.k = height - behind;
+    const size_t rows = height - behind, per_channel = rows_per_channel(checked.format);
+    NODE_VALIDATION_CHECK(this, rows % per_channel == 0, name, " has ", rows, " rows of weights an expert; two planes have as many rows");
+    checked.k = rows / per_channel;
     NODE_VALIDATION_CHECK(this, checked.k <= static_cast<size_t>(kMaxSize), name, " has ", checked.k, " input channels; at most ",
                           kMaxSize);
     checked.stride = height * checked.row_bytes;
-    for (size_t& offset : checked.section) offset += checked.k * checked.row_bytes;
+    for (size_t& offset : checked.section) offset += rows * checked.row_bytes;
     for (size_t& offset : checked.shared) offset += experts * checked.stride;
 
     const size_t one = sizeof(float), groups = integer ? ceil_div(checked.k, static_cast<size_t>(a.group_size)) : 0;
     const size_t zero_points = groups * checked.n_padded, scales = zero_points * (a.scale_type == "f16" ? 2 : 4);
-    const size_t sections[kSectionCount][2] = {{scales, scales}, {0, zero_points}, {0, checked.n * one}};
-    const size_t shared[kSharedCount][2] = {{one, checked.k * one}, {one, checked.k * one}, {0, experts * checked.n * one}};
+    if (a.planes)
+        NODE_VALIDATION_CHECK(this, static_cast<size_t>(a.group_size) >= checked.k || a.group_size % a.step_group == 0, name,
+                              "_step_group is ", a.step_group, "; it must divide group_size, ", a.group_size);
+    const size_t steps = a.planes ? ceil_div(checked.k, static_cast<size_t>(a.step_group)) * checked.n_padded : 0;
+    const size_t per_channel_bytes = checked.k * one;
+    const size_t sections[kSectionCount][3] = {
+        {scales, scales, scales}, {0, zero_points, 0}, {0, checked.n * one, 0}, {steps, steps, steps}, {steps, steps, steps}};
+    const size_t shared[kSharedCount][3] = {{one, per_channel_bytes, one},
+                                            {one, per_channel_bytes, one},
+                                            {0, experts * checked.n * one, 0},
+                                            {0, a.planes ? one : 0, a.planes ? per_channel_bytes : 0}};
     const auto check = [&](const char* section, int64_t bytes, const size_t* allowed) {
         const size_t got = static_cast<size_t>(bytes);
-        NODE_VALIDATION_CHECK(this, got == allowed[0] || got == allowed[1], "section ", section, " of ", name, " has ", got,
-                              " bytes; with K = ", checked.k, " and N = ", checked.n, " it must have ", allowed[0], " or ", allowed[1]);
+        NODE_VALIDATION_CHECK(this, got == allowed[0] || got == allowed[1] || got == allowed[2], "section ", section, " of ", name, " has ",
+                              got, " bytes; with K = ", checked.k, " and N = ", checked.n, " it must have ", allowed[0], " or ",
+                              allowed[1]);
     };
     for (size_t i = 0; i < kSectionCount; ++i) check(kSectionNames[i], a.sections[i], sections[i]);
     for (size_t i = 0; i < kSharedCount; ++i) check(kSharedNames[i], a.shared[i], shared[i]);
@@ -175,6 +199,8 @@ void SparseExperts::visit_stage(ov::AttributeVisitor& visitor, const std::string
     visitor.on_attribute(name + "_size", stage.size);
     visitor.on_attribute(name + "_sections", stage.sections);
     visitor.on_attribute(name + "_shared", stage.shared);
+    visitor.on_attribute(name + "_planes", stage.planes);
+    visitor.on_attribute(name + "_step_group", stage.step_group);
 }
 
 bool SparseExperts::visit_attributes(ov::AttributeVisitor& visitor) {
@@ -226,7 +252,7 @@ ExpertStage SparseExperts::stage_of(const StageAttributes& a, const CheckedStage
     const auto section = [&](Section i) { return a.sections[i] ? packed + checked.section[i] : nullptr; };
     const auto shared = [&](Shared i) { return reinterpret_cast<const float*>(a.shared[i] ? packed + checked.shared[i] : nullptr); };
     ExpertStage stage{};
-    stage.format = checked.type->format;
+    stage.format = checked.format;
     stage.stride = checked.stride;
     stage.weight.data = packed;
     stage.weight.row_bytes = checked.row_bytes;
@@ -238,10 +264,15 @@ ExpertStage SparseExperts::stage_of(const StageAttributes& a, const CheckedStage
     stage.weight.n = checked.n;
     stage.weight.n_padded = checked.n_padded;
     stage.weight.group_size = static_cast<size_t>(a.group_size);
+    stage.weight.step = section(kStep);
+    stage.weight.offset = section(kOffset);
+    stage.weight.step_group = static_cast<size_t>(a.step_group);
     stage.base = reinterpret_cast<const float*>(section(kBase));
     stage.bias = shared(kBias);
     stage.center = shared(kCenter);
     stage.threshold = shared(kThreshold);
+    stage.whole_threshold = shared(kWholeThreshold);
+    stage.whole_threshold_per_channel = a.shared[kWholeThreshold] > static_cast<int64_t>(sizeof(float));
     stage.center_per_channel = a.shared[kCenter] > static_cast<int64_t>(sizeof(float));
     stage.threshold_per_channel = a.shared[kThreshold] > static_cast<int64_t>(sizeof(float));
     return stage;

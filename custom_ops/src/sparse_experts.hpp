@@ -22,8 +22,8 @@ public:
 
 private:
     // Behind the weight of each expert, and behind the last expert; bytes of each in `sections` and `shared`.
-    enum Section : size_t { kScale, kZeroPoint, kBase, kSectionCount };
-    enum Shared : size_t { kCenter, kThreshold, kBias, kSharedCount };
+    enum Section : size_t { kScale, kZeroPoint, kBase, kStep, kOffset, kSectionCount };
+    enum Shared : size_t { kCenter, kThreshold, kBias, kWholeThreshold, kSharedCount };
 
     struct StageAttributes {
         std::string weight_type = "u8";  // u4, i4, u8, i8, f16, bf16, f32
@@ -31,6 +31,8 @@ private:
         std::string scale_type;  // f16, f32 or empty
         int64_t size = 0;        // output channels of an expert
         std::vector<int64_t> sections, shared;
+        int64_t planes = 0;  // 1: u8 and i8 in two planes of nibbles
+        int64_t step_group = 0;
 
         bool operator==(const StageAttributes& other) const;
     };
@@ -50,6 +52,7 @@ private:
     struct CheckedStage {
         ov::Shape packed;
         const WeightType* type = nullptr;
+        WeightFormat format{};
         size_t k = 0, n = 0, n_padded = 0, row_bytes = 0, stride = 0;
         size_t section[kSectionCount] = {};  // offset in an expert
         size_t shared[kSharedCount] = {};    // offset in the constant
@@ -61,6 +64,7 @@ private:
 
     void visit_stage(ov::AttributeVisitor& visitor, const std::string& name, StageAttributes& stage);
     void check_attributes(Checked& checked) const;
+    WeightFormat check_format(const std::string& name, const StageAttributes& stage, const WeightType& type) const;
     CheckedStage check_stage(const std::string& name, const StageAttributes& stage, const ov::Shape& shape) const;
     void check_call(const ov::TensorVector& outputs, const ov::TensorVector& inputs) const;
     ExpertStage stage_of(const StageAttributes& attributes, const CheckedStage& checked, const uint8_t* packed) const;

@@ -36,6 +36,7 @@ class Stage:
     :param threshold: float32 [1] or [K]; a negative one keeps everything.
     :param base: float32 [E, N], added to pruned rows: W·center and what was learnt for them; or empty.
     :param bias: float32 [E, N], added to every row, or empty.
+    :param whole_threshold: of weights in planes: float32 [1] or [K], above which a channel is read whole; empty: wherever it is kept.
     """
 
     sites: Sequence[PackedSite]
@@ -43,6 +44,7 @@ class Stage:
     threshold: np.ndarray
     base: np.ndarray = field(default_factory=_nothing)
     bias: np.ndarray = field(default_factory=_nothing)
+    whole_threshold: np.ndarray = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,8 @@ def pack_stage(stage: Stage) -> tuple[np.ndarray, dict[str, object]]:
     """[E·(K + P) + rows of what is shared, row_bytes], and the attributes that describe it."""
     first, count = stage.sites[0], len(stage.sites)
     base = stage.base.astype(np.float32, copy=False).reshape(count, -1) if stage.base.size else None
-    sections = [first.scale.size, first.zero_point.size, 0 if base is None else base[0].nbytes]
-    shared = [as_bytes(values) for values in (stage.center, stage.threshold, stage.bias)]
+    sections = [first.scale.size, first.zero_point.size, 0 if base is None else base[0].nbytes, first.step.size, first.offset.size]
+    shared = [as_bytes(values) for values in (stage.center, stage.threshold, stage.bias, stage.whole_threshold)]
     k, row_bytes = first.weight.shape
     height, tail = k + rows_of(sections, row_bytes), rows_of([section.size for section in shared], row_bytes)
     data = np.zeros((count * height + tail, row_bytes), np.uint8)
@@ -121,19 +123,19 @@ def pack_stage(stage: Stage) -> tuple[np.ndarray, dict[str, object]]:
         _check_alike(first, site, number)
         own = data[number * height : (number + 1) * height]
         own[:k] = site.weight
-        rest = [site.scale, site.zero_point] + ([] if base is None else [as_bytes(base[number])])
-        write_sections(own[k:].reshape(-1), rest)
+        own_base = as_bytes(_nothing() if base is None else base[number])
+        write_sections(own[k:].reshape(-1), [site.scale, site.zero_point, own_base, site.step, site.offset])
     write_sections(data[count * height :].reshape(-1), shared)
     return data, {
         "weight_type": first.weight_type, "group_size": first.group_size, "scale_type": first.scale_type, "size": sum(first.sizes),
-        "sections": sections, "shared": [section.size for section in shared],
+        "sections": sections, "shared": [section.size for section in shared], "planes": int(first.planes), "step_group": first.step_group,
     }  # fmt: skip
 
 
 def _check_alike(first: PackedSite, site: PackedSite, number: int) -> None:
     def shape(packed: PackedSite) -> tuple[object, ...]:
         return (packed.weight_type, packed.group_size, packed.scale_type, packed.sizes, packed.weight.shape, packed.scale.shape,
-                packed.zero_point.shape)  # fmt: skip
+                packed.zero_point.shape, packed.planes, packed.step_group)  # fmt: skip
 
     if shape(site) != shape(first):
         msg = f"expert {number} is {shape(site)}, expert 0 {shape(first)}: the experts of a layer must have one type and size"
@@ -154,8 +156,10 @@ def _read_stage(node: ov.Node, name: str, experts: int) -> Stage:
     sites, bases = [], []
     for number in range(experts):
         own = data[number * height : (number + 1) * height]
-        scale, zero_point, base = read_sections(own[k:].reshape(-1), sections)
-        sites.append(PackedSite(weight_type, int(group_size), scale_type, layers, own[:k], scale, zero_point))
+        scale, zero_point, base, step, offset = read_sections(own[k:].reshape(-1), sections)
+        sites.append(PackedSite(weight_type, int(group_size), scale_type, layers, own[:k], scale, zero_point,
+                                bool(attributes[f"{name}_planes"]), int(attributes[f"{name}_step_group"]), step, offset))  # fmt: skip
         bases.append(base.view(np.float32))
-    center, threshold, bias = (part.view(np.float32) for part in read_sections(data[experts * height :].reshape(-1), shared))
-    return Stage(sites, center, threshold, np.stack(bases) if sections[2] else _nothing(), bias.reshape(experts, -1) if bias.size else bias)
+    center, threshold, bias, whole = (part.view(np.float32) for part in read_sections(data[experts * height :].reshape(-1), shared))
+    base_of_all = np.stack(bases) if sections[2] else _nothing()
+    return Stage(sites, center, threshold, base_of_all, bias.reshape(experts, -1) if bias.size else bias, whole)

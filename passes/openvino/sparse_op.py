@@ -16,11 +16,11 @@ import openvino as ov
 
 from scap_ov.custom_ops import OP_NAME
 from scap_ov.errors import ExtensionError, reason_of
+from scap_ov.passes.openvino.packed_sections import as_bytes, read_sections, rows_of, write_sections
 from scap_ov.passes.openvino.packed_site import PackedSite
 from scap_ov.passes.openvino.portable_pattern import PREFIX
 
 MOST_OUTPUTS = 16  # layers that one op holds, kMaxOutputs of custom_ops/src/execute.hpp
-_SECTION_STEP = 64  # bytes, docs/packing.md
 _SECTIONS_OF_PRUNING = 6  # files without planes end there
 CreateOp = Callable[[list[Any], dict[str, Any]], ov.Node]
 
@@ -70,7 +70,7 @@ def creator(op: str = OP_NAME) -> CreateOp:
 def build(create: CreateOp, x: ov.Output, packed: PackedSite, pruning: Pruning, *, dynamic_quantization: bool) -> ov.Node:
     """The op with its two inputs: x, and one constant for everything else."""
     floats = (pruning.center, pruning.threshold, pruning.compensation, pruning.base, pruning.whole_threshold)
-    *before, whole = (np.ascontiguousarray(array, np.float32).view(np.uint8) for array in floats)
+    *before, whole = (as_bytes(array) for array in floats)
     sections = [packed.scale, packed.zero_point, *before]
     if packed.planes:
         sections += [packed.step, packed.offset, whole]
@@ -90,10 +90,8 @@ def read(node: ov.Node) -> tuple[PackedSite, Pruning]:
     attributes = node.get_attributes()
     data = np.array(node.input_value(1).get_node().data)
     sizes = [int(size) for size in attributes["sections"]]
-    starts = np.cumsum([0, *(_padded(size) for size in sizes)])
-    k = len(data) - -(-int(starts[-1]) // data.shape[1])
-    rest = data[k:].reshape(-1)
-    sections = [rest[start : start + size].copy() for start, size in zip(starts, sizes, strict=False)]
+    k = len(data) - rows_of(sizes, data.shape[1])
+    sections = read_sections(data[k:].reshape(-1), sizes)
     scale, zero_point, *floats = sections[:_SECTIONS_OF_PRUNING]
     step, offset, whole = sections[_SECTIONS_OF_PRUNING:] or [np.zeros(0, np.uint8)] * 3
     packed = PackedSite(attributes["weight_type"], int(attributes["group_size"]), attributes["scale_type"],
@@ -106,19 +104,12 @@ def read(node: ov.Node) -> tuple[PackedSite, Pruning]:
 
 
 def _behind(weight: np.ndarray, sections: Sequence[np.ndarray]) -> np.ndarray:
-    """[K, row_bytes] and sections of bytes -> uint8 [K + rows of the sections, row_bytes]; each section starts at a multiple of 64."""
+    """[K, row_bytes] and sections of bytes -> uint8 [K + rows of the sections, row_bytes]."""
     k, row_bytes = weight.shape
-    starts = np.cumsum([0, *(_padded(section.size) for section in sections)])
-    data = np.zeros((k + -(-int(starts[-1]) // row_bytes), row_bytes), np.uint8)
+    data = np.zeros((k + rows_of([section.size for section in sections], row_bytes), row_bytes), np.uint8)
     data[:k] = weight
-    rest = data[k:].reshape(-1)
-    for start, section in zip(starts, sections, strict=False):
-        rest[start : start + section.size] = section.reshape(-1)
+    write_sections(data[k:].reshape(-1), sections)
     return data
-
-
-def _padded(size: int) -> int:
-    return -(-size // _SECTION_STEP) * _SECTION_STEP
 
 
 def joined_name(site: str, layers: Sequence[str]) -> str:

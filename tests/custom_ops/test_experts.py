@@ -48,6 +48,19 @@ def test_formats(implementation: str, weight_type: str, quantize: bool) -> None:
 
 
 @pytest.mark.parametrize("implementation", RUNNABLE)
+@pytest.mark.parametrize("weight_type", ["u8", "i8"])
+@pytest.mark.parametrize("quantize", [False, True])
+def test_experts_in_planes_are_read_by_grades(implementation: str, weight_type: str, quantize: bool) -> None:
+    for number, (tokens, group_size, rows) in enumerate([(1, None, "decode"), (3, 32, "decode"), (40, 32, "decode"), (40, None, "all")]):
+        o = random_experts(
+            weight_type, tokens=tokens, group_size=group_size, step_group=16, seed=number, dynamic_quantization=quantize, rows=rows
+        )
+        y = check(o, implementation, 2)
+        o.up[0].whole_threshold = o.down[0].whole_threshold = None
+        assert (rows == "all" or tokens <= o.max_sparse_rows) == (not np.array_equal(check(o, implementation), y))
+
+
+@pytest.mark.parametrize("implementation", RUNNABLE)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("gate_up", ["halves", "interleaved"])
 def test_activations(implementation: str, activation: str, gate_up: str) -> None:
@@ -59,7 +72,7 @@ def test_activations(implementation: str, activation: str, gate_up: str) -> None
 
 
 @pytest.mark.parametrize("implementation", RUNNABLE)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_any_operands(implementation: str, data: st.DataObject) -> None:
     experts = data.draw(st.integers(1, 6))

@@ -39,13 +39,15 @@ def node_of(o: ExpertsOperands, **changed: Any) -> tuple[ov.Node, list[ov.Node]]
 
 
 @pytest.mark.parametrize(
-    ("weight_type", "gate_up", "bias"), [("i4", "halves", False), ("u8", "interleaved", True), ("f16", "halves", True)]
+    ("weight_type", "gate_up", "bias"),
+    [("i4", "halves", False), ("u8", "interleaved", True), ("f16", "halves", True), ("planes", "halves", False)],
 )
 def test_what_went_in_is_read_back_bit_for_bit(weight_type: str, gate_up: str, bias: bool) -> None:
-    o = random_experts(weight_type, bias=bias, gate_up=gate_up, activation="clamped_swiglu", alpha=1.5, limit=7.0)
+    form = {"weight_type": "i8", "step_group": 16} if weight_type == "planes" else {"weight_type": weight_type}
+    o = random_experts(**form, bias=bias, gate_up=gate_up, activation="clamped_swiglu", alpha=1.5, limit=7.0)
     given, found = experts_of(o), read(node_of(o)[0])
     for stage, again in ((given.up, found.up), (given.down, found.down)):
-        for name in ("center", "threshold", "base", "bias"):
+        for name in ("center", "threshold", "whole_threshold", "base", "bias"):
             np.testing.assert_array_equal(getattr(again, name), getattr(stage, name))
         for site, site_again in zip(stage.sites, again.sites, strict=True):
             for layer, layer_again in zip(unpack_site(site), unpack_site(site_again), strict=True):
@@ -90,9 +92,10 @@ def test_an_unknown_expert_is_refused_when_the_op_runs() -> None:
         ({"down_size": 0}, "down_size is 0; give 1 to"),
         ({"down_group_size": 0}, "down_group_size is 0"),
         ({"up_scale_type": "f8"}, "up_scale_type is 'f8'; give f16 or f32"),
-        ({"up_sections": [1, 2]}, "entries; give the bytes of 3 and 3 sections"),
-        ({"up_sections": [-1, 0, 0]}, "a section of up has -1 bytes"),
-        ({"down_shared": [4, 8, 0]}, "section threshold of down has 8 bytes"),
+        ({"up_sections": [1, 2]}, "entries; give the bytes of 5 and 4 sections"),
+        ({"up_sections": [-1, 0, 0, 0, 0]}, "a section of up has -1 bytes"),
+        ({"down_shared": [4, 8, 0, 0]}, "section threshold of down has 8 bytes"),
+        ({"up_planes": 1, "up_step_group": 0}, "up_step_group is 0; give the input channels per step"),
         ({"gate_up": "sideways"}, "gate_up is 'sideways'; give halves or interleaved"),
         ({"activation": "relu"}, "activation is 'relu'; give one of silu, gelu_tanh, gelu_erf, clamped_swiglu"),
         ({"activation": "clamped_swiglu"}, "limit is 0; clamped_swiglu needs one above 0"),
