@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scap_ov.backends import backend_of
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import UsageError
+from scap_ov.progress import TitledProgress
 
 if TYPE_CHECKING:
+    from scap_ov.backends.protocol import Backend
     from scap_ov.benchmarking.decode import BenchmarkResult
     from scap_ov.evaluation.result import EvaluationResult
     from scap_ov.plan import SparsityPlan
     from scap_ov.statistics.profile import CalibrationProfile
-
-Progress = Callable[..., None]
 
 
 def apply(
@@ -27,7 +26,7 @@ def apply(
     form: str = "lowered",
     data: Any = None,
     max_loss: str | None = None,
-    progress: Progress | None = None,
+    progress: TitledProgress | None = None,
 ) -> Any:
     """Prune a model: observe, fit, insert, and lower unless the portable form is asked for. The given model is not modified.
 
@@ -55,7 +54,7 @@ def calibrate(
     weight_format: str = "as_is",
     checkpoint: str | Path | None = None,
     memory: int | None = None,
-    progress: Progress | None = None,
+    progress: TitledProgress | None = None,
 ) -> CalibrationProfile:
     """Observe the input of every site on a dataset, and measure how sensitive the output is to each; enough to fit every method.
 
@@ -144,7 +143,7 @@ def apply_with_plan(
     form: str = "lowered",
     data: Any = None,
     max_loss: str | None = None,
-    progress: Progress | None = None,
+    progress: TitledProgress | None = None,
 ) -> tuple[Any, SparsityPlan]:
     """As `apply`, and the plan that was applied with it. For the CLI."""
     from scap_ov.plan import SparsityPlan
@@ -174,7 +173,7 @@ def apply_with_plan(
 
 
 def _plan(
-    backend: Any, model: Any, calibration: Any, config: SparsityConfig, data: Any, max_loss: str | None, progress: Progress | None
+    backend: Backend, model: Any, calibration: Any, config: SparsityConfig, data: Any, max_loss: str | None, progress: TitledProgress | None
 ) -> SparsityPlan:
     from scap_ov.statistics.profile import CalibrationProfile
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
+from scap_ov.backends.protocol import Backend
 from scap_ov.errors import UsageError
 from scap_ov.optional import optional
 from scap_ov.storage.model_files import model_file
 
 
-def backend_of(model: Any) -> Any:
+def backend_of(model: Any) -> Backend:
     """The backend module for a model.
 
     :param model: openvino.Model, onnx.ModelProto, or the path of a model folder, .xml or .onnx.
@@ -29,10 +29,15 @@ def backend_of(model: Any) -> Any:
     raise UsageError(msg)
 
 
-def _load(name: str) -> Any:
+def _load(name: str) -> Backend:
+    if name == "openvino":
+        from scap_ov.backends import openvino
+
+        return openvino
     try:
-        return importlib.import_module(f"scap_ov.backends.{name}")
+        from scap_ov.backends import onnx
     except ImportError:
         for package in ("onnx", "onnx_ir", "onnxruntime"):
             optional(package, "ONNX models need", "'scap_ov[onnx]'")
         raise
+    return onnx

@@ -6,13 +6,13 @@ the model. `lowered`, the default of scap_ov.apply, is the inline form: lowering
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import onnx
 
-from scap_ov.backends.openvino import fit, titled
+from scap_ov.backends.openvino import fit
 from scap_ov.backends.transfer import plan_for
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import BadModelError, OutputError, UsageError
@@ -20,13 +20,13 @@ from scap_ov.models.onnx_model import OnnxModel, external_files, open_onnx, save
 from scap_ov.passes.onnx import find_sites as sites
 from scap_ov.passes.onnx.insert_sparsity import InsertSparsity
 from scap_ov.plan import SparsityPlan
+from scap_ov.progress import TitledProgress, titled
 from scap_ov.sites import Site
 from scap_ov.statistics.profile import CalibrationProfile
 from scap_ov.storage import rt_info
 from scap_ov.storage.destination import Destination
 from scap_ov.storage.model_files import ONNX_FILE, model_file
 
-Progress = Callable[..., None]
 FORMS = ("lowered", "portable", "function")
 LOWERS = False  # no op of ours in the result, so that its speed on this machine decides nothing
 __all__ = [
@@ -35,8 +35,10 @@ __all__ = [
     "calibrate",
     "check_plan",
     "check_stock",
+    "cost",
     "find",
     "fit",
+    "in_format",
     "open_model",
     "own_files",
     "record",
@@ -99,7 +101,7 @@ def calibrate(
     sequential: bool = False,
     checkpoint: str | Path | None = None,
     memory: int | None = None,
-    progress: Progress | None = None,
+    progress: TitledProgress | None = None,
 ) -> CalibrationProfile:
     """Observe every site on a dataset, measure how sensitive the output is to each and how thresholds drift; all in onnxruntime.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from scap_ov.config import SparsityConfig
 from scap_ov.custom_ops import OP_NAME
 from scap_ov.errors import BadModelError, OutputError, UsageError
 from scap_ov.plan import SparsityPlan
+from scap_ov.progress import TitledProgress, titled
 from scap_ov.sites import Site
 from scap_ov.statistics.profile import CalibrationProfile
 from scap_ov.storage import rt_info
@@ -24,7 +25,6 @@ from scap_ov.storage.model_folder import read_model
 if TYPE_CHECKING:
     from scap_ov.calibration.cost import Cost
 
-Progress = Callable[..., None]
 FORMS = ("lowered", "portable")
 LOWERS = True  # the result may hold the custom op
 
@@ -83,7 +83,7 @@ def calibrate(
     sequential: bool = False,
     checkpoint: str | Path | None = None,
     memory: int | None = None,
-    progress: Progress | None = None,
+    progress: TitledProgress | None = None,
 ) -> CalibrationProfile:
     """Observe every site on a dataset, and measure how sensitive the model's output is to each and how thresholds drift.
 
@@ -100,7 +100,9 @@ def calibrate(
     return complete(model, dataset, profile, sequential=sequential, checkpoint=checkpoint, progress=progress)
 
 
-def fit(model: Any, profile: CalibrationProfile, dataset: Any, config: SparsityConfig, *, progress: Progress | None = None) -> SparsityPlan:
+def fit(
+    model: Any, profile: CalibrationProfile, dataset: Any, config: SparsityConfig, *, progress: TitledProgress | None = None
+) -> SparsityPlan:
     """Fit a plan while the model and its data are still at hand: with `config.compensation`, learn that too.
 
     :raises UsageError: compensation is asked for, and the model is no OpenVINO model.
@@ -116,13 +118,6 @@ def fit(model: Any, profile: CalibrationProfile, dataset: Any, config: SparsityC
     from scap_ov.calibration.compensation import fit_compensation
 
     return fit_compensation(model, dataset, profile, plan, progress=titled(progress, "learning compensation"))
-
-
-def titled(progress: Progress | None, title: str) -> Progress | None:
-    """A progress function that names its step."""
-    if progress is None:
-        return None
-    return lambda done, total: progress(done, total, title)
 
 
 def check_plan(model: ov.Model, plan: SparsityPlan) -> None:

@@ -16,6 +16,7 @@ import openvino as ov
 from scap_ov.benchmarking.paired import Spread, alternate, median_ratio
 from scap_ov.errors import BadModelError, UsageError
 from scap_ov.models.genai import BACKENDS, import_genai, library_for, open_pipeline, openvino_file, tokenizer_missing, told
+from scap_ov.progress import Progress
 
 _VOCABULARY = 1000  # random prompts draw from the first ids, which every vocabulary has
 
@@ -54,7 +55,7 @@ def benchmark(
     repeats: int = 7,
     loads: int = 3,
     backend: str = "PA",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> BenchmarkResult:
     """Measure a model folder against another one.
 
@@ -79,7 +80,7 @@ def benchmark(
     done = 0
     total = 2 * loads + repeats + 1
 
-    def step(*_: int) -> None:
+    def step(_done: int = 0, _total: int | None = None) -> None:
         nonlocal done
         done += 1
         if progress:

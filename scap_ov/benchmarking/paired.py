@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from scap_ov.progress import Progress
+
 T = TypeVar("T")
 
 
@@ -25,7 +27,7 @@ class Spread:
 
 
 def alternate(
-    runs: Mapping[str, Callable[[int], T]], repeats: int, *, warmup: int = 1, progress: Callable[[int, int], None] | None = None
+    runs: Mapping[str, Callable[[int], T]], repeats: int, *, warmup: int = 1, progress: Progress | None = None
 ) -> dict[str, list[T]]:
     """Call each run in turn, `repeats` times over.
 

@@ -17,6 +17,7 @@ from scap_ov.benchmarking.paired import median_ratio
 from scap_ov.benchmarking.site_models import copies_of, sparse_model, stock_model
 from scap_ov.config import SparsityConfig
 from scap_ov.plan import SparsityPlan
+from scap_ov.progress import TitledProgress
 from scap_ov.runtime import register
 from scap_ov.sites import Site
 
@@ -28,7 +29,7 @@ Shape = tuple[object, ...]
 
 
 def sites_that_lose(
-    plan: SparsityPlan, *, progress: Callable[..., None] | None = None, gain: Callable[[Site, float, SparsityConfig], float] | None = None
+    plan: SparsityPlan, *, progress: TitledProgress | None = None, gain: Callable[[Site, float, SparsityConfig], float] | None = None
 ) -> dict[str, str]:
     """Sites of a plan at which the op would be slower than the stock layers here.
 

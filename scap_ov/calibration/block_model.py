@@ -28,6 +28,7 @@ from scap_ov.passes.openvino.gate_activation import gate_activation
 from scap_ov.passes.openvino.portable_pattern import follow
 from scap_ov.passes.openvino.time_axis import time_first
 from scap_ov.passes.rules.path import path_between
+from scap_ov.progress import Progress
 from scap_ov.sites import SiteKind
 from scap_ov.statistics.collector import gate_name
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from scap_ov.plan import SitePlan
     from scap_ov.sites import Site
 
-Progress = Callable[[int, "int | None"], None]
 Seen = Callable[[int, "dict[str, np.ndarray]"], None]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +10,11 @@ from scap_ov.calibration.refine import refine
 from scap_ov.calibration.sensitivity import measure_sensitivity
 from scap_ov.config import SparsityConfig
 from scap_ov.fitting.fit import fit
+from scap_ov.progress import TitledProgress, titled
 
 if TYPE_CHECKING:
     from scap_ov.models.runner import InferenceData
     from scap_ov.statistics.profile import CalibrationProfile
-
-Progress = Callable[..., None]
 
 
 def complete(
@@ -26,7 +24,7 @@ def complete(
     *,
     sequential: bool = False,
     checkpoint: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: TitledProgress | None = None,
 ) -> CalibrationProfile:
     """Measure the sensitivity of the output to every site, and the drift of thresholds behind pruned sites.
 
@@ -34,12 +32,8 @@ def complete(
         centres too are fitted to what they will see.
     :param checkpoint: file in which an interrupted measurement of sensitivity is kept; see `measure_sensitivity`.
     """
-
-    def titled(title: str) -> Callable[[int, int | None], None] | None:
-        return None if progress is None else lambda done, total: progress(done, total, title)
-
-    profile = measure_sensitivity(model, dataset, profile, checkpoint=checkpoint, progress=titled("measuring sensitivity"))
+    profile = measure_sensitivity(model, dataset, profile, checkpoint=checkpoint, progress=titled(progress, "measuring sensitivity"))
     if sequential:
         plan = fit(profile, SparsityConfig(method="adaptive"))
-        profile, _ = refine(model, dataset, profile, plan, rounds=1, progress=titled("observing behind pruned sites"))
-    return measure_drift(model, dataset, profile, progress=titled("measuring the drift of thresholds"))
+        profile, _ = refine(model, dataset, profile, plan, rounds=1, progress=titled(progress, "observing behind pruned sites"))
+    return measure_drift(model, dataset, profile, progress=titled(progress, "measuring the drift of thresholds"))

@@ -8,7 +8,7 @@ Cost: about four forward passes over TOKENS_A_STEP tokens a step, and seven time
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from scap_ov.calibration.samples import counted, pick_pieces
 from scap_ov.errors import BadDatasetError
 from scap_ov.fitting.output_error import output_energy
 from scap_ov.passes.rules.places import COMPENSATION
+from scap_ov.progress import Progress
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -39,8 +40,6 @@ SHARES = (1.0, 0.5)  # of the way that the descent went, tried on the held-out t
 MOST_SHIFT = 0.1  # of the logarithm of all thresholds, in one go
 _BETAS = (0.9, 0.98)
 _ALL = 1 << 40  # tokens: every sample
-
-Progress = Callable[[int, "int | None"], None]
 
 
 def fit_compensation(

@@ -9,7 +9,7 @@ After: sensitivity.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from scap_ov.config import SparsityConfig
 from scap_ov.fitting.allocation.sensitivity import predicted_loss
 from scap_ov.fitting.drift import DRIFT, LOSS, drift_ratios, knows_drift
 from scap_ov.fitting.fit import allot, criterion_for, fit
+from scap_ov.progress import Progress
 from scap_ov.sites import SiteKind
 from scap_ov.statistics.observers.histogram import HistogramObserver, magnitude_quantile
 
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 REFERENCES = (0.3, 0.5, 0.65)  # sparsities of the plans that are run; each starts from what the one before has shown
 TOKENS = 1024
-
-Progress = Callable[[int, "int | None"], None]
 
 
 def measure_drift(

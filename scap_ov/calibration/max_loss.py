@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from scap_ov.calibration.probe_model import Reference
 from scap_ov.calibration.samples import pick_pieces
 from scap_ov.errors import BadDatasetError, UsageError
 from scap_ov.fitting.fit import fit
+from scap_ov.progress import Progress
 
 if TYPE_CHECKING:
     from scap_ov.calibration.probe_model import ProbeModel, Settings
@@ -32,8 +32,6 @@ STEP = 0.005  # the sparsity is found within it
 MOST = 0.85
 LEAST = 0.05  # where not even this holds, the text or the limit is at fault
 _SIGMAS = 1.96
-
-Progress = Callable[[int, "int | None"], None]
 
 
 @dataclass(frozen=True)

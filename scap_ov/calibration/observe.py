@@ -14,9 +14,10 @@ from scap_ov.calibration.flow import Flow
 from scap_ov.calibration.samples import Piece
 from scap_ov.calibration.site_taps import site_taps
 from scap_ov.errors import BadDatasetError, UncutError
-from scap_ov.models.runner import InferenceData, Progress, misfit, samples_of, stream
+from scap_ov.models.runner import InferenceData, misfit, samples_of, stream
 from scap_ov.models.sample import SampleReader, counted_rows
 from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
+from scap_ov.progress import Progress
 from scap_ov.statistics.collector import Collector, Sample, collect, finished
 from scap_ov.statistics.observers.reservoir import row_priorities
 from scap_ov.statistics.profile import CalibrationProfile, capacity_for

@@ -29,6 +29,7 @@ from scap_ov.passes.openvino.runtime_inputs import RuntimeInputs
 from scap_ov.passes.openvino.time_axis import batch_first, time_first
 from scap_ov.passes.rules.places import CENTERS, COMPENSATION, THRESHOLDS, WHOLE
 from scap_ov.plan import SparsityPlan
+from scap_ov.progress import Progress
 from scap_ov.sites import SiteKind
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ class ProbeModel:
         windows: Sequence[Piece],
         entries: Mapping[str, SitePlan],
         seen: Callable[[int, dict[str, np.ndarray]], None],
-        progress: Callable[[int, int | None], None] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """Run windows with these sites pruned, and give out the inputs of all sites, before they are pruned.
 

@@ -7,7 +7,7 @@ brings the mean within half a point. After: fitting.fit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from scap_ov.calibration.kinds import fingerprint_of, inputs_model
 from scap_ov.calibration.samples import counted, pick_pieces
 from scap_ov.errors import MismatchError
 from scap_ov.fitting.fit import fit
+from scap_ov.progress import Progress
 from scap_ov.statistics.collector import Collector, Sample
 from scap_ov.statistics.observers import OBSERVERS
 from scap_ov.statistics.observers.reservoir import row_priorities
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from scap_ov.plan import SparsityPlan
 
 TOKENS = 8192
-
-Progress = Callable[[int, "int | None"], None]
 
 
 def refine(

@@ -5,7 +5,7 @@ What counts as a row, and the statistics, are those of observe.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,9 @@ from scap_ov.models.runner import InferenceData, run_samples
 from scap_ov.models.sample import SampleReader
 from scap_ov.passes.onnx.find_sites import FoundSites, find_sites, fingerprint
 from scap_ov.passes.onnx.time_axis import time_first
+from scap_ov.progress import Progress
 from scap_ov.statistics.collector import collect
 from scap_ov.statistics.profile import CalibrationProfile
-
-Progress = Callable[[int, "int | None"], None]
 
 
 def observe(

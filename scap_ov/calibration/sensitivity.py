@@ -9,7 +9,7 @@ Nothing is recompiled then, for thresholds are inputs.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from scap_ov.fitting.allocation.sensitivity import LEVELS
 from scap_ov.fitting.criteria.adaptive import AdaptiveCriterion
 from scap_ov.fitting.output_error import error_curve
 from scap_ov.plan import SitePlan
+from scap_ov.progress import Progress
 
 if TYPE_CHECKING:
     from scap_ov.models.runner import InferenceData
@@ -42,7 +43,6 @@ GRADIENT_TOKENS = 2048
 POINTS = (0.5,)  # one level: the local error gives the shape of the curve
 SMALLEST = 1e-12  # loss of a site: rounding gives less, and below 0, where what is dropped is zeros that an activation has made
 
-Progress = Callable[[int, "int | None"], None]
 _log = logging.getLogger(__name__)
 
 

@@ -15,6 +15,7 @@ from scap_ov.calibration.borders import Borders
 from scap_ov.calibration.probe_model import Reference
 from scap_ov.calibration.projection import HeadGradient, sampled_gradient
 from scap_ov.calibration.samples import counted
+from scap_ov.progress import Progress
 
 if TYPE_CHECKING:
     from scap_ov.calibration.block_model import BlockModel
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 Resumed = tuple[int, "Sequence[np.ndarray]"]
 Keep = Callable[[int, "Sequence[np.ndarray]"], None]
 Take = Callable[[str, np.ndarray, np.ndarray], None]
-Progress = Callable[[int, "int | None"], None]
 
 
 def block_gradients(

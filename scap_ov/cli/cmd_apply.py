@@ -16,6 +16,7 @@ from scap_ov.storage.destination import destination
 from scap_ov.storage.model_files import model_file
 
 if TYPE_CHECKING:
+    from scap_ov.backends.protocol import Backend
     from scap_ov.plan import SparsityPlan
 
 
@@ -107,7 +108,7 @@ def _calibration(args: argparse.Namespace, model: Any, out: Output) -> Any:
     return calibration_dataset(args, model, out)
 
 
-def _tell(backend: Any, model: Any, plan: SparsityPlan, output: Path, out: Output) -> None:
+def _tell(backend: Backend, model: Any, plan: SparsityPlan, output: Path, out: Output) -> None:
     summary = backend.record(model)["summary"]
     states: dict[str, int] = {}
     for site in summary["sites"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from scap_ov.evaluation.result import EvaluationResult
 from scap_ov.models.agreement import WindowScore, score, standard_error
 from scap_ov.models.window_runner import WindowRunner
 from scap_ov.models.windows import text_windows
+from scap_ov.progress import Progress
 from scap_ov.storage.model_files import model_file
 from scap_ov.storage.model_folder import read_model
 
@@ -36,7 +37,7 @@ def evaluate(
     window: int = 512,
     max_tokens: int | None = None,
     properties: Mapping[str, Any] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> EvaluationResult:
     """Perplexity, divergence from the reference, and measured sparsity of a model on text.
 

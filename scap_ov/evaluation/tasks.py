@@ -11,6 +11,7 @@ import numpy as np
 from scap_ov.errors import BadDatasetError
 from scap_ov.models.agreement import log_softmax
 from scap_ov.models.window_runner import WindowRunner
+from scap_ov.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def run_task(
     encode: Callable[[str], Sequence[int]],
     questions: Sequence[Mapping[str, Any]],
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> TaskResult:
     """Score a model on questions of one kind.
 

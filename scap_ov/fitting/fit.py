@@ -10,17 +10,14 @@ from scap_ov.fitting.allocation import ALLOCATIONS
 from scap_ov.fitting.criteria import CRITERIA, Criterion
 from scap_ov.fitting.drift import drift_ratios, knows_drift
 from scap_ov.plan import SitePlan, SparsityPlan
+from scap_ov.progress import Progress
 from scap_ov.scoping import found_sites, sites_in_scope, target_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from scap_ov.statistics.profile import CalibrationProfile
 
 
-def fit(
-    profile: CalibrationProfile, config: SparsityConfig | None = None, *, progress: Callable[[int, int], None] | None = None
-) -> SparsityPlan:
+def fit(profile: CalibrationProfile, config: SparsityConfig | None = None, *, progress: Progress | None = None) -> SparsityPlan:
     """Decide centre and threshold of every site. Pure numpy; the same profile and configuration give the same bits.
 
     1. The target is a mean over the sites in scope, weighted by weight count; `plan.expected_sparsity()` counts all block sites.

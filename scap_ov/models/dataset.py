@@ -13,6 +13,7 @@ from scap_ov.errors import BadDatasetError, UsageError, reason_of
 from scap_ov.models.genai import import_genai, open_pipeline, openvino_file, told
 from scap_ov.models.inputs import Inputs
 from scap_ov.models.tokenizer import load_tokenizer
+from scap_ov.progress import Progress
 from scap_ov.storage.linked_folder import linked_folder
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def self_dataset(
     tokens: int = MAX_TOKENS,
     seed: int = 0,
     seq_len: int = SEQ_LEN,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> nncf.Dataset:
     """Let the model of a folder write its own calibration text, at temperature 1 and without a chat template.
 

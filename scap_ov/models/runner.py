@@ -12,12 +12,12 @@ from scap_ov.errors import BadDatasetError, UsageError, reason_of
 from scap_ov.models.sample import SampleReader, counted_rows
 from scap_ov.models.tensors import fed, port_name, rebuilt
 from scap_ov.passes.openvino.time_axis import batch_first, time_first
+from scap_ov.progress import Progress
 from scap_ov.statistics.collector import Sample
 from scap_ov.statistics.observers.reservoir import row_priorities
 
 # Statistics shall not depend on the machine: no bf16, no int8 activations, no compressed KV cache.
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0", "KV_CACHE_PRECISION": "f32"}
-Progress = Callable[[int, "int | None"], None]
 
 
 class InferenceData(Protocol):

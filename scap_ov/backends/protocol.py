@@ -1,0 +1,86 @@
+"""What a backend is: the steps for one kind of model. Its modules, openvino and onnx, have these functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from scap_ov.calibration.cost import Cost
+    from scap_ov.config import SparsityConfig
+    from scap_ov.models.runner import InferenceData
+    from scap_ov.plan import SparsityPlan
+    from scap_ov.progress import TitledProgress
+    from scap_ov.sites import Site
+    from scap_ov.statistics.profile import CalibrationProfile
+    from scap_ov.storage.destination import Destination
+
+# openvino.Model, or onnx.ModelProto and OnnxModel: neither package may be imported for its type alone
+Model = Any
+
+
+class Backend(Protocol):
+    """The steps on one kind of model. None of them changes the model that it is given.
+
+    FORMS are the forms that `rewrite` knows; LOWERS tells whether the result may hold the custom op.
+    """
+
+    @property
+    def FORMS(self) -> tuple[str, ...]:  # noqa: N802 - a constant of the module
+        """The forms that `rewrite` knows."""
+
+    @property
+    def LOWERS(self) -> bool:  # noqa: N802 - a constant of the module
+        """Whether the result may hold the custom op."""
+
+    def open_model(self, model: Model) -> Model:
+        """Open a path, or take a model as it is."""
+
+    def check_stock(self, model: Model) -> None:
+        """Refuse a model that is sparse already."""
+
+    def in_format(self, model: Model, weight_format: str) -> Model:
+        """The model with weights as `SparsityConfig.weight_format` says."""
+
+    def find(self, model: Model, config: SparsityConfig) -> tuple[tuple[Site, ...], tuple[tuple[str, str], ...]]:
+        """The sites of a model, and the layers that cannot be one with the reason."""
+
+    def cost(self, model: Model, dataset: InferenceData, memory: int | None = None) -> Cost | None:
+        """What `calibrate` will take, with the same arguments; None where that is not known."""
+
+    def calibrate(
+        self,
+        model: Model,
+        dataset: InferenceData,
+        *,
+        sequential: bool = False,
+        checkpoint: str | Path | None = None,
+        memory: int | None = None,
+        progress: TitledProgress | None = None,
+    ) -> CalibrationProfile:
+        """Observe every site, and measure sensitivity and drift."""
+
+    def fit(
+        self, model: Model, profile: CalibrationProfile, dataset: InferenceData, config: SparsityConfig, *,
+        progress: TitledProgress | None = None,
+    ) -> SparsityPlan:  # fmt: skip
+        """Fit a plan while the model and its data are at hand."""
+
+    def check_plan(self, model: Model, plan: SparsityPlan) -> None:
+        """Refuse a plan of another network."""
+
+    def rewrite(self, model: Model, plan: SparsityPlan, form: str, stock: Mapping[str, str]) -> Model:
+        """A pruned copy of a stock model."""
+
+    def own_files(self, file: Path, /) -> list[Path]:
+        """The files that make up a model."""
+
+    def write(self, model: Model, place: Destination) -> None:
+        """Write the model to a place that was checked."""
+
+    def record(self, model: Model) -> dict[str, Any]:
+        """Configuration and summary that `rewrite` noted in a model."""
+
+    def save(self, model: Model, path: str | Path) -> None:
+        """Write a model file, or one into a folder."""
