@@ -1,4 +1,4 @@
-"""The scap_ov::SparseMatMul extension op: its name, its library, its packed formats."""
+"""The extension ops: their names, their library, its packed formats."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from scap_ov.errors import ExtensionError
 
 OP_NAME = "SparseMatMul"  # as ov.Node.get_type_name gives it, and as an .xml names it
+EXPERTS_OP_NAME = "SparseExperts"
+OP_NAMES = (OP_NAME, EXPERTS_OP_NAME)
 LIBRARY_VARIABLE = "SCAP_OV_EXTENSION"
 LIBRARY_NAME = "libscap_ov_extension.so"
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def apply(
     model: Any,
-    calibration: Any,
+    calibration: Any = None,
     config: SparsityConfig | None = None,
     *,
     form: str = "lowered",
@@ -31,7 +31,8 @@ def apply(
     """Prune a model: observe, fit, insert, and lower unless the portable form is asked for. The given model is not modified.
 
     :param model: openvino.Model, onnx.ModelProto, or the path of a model folder, .xml or .onnx.
-    :param calibration: nncf.Dataset (anything with `get_inference_data()`), CalibrationProfile or SparsityPlan.
+    :param calibration: nncf.Dataset (anything with `get_inference_data()`), CalibrationProfile or SparsityPlan; not needed where
+        `config.target_sparsity` is 0, which only brings in our ops where they are faster than stock.
     :param config: what to prune and how, SparsityConfig() by default; a SparsityPlan brings its own.
     :param form: `lowered` (custom op, CPU, fast) or `portable` (standard ops, any device). An ONNX model consists of standard ops
         in any case: `lowered` means `portable` there, and `function` makes one box of each site's.
@@ -177,6 +178,8 @@ def _plan(
 ) -> SparsityPlan:
     from scap_ov.statistics.profile import CalibrationProfile
 
+    if config.drops_nothing and not max_loss:
+        return _lossless(backend, model, config)
     if isinstance(calibration, CalibrationProfile):
         profile, fitted, held_out = calibration, data, data
         if data is None and (max_loss or config.compensation):
@@ -199,6 +202,16 @@ def _plan(
         raise UsageError(msg)
     shown = None if progress is None else lambda done, total: progress(done, total, "searching the largest sparsity")
     return largest_sparsity(model, held_out, profile, config, LossLimit.parse(max_loss), progress=shown).plan
+
+
+def _lossless(backend: Any, model: Any, config: SparsityConfig) -> SparsityPlan:
+    from scap_ov.calibration.kinds import fingerprint_of
+    from scap_ov.fitting.lossless import lossless_plan
+
+    if not backend.LOWERS:
+        msg = "target_sparsity 0 drops nothing, and only the custom op of an OpenVINO model is faster then; convert the file with ovc first"
+        raise UsageError(msg)
+    return lossless_plan(backend.find(model, config)[0], config, fingerprint_of(model))
 
 
 def _dataset(dataset: Any) -> Any:

@@ -17,15 +17,16 @@ CONFIG_VERSION = 1
 METHODS = ("graded", "adaptive", "scap", "teal", "cats", "wina", "topk")
 _RENAMED = {"sequential": "drift_correction"}  # keys of files that were written before
 WEIGHT_FORMATS = ("as_is", "int8")
-SITE_KINDS = ("qkv", "o", "up", "down", "lm_head")
+SITE_KINDS = ("qkv", "o", "up", "down", "expert_up", "expert_down", "lm_head")
 
 
 @dataclass(frozen=True)
 class SparsityConfig:
     """What to prune and how.
 
-    :param target_sparsity: share of the weight bytes that a token does not read, in [0, 1); or a mapping from site
-        kind (`qkv`, `o`, `up`, `down`, `lm_head`) or site/layer name pattern (`re:` prefix for regular expressions) to such a share.
+    :param target_sparsity: share of the weight bytes that a token does not read, in [0, 1), where 0 needs no calibration; or a mapping
+        from site kind (`qkv`, `o`, `up`, `down`, `expert_up`, `expert_down`, `lm_head`) or site/layer name pattern (`re:` prefix for
+        regular expressions) to such a share.
     :param method: `graded` (ours: weights of 8 bits are read by grades, others pruned as by `adaptive`), `adaptive` (conditional centres,
         allocation by sensitivity of the output), `scap`, `teal`, `cats`, `wina`, `topk`.
     :param center: centre of `scap`: `zero`, `mean`, `median`, `mode` (KDE peak) or `output_error` (the best of them).
@@ -91,6 +92,12 @@ class SparsityConfig:
         for pattern in patterns:
             _check_pattern("ignored_scope", pattern)
         object.__setattr__(self, "ignored_scope", patterns)
+
+    @property
+    def drops_nothing(self) -> bool:
+        """Whether every target is 0: our ops then replace the layers that they compute faster, and nothing else changes."""
+        targets = self.target_sparsity.values() if isinstance(self.target_sparsity, Mapping) else [self.target_sparsity]
+        return not any(targets)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SparsityConfig:

@@ -173,4 +173,6 @@ def _odd(value: np.ndarray) -> str:
 def site_from_dict(values: dict[str, Any]) -> Site:
     """Inverse of `dataclasses.asdict` for a Site."""
     layers = tuple(Layer(v["name"], v["in_features"], v["out_features"], WeightSpec(**v["weight"])) for v in values["layers"])
-    return Site(values["name"], SiteKind(values["kind"]), values["block"], layers)
+    return Site(
+        values["name"], SiteKind(values["kind"]), values["block"], layers, values.get("experts", 0), values.get("experts_per_token", 0)
+    )

@@ -10,7 +10,7 @@ from scap_ov.config import SITE_KINDS, SparsityConfig
 from scap_ov.errors import BadModelError, UsageError
 from scap_ov.sites import Site, SiteKind
 
-FFN_KINDS = (SiteKind.UP, SiteKind.DOWN)
+FFN_KINDS = (SiteKind.UP, SiteKind.DOWN, SiteKind.EXPERT_UP, SiteKind.EXPERT_DOWN)
 _PREFIX = "re:"
 
 
@@ -34,7 +34,7 @@ def found_sites(sites: Iterable[Site], config: SparsityConfig) -> tuple[Site, ..
 def sites_in_scope(sites: Iterable[Site], config: SparsityConfig) -> tuple[Site, ...]:
     """The sites that may be pruned.
 
-    1. With scope `ffn` only `up` and `down` sites (and the output projection where it was asked for).
+    1. With scope `ffn` only `up` and `down` sites, those of experts included (and the output projection where it was asked for).
     2. A site is left alone when `ignored_scope` names it or any of its layers: its layers share one pruned input.
 
     :raises UsageError: a pattern of ignored_scope matches nothing, or nothing is left.

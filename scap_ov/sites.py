@@ -13,6 +13,8 @@ class SiteKind(str, Enum):
     O = "o"  # noqa: E741 - the field's name of the attention output projection
     UP = "up"  # gate and up, or the first layer of an ungated FFN
     DOWN = "down"
+    EXPERT_UP = "expert_up"  # gate and up of all routed experts of a block
+    EXPERT_DOWN = "expert_down"
     LM_HEAD = "lm_head"
     OTHER = "other"
 
@@ -48,12 +50,27 @@ class Layer:
 
 @dataclass(frozen=True)
 class Site:
-    """One input tensor and its readers. `name` is canonical: the same for IR and ONNX of one network, e.g. `block.3.qkv`."""
+    """One input tensor and its readers. `name` is canonical: the same for IR and ONNX of one network, e.g. `block.3.qkv`.
+
+    A site of routed experts stands for all of them: its layers are those of one expert, and a token reads `experts_per_token` of `experts`.
+    """
 
     name: str
     kind: SiteKind
     block: int  # index of the Transformer block, -1 when the site belongs to none
     layers: tuple[Layer, ...]
+    experts: int = 0  # 0: not routed
+    experts_per_token: int = 0
+
+    @property
+    def rows_per_token(self) -> int:
+        """Rows that a token has in the site's input: what `down` of routed experts reads has one for each expert that is used."""
+        return self.copies if self.kind is SiteKind.EXPERT_DOWN else 1
+
+    @property
+    def copies(self) -> int:
+        """How many times over a token reads weights of the site's shape."""
+        return max(self.experts_per_token, 1)
 
     @property
     def in_features(self) -> int:
@@ -63,12 +80,12 @@ class Site:
     @property
     def weight_bytes(self) -> float:
         """Bytes of these weights, scales and zero points not counted."""
-        return sum(layer.in_features * layer.out_features * layer.weight.bits / 8 for layer in self.layers)
+        return self.copies * sum(layer.in_features * layer.out_features * layer.weight.bits / 8 for layer in self.layers)
 
     @property
     def two_planes(self) -> bool:
-        """Whether all its weights are of 8 bits, so that a channel can be read by half."""
-        return all(layer.weight.dtype in ("u8", "i8") for layer in self.layers)
+        """Whether all its weights are of 8 bits, so that a channel can be read by half; not of experts, whose op reads whole rows."""
+        return not self.experts and all(layer.weight.dtype in ("u8", "i8") for layer in self.layers)
 
     @property
     def out_features(self) -> int:
@@ -78,4 +95,4 @@ class Site:
     @property
     def weight_count(self) -> int:
         """Number of weights that a token reads here when dense: the weight of this site in every model-wide mean."""
-        return self.in_features * self.out_features
+        return self.in_features * self.out_features * self.copies

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 import openvino as ov
 
-from scap_ov.custom_ops import OP_NAME
+from scap_ov.custom_ops import OP_NAMES
 from scap_ov.errors import BadModelError
-from scap_ov.passes.openvino.weights import depends_on_constants, read_weight
+from scap_ov.passes.openvino.match_experts import match_experts
+from scap_ov.passes.openvino.weights import depends_on_constants, read_experts, read_weight
+from scap_ov.passes.rules.experts import ExpertBlock, RoutedExperts
 from scap_ov.passes.rules.match_pattern import match_pattern
 from scap_ov.passes.rules.other_layers import other_layer
-from scap_ov.passes.rules.sites import FoundSites, hash_layers, sort_out
+from scap_ov.passes.rules.sites import FoundSites, hash_layers, other_reader, sort_out
 from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix
 
 
@@ -25,14 +27,54 @@ def find_sites(model: ov.Model, *, lm_head: bool = False) -> FoundSites:
        (but for the output projection, which may share the embedding table), an unknown rank, expert routing, control flow,
        an initial state that is computed once for a sequence.
     5. A bias that is added after the layer stays outside.
+    6. A layer of routed experts is two sites, of all experts together: what gate and up read, and what down reads.
 
     :param lm_head: make the output projection a site as well.
     :raises BadModelError: the model is sparse already, or holds no fully connected layer at all.
     """
     ordered = model.get_ordered_ops()
-    _refuse_sparse(ordered)
+    routed, reasons = read_routed(ordered)
+    _refuse_sparse(ordered, routed)
     layers, skipped = _layers(ordered)
-    return sort_out(ordered, layers, skipped, lm_head=lm_head)
+    products = {layer.get_instance_id() for experts in routed for layer in experts.block.layers}
+    layers = [(node, reasons.get(node.get_friendly_name(), weight)) for node, weight in layers if node.get_instance_id() not in products]
+    return sort_out(ordered, layers, skipped, lm_head=lm_head, routed=routed)
+
+
+def read_routed(ordered: list[ov.Node]) -> tuple[list[RoutedExperts], dict[str, str]]:
+    """Layers of routed experts with their weights, and by name of a product why it is in none.
+
+    :param ordered: a graph's nodes in topological order.
+    """
+    blocks, reasons = match_experts(ordered)
+    routed = []
+    for block in blocks:
+        read = _routed(block)
+        if isinstance(read, str):
+            reasons |= {layer.get_friendly_name(): f"routed experts: {read}" for layer in block.layers}
+        else:
+            routed.append(read)
+    return routed, reasons
+
+
+def _routed(block: ExpertBlock) -> RoutedExperts | str:
+    """A block with its weights, or why they cannot be used."""
+    try:
+        *up, down = (_expert_weight(layer) for layer in block.layers)
+    except LeaveStock as e:
+        return f"of one projection, {e}"
+    if len({weight.spec for weight in up}) > 1:
+        return f"gate and up are stored differently, {' and '.join(str(weight.spec) for weight in up)}"
+    return RoutedExperts(block, tuple(up), down)
+
+
+def _expert_weight(layer: ov.Node) -> WeightMatrix:
+    weight = read_experts(layer)
+    other = other_reader(layer, weight.constant)
+    if other:
+        msg = f"its weight is shared with {other}"
+        raise LeaveStock(msg)
+    return weight
 
 
 def fingerprint(model: ov.Model) -> str:
@@ -73,8 +115,10 @@ def _bodies(node: ov.Node) -> Iterator[ov.Model]:
         yield node.get_function() if hasattr(node, "get_function") else node.get_body()
 
 
-def _refuse_sparse(ordered: list[ov.Node]) -> None:
+def _refuse_sparse(ordered: list[ov.Node], routed: list[RoutedExperts]) -> None:
+    pruned = any(experts.block.pruned_source or experts.block.pruned_hidden for experts in routed)
     for node in ordered:
-        if node.get_type_name() == OP_NAME or (node.get_type_name() == "Select" and match_pattern(node) is not None):
+        kind = node.get_type_name()
+        if pruned or kind in OP_NAMES or (kind == "Select" and match_pattern(node) is not None):
             msg = "the model is sparse already; give the stock model that it was made from"
             raise BadModelError(msg)

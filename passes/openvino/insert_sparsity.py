@@ -19,6 +19,7 @@ from scap_ov.passes.openvino.time_axis import time_first
 from scap_ov.passes.rules.planned import planned, site_compensation
 from scap_ov.passes.rules.sites import SiteMatch
 from scap_ov.plan import SitePlan, SparsityPlan
+from scap_ov.sites import SiteKind
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ class InsertSparsity(Pass[ov.Model]):
     7. An entry of a plan with a whole_threshold τ₁ takes off what the high plane of the weights misses where τ < |x − c| ≤ τ₁
        (see half_reads); a layer whose weights are not of 8 bits is read whole there.
     8. With `ramp`, a kept entry is moved towards c by max(0, τ − (|x − c| − τ) / ramp), so that nothing jumps at the threshold.
+    9. Routed experts: the policy goes by the tokens, of which all experts' inputs have a row each; no compensation, and no ramp: with one,
+       they are left stock.
 
     :param plan: of this very model.
     :param graded: with `runtime_inputs`, a parameter for the thresholds up to which channels are read by half too.
@@ -61,26 +64,32 @@ class InsertSparsity(Pass[ov.Model]):
         matches = planned(find_sites(model, lm_head=True), self._plan)
         config = self._plan.config
         rows = "all" if self._runtime else config.rows
-        sources = [match.source for match in matches.values()] if rows == "all" else []
+        sources = [match.source if match.block is None else match.block.source for match in matches.values()] if rows == "all" else []
         turned = {name for name, turn in zip(matches, time_first(model, sources), strict=False) if turn}
         if self._runtime:
             graded = self._graded and any(match.site.two_planes for match in matches.values())
             self.inputs = RuntimeInputs(model, [match.site for match in matches.values()], graded=graded)
             for match in matches.values():
-                first = match.site.name in turned
-                writer = PatternWriter(match.site.name, match.source, match.matmuls, rows, 0, config.ramp, time_first=first)
                 whole = self.inputs.whole_of(match.site, _rank(match.source)) if match.site.two_planes else None
-                writer.write(*self.inputs.of(match.site, _rank(match.source)), whole, _residuals(match) if whole is not None else ())
-        else:
-            for name, match in matches.items():
-                if name in self._plan.entries:
-                    values = _constants(match, self._plan.entries[name], self._plan)
-                    limit, first = config.max_sparse_rows, name in turned
-                    writer = PatternWriter(name, match.source, match.matmuls, rows, limit, config.ramp, time_first=first)
-                    writer.write(*values, *_by_half(match, self._plan.entries[name]))
+                threshold, center, compensation = self.inputs.of(match.site, _rank(match.source))
+                writer = _writer(match, rows, 0, config.ramp, time_first=match.site.name in turned)
+                writer.write(
+                    threshold, center, None if match.block else compensation, whole, _residuals(match) if whole is not None else ()
+                )
+        entries = {} if self._runtime else dict(self._plan.entries)
+        skipped = [(name, "a ramp does not go with routed experts") for name in entries if config.ramp and matches[name].block]
+        for name in (name for name in matches if name in entries and name not in dict(skipped)):
+            values = _constants(matches[name], entries[name], self._plan)
+            writer = _writer(matches[name], rows, config.max_sparse_rows, config.ramp, time_first=name in turned)
+            writer.write(*values, *_by_half(matches[name], entries[name]))
         model.validate_nodes_and_infer_types()
-        _log.info("inserted sparsity at %d sites", len(matches if self._runtime else self._plan.entries))
-        return PassResult(model, bool(self._runtime or self._plan.entries))
+        _log.info("inserted sparsity at %d sites", len(matches if self._runtime else entries) - len(skipped))
+        return PassResult(model, bool(self._runtime or len(entries) > len(skipped)), skipped)
+
+
+def _writer(match: SiteMatch, rows: str, max_sparse_rows: int, ramp: float, *, time_first: bool) -> PatternWriter:
+    tokens = match.block.source if match.block is not None and match.site.kind is SiteKind.EXPERT_DOWN else None
+    return PatternWriter(match.site.name, match.source, match.readers, rows, max_sparse_rows, ramp, time_first=time_first, tokens=tokens)
 
 
 def _constants(match: SiteMatch, entry: SitePlan, plan: SparsityPlan) -> tuple[ov.Output, ov.Output | None, list[ov.Output] | None]:

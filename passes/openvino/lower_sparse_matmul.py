@@ -16,10 +16,9 @@ from scap_ov.passes.openvino.portable_pattern import PREFIX, as_type, follow
 from scap_ov.passes.openvino.remove_sparsity import hand_over
 from scap_ov.passes.openvino.weights import read_weight
 from scap_ov.passes.rules.match_pattern import Pattern, PatternLayer, match_patterns
-from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix
+from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix, product
 
 _log = logging.getLogger(__name__)
-_ROWS_AT_ONCE = 4096  # output channels that are dequantised at a time: a large output projection is not copied whole
 
 
 class LowerSparseMatMul(Pass[ov.Model]):
@@ -118,7 +117,7 @@ def _replace(name: str, pattern: Pattern, group: Sequence[tuple[PatternLayer, We
         )
     base = np.zeros(0, np.float32)
     if pattern.center.any():
-        base = np.concatenate([_times(weight, pattern.center) for _, weight in group]).astype(np.float32)
+        base = np.concatenate([product(weight, pattern.center) for _, weight in group]).astype(np.float32)
     limit = max(pattern.max_sparse_rows, 1)
     graded = group[0][0].half is not None
     whole = pattern.whole_threshold if graded else np.zeros(0, np.float32)
@@ -128,10 +127,3 @@ def _replace(name: str, pattern: Pattern, group: Sequence[tuple[PatternLayer, We
     op.set_friendly_name(sparse_op.joined_name(name, [layer.matmul.get_friendly_name() for layer, _ in group]))
     for number, (layer, _) in enumerate(group):
         hand_over(layer.result, as_type(op.output(number), dtype) if narrow else op.output(number))
-
-
-def _times(weight: WeightMatrix, center: np.ndarray) -> np.ndarray:
-    """W·c, float64 [N]. Rule 4."""
-    full = np.broadcast_to(center.astype(np.float64), weight.k)
-    starts = range(0, weight.n, _ROWS_AT_ONCE)
-    return np.concatenate([weight[slice(start, start + _ROWS_AT_ONCE)].astype(np.float64) @ full for start in starts])

@@ -26,14 +26,16 @@ class PatternWriter:
     :param max_sparse_rows: of `decode`.
     :param ramp: relative width of the ramp above the threshold; 0 for none.
     :param time_first: x is [T, B, K], so that the first position is that of axis 0.
+    :param tokens: what the row policy goes by, [..., K]; `source` by default. That of routed experts is [E, rows of tokens, N].
     """
 
     def __init__(
         self, name: str, source: ov.Output, matmuls: Sequence[ov.Node], rows: str, max_sparse_rows: int, ramp: float = 0.0,
-        *, time_first: bool = False,
+        *, time_first: bool = False, tokens: ov.Output | None = None,
     ) -> None:  # fmt: skip
         self._name, self._matmuls, self._rows, self._max_rows = name, matmuls, rows, max_sparse_rows
         self._x, self._ramp, self._axis = source, ramp, 0 if time_first else 1
+        self._tokens = source if tokens is None else tokens
         self._shape: ov.Node | None = None
 
     def write(
@@ -98,7 +100,7 @@ class PatternWriter:
 
     def _shape_of(self) -> ov.Node:
         if self._shape is None:
-            self._shape = ops.shape_of(self._x)
+            self._shape = ops.shape_of(self._tokens)
         return self._shape
 
     def few_rows(self) -> ov.Node:
@@ -108,14 +110,22 @@ class PatternWriter:
         return ops.less_equal(rows, ops.constant(np.array(self._max_rows, np.int64)))
 
     def first_position(self) -> ov.Node | None:
-        """Which positions stay dense, boolean [T, 1], or [T, 1, 1] where the sequence is axis 0; None where no row does. Rule 3."""
-        shape = self._x.get_partial_shape()
+        """Which positions stay dense, boolean [T, 1], or [T, 1, 1] where the sequence is axis 0; None where no row does. Rule 3.
+
+        Of what is inside of routed experts [B · T, 1].
+        """
+        shape = self._tokens.get_partial_shape()
         if len(shape) != 3 or (shape[self._axis].is_static and shape[self._axis].get_length() == 1):
             return None
         length = ops.gather(self._shape_of(), np.array(self._axis), np.array(0))
         first = ops.equal(ops.range(np.array(0), length, np.array(1), output_type="i64"), ops.constant(np.array(0)))
         several = ops.greater(length, ops.constant(np.array(1)))
-        return ops.unsqueeze(ops.logical_and(first, several), np.arange(1, 3 - self._axis))
+        exempt = ops.logical_and(first, several)
+        if self._tokens is self._x:
+            return ops.unsqueeze(exempt, np.arange(1, 3 - self._axis))
+        lead = ops.slice(self._shape_of(), np.array([0]), np.array([2]), np.array([1]))
+        everywhere = ops.broadcast(exempt if self._axis else ops.unsqueeze(exempt, np.array([1])), lead, broadcast_spec="BIDIRECTIONAL")
+        return ops.reshape(everywhere, np.array([-1, 1]), special_zero=False)
 
 
 def _read_by_half(matmul: ov.Node, half: ov.Output, missed: ov.Output) -> ov.Node:

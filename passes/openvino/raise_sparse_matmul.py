@@ -9,11 +9,11 @@ from openvino import opset13 as ops
 from scap_ov.custom_ops import OP_NAME
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino import sparse_op
+from scap_ov.passes.openvino.decompression import decompressed
 from scap_ov.passes.openvino.half_reads import residual
-from scap_ov.passes.openvino.packed_site import LayerWeight, PackedSite, unpack_site
-from scap_ov.passes.openvino.portable_pattern import PatternWriter, as_type
+from scap_ov.passes.openvino.packed_site import unpack_site
+from scap_ov.passes.openvino.portable_pattern import PatternWriter
 from scap_ov.passes.openvino.remove_sparsity import hand_over
-from scap_ov.passes.rules.constants import FLOATS, typed_constant
 from scap_ov.passes.rules.match_pattern import EVERY_ROW
 
 
@@ -55,7 +55,7 @@ def _raise_site(nodes: list[ov.Node]) -> None:
         extra = own.compensation if own.compensation.size else np.zeros(sum(packed.sizes), np.float32)
         extras += sparse_op.split_sizes(extra, packed.sizes)
         for number, (name, weight) in enumerate(zip(sparse_op.names_of(node)[1], unpack_site(packed), strict=True)):
-            matmul = ops.matmul(x, _chain(packed, weight, x.get_element_type()), False, True)
+            matmul = ops.matmul(x, decompressed(packed, weight, x.get_element_type()), False, True)
             matmul.set_friendly_name(name)
             hand_over(node.output(number), matmul.output(0))
             matmuls.append(matmul)
@@ -70,30 +70,3 @@ def _raise_site(nodes: list[ov.Node]) -> None:
     writer = PatternWriter(sparse_op.names_of(nodes[0])[0], x, matmuls, rows, pruning.max_sparse_rows, pruning.ramp)
     above = ops.constant(whole.reshape([*lead, -1])).output(0) if whole.size else None
     writer.write(ops.constant(pruning.threshold.reshape([*lead, -1])).output(0), center, compensation, above, residuals)
-
-
-def _chain(packed: PackedSite, weight: LayerWeight, dtype: ov.Type) -> ov.Output:
-    """Constant -> Convert -> Subtract -> Multiply -> Reshape -> Convert, [N, K] of the given type. Rule 2."""
-    n, k = weight.raw.shape
-    raw = weight.raw
-    if packed.weight_type in FLOATS:
-        stored = typed_constant(weight.raw, [n, k], packed.weight_type).output(0)
-        return stored if stored.get_element_type() == dtype else as_type(stored, dtype)
-    grouped = packed.group_size < k
-    short = -k % packed.group_size if grouped else 0  # of the last group
-    if short:
-        raw = np.pad(raw, ((0, 0), (0, short)))
-    shape = [n, (k + short) // packed.group_size, packed.group_size] if grouped else [n, k]
-    beside = [*shape[:-1], 1]
-    between = getattr(ov.Type, packed.scale_type)
-    value = as_type(typed_constant(raw, shape, packed.weight_type).output(0), between)
-    if weight.zero_point is not None:
-        zero = typed_constant(weight.zero_point, beside, packed.weight_type)
-        value = ops.subtract(value, as_type(zero.output(0), between)).output(0)
-    assert weight.scale is not None  # noqa: S101 - integer weights have scales, see PackedSite
-    value = ops.multiply(value, typed_constant(weight.scale, beside, packed.scale_type)).output(0)
-    if grouped:
-        value = ops.reshape(value, ops.constant(np.array([n, k + short], np.int64)), special_zero=False).output(0)
-    if short:
-        value = ops.slice(value, np.array([0]), np.array([k]), np.array([1]), np.array([1])).output(0)
-    return value if value.get_element_type() == dtype else as_type(value, dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import openvino as ov
 
 from scap_ov.passes.base import Pass, PassResult
+from scap_ov.passes.openvino.match_experts import match_experts
 from scap_ov.passes.openvino.portable_pattern import follow
 from scap_ov.passes.rules.match_pattern import match_patterns
 
@@ -12,7 +13,8 @@ from scap_ov.passes.rules.match_pattern import match_patterns
 class RemoveSparsity(Pass[ov.Model]):
     """Make every layer that reads a pruned tensor read the tensor itself, in place.
 
-    1. The compensation goes with the pattern, and so does what is read by half.
+    1. The compensation goes with the pattern, and so does what is read by half. Routed experts get their tokens back, and `down` what
+       it read.
     2. A second run changes nothing.
     """
 
@@ -24,9 +26,15 @@ class RemoveSparsity(Pass[ov.Model]):
                 layer.matmul.input(0).replace_source_output(follow(pattern.source, list(layer.path)))
                 if layer.compensation is not None or layer.half is not None:
                     hand_over(layer.result, layer.matmul.output(0))
-        if patterns:
+        blocks = [block for block in match_experts(model.get_ordered_ops())[0] if block.pruned_source or block.pruned_hidden]
+        for block in blocks:
+            for own in (block.pruned_source, block.pruned_hidden):
+                if own is not None:
+                    for reader in list(own.select.output(0).get_target_inputs()):
+                        reader.replace_source_output(own.source)
+        if patterns or blocks:
             model.validate_nodes_and_infer_types()
-        return PassResult(model, bool(patterns))
+        return PassResult(model, bool(patterns or blocks))
 
 
 def hand_over(old: ov.Output, new: ov.Output) -> None:

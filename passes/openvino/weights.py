@@ -76,6 +76,29 @@ def _refuse_rounding(value: ov.Output, weight: WeightMatrix) -> None:
         value = _operands(node, "scale")[0] if node.get_type_name() == "Multiply" else node.input_value(0)
 
 
+def read_experts(matmul: ov.Node) -> WeightMatrix:
+    """The weights [E, N, K] of a batched product as one matrix [E · N, K]: expert e has the rows from e · N on.
+
+    :param matmul: a MatMul with transpose_b whose right operand has three dimensions.
+    :raises LeaveStock: it is of a form that cannot be pruned or packed; the text is the reason.
+    """
+    if _origin(matmul.input_value(1)) is None:
+        msg = "its weight is computed"
+        raise LeaveStock(msg)
+    experts, n, k = _static(matmul.input_value(1), "weight")
+    value, _ = _peel(matmul.input_value(1))
+    try:
+        by_input = stored_by_input(matmul.input_value(1), value, experts * n, k, by_output=True)
+    except ValueError as e:
+        raise LeaveStock(str(e)) from None
+    if by_input:
+        msg = "its weight is stored by input channels"
+        raise LeaveStock(msg)
+    weight = _read(value, experts * n, k, False, experts)
+    _refuse_rounding(matmul.input_value(1), weight)
+    return weight
+
+
 def _before_cut(node: ov.Node, k: int) -> int:
     """The length that a Slice takes the first k of, in the last axis; 0 where the node is none such."""
     if node.get_type_name() != "Slice" or node.get_input_size() != 5:
@@ -99,7 +122,7 @@ def weight_is_right(matmul: ov.Node) -> bool:
     return _origin(matmul.input_value(1)) is not None and _origin(matmul.input_value(0)) is None
 
 
-def _read(value: ov.Output, n: int, k: int, by_input: bool) -> WeightMatrix:
+def _read(value: ov.Output, n: int, k: int, by_input: bool, experts: int = 1) -> WeightMatrix:
     scale = zero = None
     node = value.get_node()
     if node.get_type_name() == "Multiply":
@@ -126,7 +149,11 @@ def _read(value: ov.Output, n: int, k: int, by_input: bool) -> WeightMatrix:
     if scale is None:
         msg = f"its {dtype} weight has no scale"
         raise LeaveStock(msg)
-    target, group_size = _scale_shape(shape, n, k, by_input)
+    if experts > 1 and len(shape) < 3:
+        msg = f"its stored weight of shape {shape} does not tell the experts apart"
+        raise LeaveStock(msg)
+    target, group_size = _scale_shape(shape[1:], n // experts, k, by_input) if experts > 1 else _scale_shape(shape, n, k, by_input)
+    target = [experts, *target] if experts > 1 else target
     scales, scale_dtype = _scales(scale, target, n, by_input)
     zeros = None if zero is None else _zero_points(zero, target, n, by_input, dtype)
     spec = WeightSpec(dtype, group_size, scale_dtype, zeros is not None)

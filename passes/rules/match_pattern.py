@@ -89,7 +89,13 @@ def match_patterns(model: ov.Model) -> list[Pattern]:
 
 
 def match_pattern(select: ov.Node) -> Pattern | None:
-    """The pattern that a Select closes, or None."""
+    """The pattern that a Select closes and fully connected layers read, or None."""
+    found = match_pruned(select)
+    return found if found is not None and found.layers else None
+
+
+def match_pruned(select: ov.Node) -> Pattern | None:
+    """The pattern that a Select closes whatever reads it, its fully connected layers with it; None where it is none."""
     test = _test(select.input_value(0))
     if test is None:
         return None
@@ -102,7 +108,7 @@ def match_pattern(select: ov.Node) -> Pattern | None:
         return None
     policy, layers = _policy(test), tuple(_layers(select.output(0), ()))
     whole = _whole(layers, test.distance)
-    if policy is None or not layers or whole is None:
+    if policy is None or whole is None:
         return None
     threshold, rows, limit = policy
     if test.inclusive:
@@ -219,11 +225,17 @@ def _row_limit(node: ov.Node) -> int | None:
 def _layers(value: ov.Output, path: tuple[ov.Node, ...]) -> Iterator[PatternLayer]:
     for target in sorted(value.get_target_inputs(), key=lambda t: t.get_node().get_instance_id()):
         node = target.get_node()
-        if node.get_type_name() == "MatMul" and target.get_index() == 0:
+        if node.get_type_name() == "MatMul" and target.get_index() == 0 and not _is_batched(node):
             half, output = match_half_read(node) or (None, node.output(0))
             yield PatternLayer(node, path, *_compensation(output), half)
         elif carries_channels(node):
             yield from _layers(node.output(0), (*path, node))
+
+
+def _is_batched(matmul: ov.Node) -> bool:
+    """Whether a product has a matrix for each of several experts, which match_experts reads."""
+    shape = matmul.get_input_partial_shape(1)
+    return bool(shape.is_static and len(shape) > 2 and np.prod(shape.to_shape()[:-2]) > 1)
 
 
 def _compensation(own: ov.Output) -> tuple[np.ndarray | None, ov.Output]:

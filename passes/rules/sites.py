@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import openvino as ov
 
 from scap_ov.errors import BadModelError
+from scap_ov.passes.rules.experts import ExpertBlock, RoutedExperts
 from scap_ov.passes.rules.passthrough import carries_channels
 from scap_ov.passes.rules.structure import Role, Structure
 from scap_ov.passes.rules.weight_matrix import WeightMatrix
@@ -24,13 +26,20 @@ class SiteMatch:
 
     :param source: the activation tensor, float [..., K].
     :param matmuls: the layers' nodes, in the order of `site.layers`; a Convert or Reshape may stand between source and layer.
-    :param weights: of the layers, in the same order.
+    :param weights: of the layers, in the same order; of all experts one behind the other, [E · N, K], where the site is routed.
+    :param block: of a site of routed experts.
     """
 
     site: Site
     source: ov.Output
     matmuls: tuple[ov.Node, ...]
     weights: tuple[WeightMatrix, ...]
+    block: ExpertBlock | None = None
+
+    @property
+    def readers(self) -> tuple[ov.Node, ...]:
+        """The nodes whose first input is to be pruned: the layers, or what spreads the tokens over the experts."""
+        return (self.block.tile,) if self.block is not None and self.site.kind is SiteKind.EXPERT_UP else self.matmuls
 
 
 @dataclass(frozen=True)
@@ -61,16 +70,23 @@ class _Candidate:
 
 
 def sort_out(
-    ordered: list[ov.Node], layers: list[tuple[ov.Node, WeightMatrix | str]], skipped: list[tuple[str, str]], *, lm_head: bool
+    ordered: list[ov.Node],
+    layers: list[tuple[ov.Node, WeightMatrix | str]],
+    skipped: list[tuple[str, str]],
+    *,
+    lm_head: bool,
+    routed: Sequence[RoutedExperts] = (),
 ) -> FoundSites:
     """Group layers into sites by the rules of `find_sites`; also for layers of an ONNX graph, as its view shows them.
 
     :param ordered: all nodes in topological order.
     :param layers: with their weight, or why it cannot be used.
     :param skipped: other layers that can be no site, with the reason.
+    :param routed: layers of routed experts, whose products are not among `layers`.
     :raises BadModelError: there is no layer of any kind.
     """
-    structure = Structure(ordered, {node.get_instance_id() for node, _ in layers})
+    products = [layer.get_instance_id() for experts in routed for layer in experts.block.layers]
+    structure = Structure(ordered, {*(node.get_instance_id() for node, _ in layers), *products})
     candidates = []
     for matmul, weight in layers:
         role = structure.role(matmul)
@@ -79,10 +95,16 @@ def sort_out(
             skipped.append((matmul.get_friendly_name(), reason))
         else:
             candidates.append(_Candidate(matmul, weight, role))
-    if not layers and not skipped:
+    if not layers and not skipped and not routed:
         msg = "the model has no fully connected layer; give a Transformer model, such as optimum-cli export openvino writes"
         raise BadModelError(msg)
-    return FoundSites(_sites(candidates), skipped)
+    names = _Names()
+    matches = _sites(candidates, names)
+    for experts in routed:
+        matches += _expert_sites(experts, structure.role(experts.block.down).block, names)
+    place = {node.get_instance_id(): i for i, node in enumerate(ordered)}
+    matches.sort(key=lambda match: min(place[node.get_instance_id()] for node in match.matmuls))
+    return FoundSites(matches, skipped)
 
 
 def hash_layers(layers: list[tuple[str, WeightMatrix | str]]) -> str:
@@ -112,7 +134,7 @@ def _objection(matmul: ov.Node, weight: WeightMatrix, role: Role, *, lm_head: bo
         return "it routes tokens to experts, and is small"
     if role.starts_state:
         return "it computes an initial state, once for a sequence and for all of its positions"
-    other = _other_reader(matmul, weight.constant)
+    other = other_reader(matmul, weight.constant)
     return f"its weight is shared with {other}" if other else ""
 
 
@@ -125,7 +147,7 @@ def _objection_to_input(matmul: ov.Node) -> str:
     return "its weight has more dimensions than its input" if len(matmul.get_input_partial_shape(1)) > len(shape) else ""
 
 
-def _other_reader(matmul: ov.Node, constant: ov.Node) -> str:
+def other_reader(matmul: ov.Node, constant: ov.Node) -> str:
     """Name of another node that a weight reaches."""
     own, pending = matmul.get_instance_id(), [constant]
     while pending:
@@ -141,11 +163,23 @@ def _other_reader(matmul: ov.Node, constant: ov.Node) -> str:
     return ""
 
 
-def _sites(candidates: list[_Candidate]) -> list[SiteMatch]:
+def _expert_sites(routed: RoutedExperts, number: int, names: _Names) -> Iterator[SiteMatch]:
+    """The two sites of a block."""
+    block = routed.block
+    for kind, source, matmuls, weights in (
+        (SiteKind.EXPERT_UP, block.source, block.up, routed.up),
+        (SiteKind.EXPERT_DOWN, block.hidden, (block.down,), (routed.down,)),
+    ):
+        layers = tuple(Layer(m.get_friendly_name(), w.k, w.n // block.experts, w.spec) for m, w in zip(matmuls, weights, strict=True))
+        site = Site(names.make(kind, number), kind, number, layers, block.experts, block.used)
+        yield SiteMatch(site, source, matmuls, weights, block)
+
+
+def _sites(candidates: list[_Candidate], names: _Names) -> list[SiteMatch]:
     groups: dict[tuple[int, int], list[_Candidate]] = {}
     for candidate in candidates:
         groups.setdefault(_key(_root(candidate.matmul.input_value(0))), []).append(candidate)
-    names, matches, ups = _Names(), [], 0
+    matches, ups = [], 0
     for group in groups.values():
         group.sort(key=lambda c: str(c.matmul.get_friendly_name()))  # the same order in every form of a network
         role = min((c.role for c in group), key=lambda r: (_PRECEDENCE.index(r.kind), r.block))

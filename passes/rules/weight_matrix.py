@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import openvino as ov
 
 from scap_ov.passes.rules.constants import FLOATS, float_values, unpack_integers
 from scap_ov.sites import WeightSpec
+
+_ROWS_AT_ONCE = 4096  # output channels that are dequantised at a time: a large output projection is not copied whole
 
 
 class LeaveStock(Exception):  # noqa: N818 - not an error: the sentence says why a layer is no site
@@ -31,6 +33,7 @@ class WeightMatrix:
     :param scale: as in the model, float32, bfloat16 widened exactly, [N, G], or None for float weights.
     :param zero_point: int16 [N, G] or None.
     :param padding: input channels that are stored after the K that count, to fill the last group; not with by_input.
+    :param first: rows that the constant holds before these; not with by_input.
     """
 
     spec: WeightSpec
@@ -41,6 +44,7 @@ class WeightMatrix:
     scale: np.ndarray | None
     zero_point: np.ndarray | None
     padding: int = 0
+    first: int = 0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -59,20 +63,28 @@ class WeightMatrix:
         """Some rows dequantised, float32 [n, K]."""
         return self.dequantized(rows)
 
+    def part(self, start: int, stop: int) -> WeightMatrix:
+        """Some rows as a weight of their own; nothing is copied. For a weight that is stored by output channels."""
+        if self.by_input:
+            msg = "a weight that is stored by input channels is read as a whole"
+            raise ValueError(msg)
+        scale, zero = (None if values is None else values[start:stop] for values in (self.scale, self.zero_point))
+        return replace(self, n=stop - start, scale=scale, zero_point=zero, first=self.first + start)
+
     def raw(self, rows: slice = slice(None)) -> np.ndarray:
         """Stored values of some output channels: uint8 or int8, or float16, float32, and bf16 bits as uint16, [n, K]."""
-        start, stop, step = rows.indices(self.n)
+        start, stop, step = (v + shift for v, shift in zip(rows.indices(self.n), (self.first, self.first, 0), strict=True))
         stored = self.k + self.padding
         if self.spec.dtype in FLOATS:
             values = float_values(self.constant)
         elif self.spec.bits == 4:
             if not self.by_input and step == 1:
                 return unpack_integers(self.constant, start * stored, stop * stored).reshape(stop - start, stored)[:, : self.k]
-            values = unpack_integers(self.constant, 0, self.n * stored)
+            values = unpack_integers(self.constant, 0, int(np.prod(self.constant.shape)))
         else:
             values = self.constant.data
-        matrix = values.reshape(self.k, self.n).T if self.by_input else values.reshape(self.n, stored)[:, : self.k]
-        return matrix[rows]
+        matrix = values.reshape(self.k, self.n).T if self.by_input else values.reshape(-1, stored)[:, : self.k]
+        return matrix[start:stop:step]
 
     def sample(self, count: int) -> np.ndarray:
         """Stored values of about `count` output channels spread over all, [n, K]; what `fingerprint` hashes."""
@@ -100,3 +112,13 @@ class WeightMatrix:
     def _spread(self, grouped: np.ndarray) -> np.ndarray:
         """[n, G] -> [n, K]."""
         return np.repeat(grouped, self.spec.group_size, axis=1)[:, : self.k]
+
+
+def product(weight: WeightMatrix, vector: np.ndarray) -> np.ndarray:
+    """W·v in float64, [N].
+
+    :param vector: [1] or [K].
+    """
+    full = np.broadcast_to(vector.astype(np.float64), weight.k)
+    starts = range(0, weight.n, _ROWS_AT_ONCE)
+    return np.concatenate([weight[slice(start, start + _ROWS_AT_ONCE)].astype(np.float64) @ full for start in starts])

@@ -10,7 +10,7 @@ import openvino as ov
 
 from scap_ov.backends.transfer import plan_for
 from scap_ov.config import SparsityConfig
-from scap_ov.custom_ops import OP_NAME
+from scap_ov.custom_ops import OP_NAMES
 from scap_ov.errors import BadModelError, OutputError, UsageError
 from scap_ov.plan import SparsityPlan
 from scap_ov.progress import TitledProgress, titled
@@ -41,9 +41,9 @@ def open_model(model: ov.Model | str | Path) -> ov.Model:
 def check_stock(model: ov.Model) -> None:
     """Refuse a model that is sparse already.
 
-    :raises BadModelError: it carries a scap_ov record or a SparseMatMul.
+    :raises BadModelError: it carries a scap_ov record or one of our ops.
     """
-    sparse = model.has_rt_info(["scap_ov", "version"]) or any(op.get_type_name() == OP_NAME for op in model.get_ops())
+    sparse = model.has_rt_info(["scap_ov", "version"]) or any(op.get_type_name() in OP_NAMES for op in model.get_ops())
     if sparse:
         msg = "the model is sparse already; give the stock model that it was made from"
         raise BadModelError(msg)
@@ -145,7 +145,7 @@ def rewrite(model: ov.Model, plan: SparsityPlan, form: str, stock: Mapping[str, 
     from scap_ov.evaluation.extract_plan import pruned_sites
     from scap_ov.passes.openvino.insert_cats import InsertCats
     from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
-    from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
+    from scap_ov.passes.openvino.lowering import lower
 
     if form not in FORMS:
         msg = f"form is {form!r}; give lowered or portable"
@@ -159,7 +159,7 @@ def rewrite(model: ov.Model, plan: SparsityPlan, form: str, stock: Mapping[str, 
     reasons.update(dict(result.skipped))
     model = result.model
     if form == "lowered":
-        lowered = LowerSparseMatMul(dynamic_quantization=plan.config.dynamic_quantization)(model)
+        lowered = lower(model, dynamic_quantization=plan.config.dynamic_quantization)
         model = lowered.model
         reasons.update({name: f"{rt_info.NOT_LOWERED}: {reason}" for name, reason in lowered.skipped})
     if result.modified and plan.notes.get("rewrite") != "cats":  # the record says what is in the model

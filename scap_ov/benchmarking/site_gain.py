@@ -1,29 +1,33 @@
 """Decide by measurement which sites the custom op makes faster on this machine.
 
 Two small models stand side by side: copies of one site as stock layers, and the same copies behind SparseMatMul, enough of
-them to come from memory and not from a cache, one row of input at the planned sparsity. For each shape and weight
-form the sparsity (to 5 %) from which on the op wins is found by bisection.
+them to come from memory and not from a cache, one row of input at the planned sparsity. A layer of routed experts,
+whose two sites are one op, is measured as a whole. For each shape and weight form the sparsity (to 5 %) from which on the op
+wins is found by bisection.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import openvino as ov
 
+from scap_ov.benchmarking.expert_models import expert_model, inputs_of, lowered_experts
 from scap_ov.benchmarking.paired import median_ratio
 from scap_ov.benchmarking.site_models import copies_of, sparse_model, stock_model
 from scap_ov.config import SparsityConfig
 from scap_ov.plan import SparsityPlan
 from scap_ov.progress import TitledProgress
 from scap_ov.runtime import register
-from scap_ov.sites import Site
+from scap_ov.sites import Site, SiteKind
 
 _SECONDS = 0.5  # of timing per shape, behind building and compiling
 _LEAST_GAIN = 1.0
 _STEP = 0.05
+_STEPS = 16  # decode steps with different experts
 
 Shape = tuple[object, ...]
 
@@ -33,20 +37,21 @@ def sites_that_lose(
 ) -> dict[str, str]:
     """Sites of a plan at which the op would be slower than the stock layers here.
 
-    :param gain: measures how many times faster the op is, for tests; `measure_gain` by default.
+    :param gain: measures how many times faster the op is, for tests; by default `measure_gain`, and `expert_gain` for routed experts.
     :return: site name -> the reason, with figures.
     """
-    gain = measure_gain if gain is None else gain
+    partner = _partners(plan)
     groups: dict[Shape, list[Site]] = {}
     for site in plan.sites:
-        if site.name in plan.entries:
+        if site.name in plan.entries and site.kind is not SiteKind.EXPERT_DOWN:
             groups.setdefault(_shape(site), []).append(site)
     reasons: dict[str, str] = {}
     for done, sites in enumerate(groups.values()):
         if progress:
             progress(done, len(groups), "measuring the gain per shape")
         levels = {site.name: _level(plan.entries[site.name].expected_sparsity) for site in sites}
-        losing = _losing(sorted(set(levels.values())), _gain_of(gain, sites[0], plan.config))
+        measure = gain or (partial(expert_gain, partner[sites[0].name]) if sites[0].experts else measure_gain)
+        losing = _losing(sorted(set(levels.values())), _gain_of(measure, sites[0], plan.config))
         if losing is None:
             continue
         level, factor = losing
@@ -55,8 +60,16 @@ def sites_that_lose(
             f"the op would be slower here: {factor:.2f}x at {level:.0%} for {first.in_features} -> "
             f"{'+'.join(str(layer.out_features) for layer in first.layers)} {first.layers[0].weight.dtype}"
         )
-        reasons.update({site.name: reason for site in sites if levels[site.name] <= level})
+        losers = [site.name for site in sites if levels[site.name] <= level]
+        reasons.update(dict.fromkeys([*losers, *(partner[name].name for name in losers if name in partner)], reason))
     return reasons
+
+
+def _partners(plan: SparsityPlan) -> dict[str, Site]:
+    """By name of a site of gate and up of routed experts, the site of their down: it follows."""
+    ups = [site for site in plan.sites if site.kind is SiteKind.EXPERT_UP]
+    downs = [site for site in plan.sites if site.kind is SiteKind.EXPERT_DOWN]
+    return {up.name: down for up, down in zip(ups, downs, strict=True)}
 
 
 def _gain_of(gain: Callable[[Site, float, SparsityConfig], float], site: Site, config: SparsityConfig) -> Callable[[float], float]:
@@ -87,31 +100,43 @@ def measure_gain(site: Site, sparsity: float, config: SparsityConfig) -> float:
 
     :param sparsity: share of the weight bytes that are not read.
     """
-    copies = copies_of(site)
-    stock = stock_model(site, copies)
+    stock = stock_model(site, copies_of(site))
+    x = np.random.default_rng(0).standard_normal((1, 1, site.in_features), np.float32)
     sparse = sparse_model(stock, sparsity, config, graded=config.method == "graded" and site.two_planes)
+    return _ratio(stock, sparse, config, [{0: x}])
+
+
+def expert_gain(down: Site, up: Site, sparsity: float, config: SparsityConfig) -> float:
+    """The same of a layer of routed experts, with the same share dropped at both places; other experts at every step."""
+    stock = expert_model(up, down)
+    steps = [inputs_of(stock, seed) for seed in range(_STEPS)]
+    return _ratio(stock, lowered_experts(stock, (sparsity, sparsity), config), config, steps)
+
+
+def _ratio(stock: ov.Model, sparse: ov.Model, config: SparsityConfig, steps: Sequence[Mapping[int, np.ndarray]]) -> float:
+    """Median of the ratios of paired, alternating runs, each with the next of the inputs."""
     core = ov.Core()
     register(core)
     quantise = {} if config.dynamic_quantization else {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
     requests = []
     for model in (stock, sparse):
         request = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY", **quantise}).create_infer_request()
-        request.set_input_tensor(ov.Tensor(np.random.default_rng(0).standard_normal((1, 1, site.in_features), np.float32)))
         for _ in range(2):
-            request.infer()
+            request.infer(steps[0])
         requests.append(request)
     times: list[list[float]] = [[], []]
     end = time.perf_counter() + _SECONDS
     while time.perf_counter() < end or len(times[0]) < 5:
+        inputs = steps[len(times[0]) % len(steps)]
         for own, request in zip(times, requests, strict=True):
             start = time.perf_counter()
-            request.infer()
+            request.infer(inputs, share_inputs=True)
             own.append(time.perf_counter() - start)
     return median_ratio(*times)
 
 
 def _shape(site: Site) -> Shape:
-    return (site.in_features, tuple((layer.out_features, layer.weight) for layer in site.layers))
+    return (site.in_features, tuple((layer.out_features, layer.weight) for layer in site.layers), site.experts, site.experts_per_token)
 
 
 def _level(sparsity: float) -> float:

@@ -33,11 +33,11 @@ _GRADES = np.float32(10)  # τ₁ / τ₀ where the high plane misses one per ce
 def copies_of(site: Site) -> int:
     """How many copies are twice the last-level cache, within bounds that keep building them below a second."""
     size = sum(sum(layer_bytes(layer)) for layer in site.layers)
-    return max(2, min(MOST_COPIES, math.ceil(2 * _last_level_cache() / size)))
+    return max(2, min(MOST_COPIES, math.ceil(2 * cache_bytes() / size)))
 
 
-def _last_level_cache() -> int:
-    """Bytes; 32 MB where the system does not tell."""
+def cache_bytes() -> int:
+    """Of the last level, at most 64 MB; 32 MB where the system does not tell."""
     for index in (3, 2):
         path = Path(f"/sys/devices/system/cpu/cpu0/cache/index{index}/size")
         if path.is_file():

@@ -55,6 +55,9 @@ class BlockModel:
         clone = model.clone()
         found = find_sites(clone, lm_head=True)
         self.sites = tuple(match.site for match in found.some())
+        if any(match.block is not None for match in found.matches):
+            msg = "it has routed experts"
+            raise UncutError(msg)
         repeat_heads(clone)
         if forget_states(clone):
             msg = "its states start from nothing that the graph tells"

@@ -95,7 +95,7 @@ class _Learner:
         graded = any(entry.whole_threshold is not None for entry in plan.entries.values())
         self.gradient = GradientModel(model, constants=True, thresholds=True, graded=graded)
         self.probe = ProbeModel(model, measure=True, graded=graded)  # without derivatives: a third of the time
-        self.sites = [s for s in self.probe.sites if s.name in plan.entries]
+        self.sites = [s for s in self.probe.sites if s.name in plan.entries and not s.experts]  # the op for experts has none
         self.settings = self.probe.settings(plan.entries.values())
         self.moved = dict.fromkeys(plan.entries, 0.0)  # how far the logarithm of each site's threshold has moved
         counts = np.array([s.weight_bytes for s in self.sites], np.float64)

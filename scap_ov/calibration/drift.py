@@ -79,7 +79,7 @@ class _Counts:
         for name, value in values.items():
             if name in self._counts:
                 rows = value.reshape(-1, value.shape[-1])
-                self._counts[name].update(np.abs(rows[counted(keep, len(rows))] - self._dense[name].center))
+                self._counts[name].update(np.abs(rows[counted(keep, value.shape[:-1])] - self._dense[name].center))
 
     def ratios(self) -> dict[str, float]:
         """By site, the threshold that is needed as a multiple of the dense one."""

@@ -63,6 +63,8 @@ class GradientModel(ProbeModel):
             else:
                 slope, density = threshold_gradient(node, gradient)
                 moved |= {("slope", name): slope, ("density", name): density, ("unread", name): dropped_rows(node)}
+        inputs = {key: value for key, value in found.items() if key[1][0] == "input"}
+        found |= {key: self.of_tokens(key[1][1], value) for key, value in inputs.items()}
         if not self._inputs_wanted:
             found = {key: value for key, value in found.items() if key[1] in (COMPENSATION, CENTERS)}
         return found | moved

@@ -12,7 +12,7 @@ import openvino as ov
 from scap_ov.calibration.block_model import BlockModel
 from scap_ov.calibration.flow import Flow
 from scap_ov.calibration.samples import Piece
-from scap_ov.calibration.site_taps import site_taps
+from scap_ov.calibration.site_taps import site_taps, summarised
 from scap_ov.errors import BadDatasetError, UncutError
 from scap_ov.models.runner import InferenceData, misfit, samples_of, stream
 from scap_ov.models.sample import SampleReader, counted_rows
@@ -50,7 +50,7 @@ def observe(
     """
     clone = model.clone()
     found = find_sites(clone, lm_head=True)
-    weights = [(match.site, match.weights) for match in found.some()]
+    weights = [(match.site, summarised(match)) for match in found.some()]
     sites = tuple(site for site, _ in weights)
     capacity = capacity_for(sites) if capacity is None else capacity
     try:

@@ -22,6 +22,7 @@ from scap_ov.gradients.attention_gradient import repeat_heads
 from scap_ov.models.main_output import Loss, MainOutput, main_output
 from scap_ov.models.runner import EXACT
 from scap_ov.models.tensors import as_f32, before_narrowing, fed
+from scap_ov.passes.openvino.expert_rows import chosen_rows
 from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.portable_pattern import PREFIX
@@ -100,7 +101,9 @@ class ProbeModel:
         self.stock = model  # what the samples are for: without the run-time inputs
         clone = model.clone()
         found = find_sites(clone, lm_head=True)
-        self.sites = tuple(match.site for match in found.some())
+        matches = found.some()
+        self.sites = tuple(match.site for match in matches)
+        self._blocks = {m.site.name: m.block for m in matches if m.block is not None and m.site.kind is SiteKind.EXPERT_DOWN}
         repeat_heads(clone)
         taps: dict[Any, ov.Output] = dict(site_taps(found)) if observe else {}
         self.graded = graded and any(site.two_planes for site in self.sites)
@@ -123,7 +126,7 @@ class ProbeModel:
                 clone, before_narrowing(clone.outputs[self._main.places[0]].get_node().input_value(0)), reference.output(0)
             )
         if measure:
-            taps |= {("share", name): _share(node, kept=False) for name, node in self._pruned(clone).items()}
+            taps |= {("share", name): self.of_tokens(name, _share(node, kept=False)) for name, node in self._pruned(clone).items()}
             taps |= {("half", name): _share(node, kept=True) for name, node in self._by_half(clone).items()}
         self._taps = {name: i for i, name in enumerate(taps)}
         sinks = forget_states(clone)
@@ -139,6 +142,13 @@ class ProbeModel:
         """Further outputs of a subclass, by any key but a site's name."""
         del model, logits, reference
         return {}
+
+    def of_tokens(self, name: str, value: ov.Output) -> ov.Output:
+        """A tensor [E, T, ...] inside of routed experts for those that tokens use, [T, k, ...], shares averaged; others as they are."""
+        if name not in self._blocks:
+            return value
+        chosen = chosen_rows(self._blocks[name], value)
+        return chosen if len(chosen.get_partial_shape()) > 2 else ops.reduce_mean(chosen, np.array([1]), keep_dims=False).output(0)
 
     def _pruned(self, model: ov.Model) -> dict[str, ov.Node]:
         """The Select of every site, which gives its pruned input."""

@@ -90,7 +90,7 @@ def observe_pruned(
 
     def take(index: int, values: Mapping[str, np.ndarray]) -> None:
         piece = pieces[index]
-        observed = {name: counted(piece.pruned, int(np.prod(value.shape[:-1]))) for name, value in values.items()}
+        observed = {name: counted(piece.pruned, value.shape[:-1]) for name, value in values.items()}
         priority = {name: row_priorities(piece.digest, len(keep)) for name, keep in observed.items()}
         sample = Sample(values, observed, priority)
         for name in values:
@@ -100,7 +100,7 @@ def observe_pruned(
     probe.inputs_of(pieces, plan.entries, take, progress)
     collector.samples = len(pieces)
     collector.check_counts()
-    fields = {name for observer in OBSERVERS for name in observer.fields} | {"gate_histogram"}
+    fields = {name for observer in OBSERVERS for name in observer.fields} | {"gate_histogram", "expert_tokens"}
     statistics = {}
     for site in profile.sites:
         own = collector.finish(site, [])

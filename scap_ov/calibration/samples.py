@@ -53,8 +53,14 @@ def pick_pieces(probe: OfModel, dataset: InferenceData, tokens: int, *, held_out
     return [pieces[i] for i in sorted(set(at.astype(int).tolist()))]
 
 
-def counted(pruned: np.ndarray, rows: int) -> np.ndarray:
-    """Which of some rows count, bool [rows]: those of `pruned`; all of them where the rows are no tokens, as those of a pooled output."""
+def counted(pruned: np.ndarray, lead: int | tuple[int, ...]) -> np.ndarray:
+    """Which rows of a tensor count, bool [rows]: those of `pruned`; all of them where the rows are no tokens, as those of a pooled output.
+
+    :param lead: rows, or leading dimensions; (T, k) are k rows of each token, as what `down` of routed experts reads has them.
+    """
+    if isinstance(lead, tuple) and len(lead) == 2 and lead[0] == len(pruned) > 1:
+        return np.repeat(pruned, lead[1])
+    rows = int(np.prod(lead))
     return pruned if len(pruned) == rows else np.ones(rows, bool)
 
 

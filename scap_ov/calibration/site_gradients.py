@@ -100,8 +100,8 @@ def whole_gradients(
 
 
 def _counted(x: np.ndarray, g: np.ndarray, pruned: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    keep = counted(pruned, x.shape[:-1])
     x, g = (v.reshape(-1, v.shape[-1]) for v in (x, g))
-    keep = counted(pruned, len(x))
     return x[keep], g[keep]
 
 

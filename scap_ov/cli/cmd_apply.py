@@ -10,6 +10,7 @@ from scap_ov.cli.data import calibration_dataset
 from scap_ov.cli.files import OutputFile
 from scap_ov.cli.options import add_config_options, add_data_options, add_json_option, read_config
 from scap_ov.cli.output import Output
+from scap_ov.cli.routed import tokens_per_expert
 from scap_ov.errors import UsageError
 from scap_ov.storage.companions import told
 from scap_ov.storage.destination import destination
@@ -17,6 +18,7 @@ from scap_ov.storage.model_files import model_file
 
 if TYPE_CHECKING:
     from scap_ov.backends.protocol import Backend
+    from scap_ov.config import SparsityConfig
     from scap_ov.plan import SparsityPlan
 
 
@@ -70,7 +72,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
     if beside and args.data == "self":
         args.seed += 1  # other text than a profile from `self` was calibrated on
     data = calibration_dataset(args, model, out) if beside else None
-    calibration = _calibration(args, model, out)
+    calibration = _calibration(args, model, config, out)
     from scap_ov import api
 
     with out.progress("pruning") as bar:
@@ -96,7 +98,11 @@ def _check_max_loss(args: argparse.Namespace) -> None:
         raise UsageError(msg)
 
 
-def _calibration(args: argparse.Namespace, model: Any, out: Output) -> Any:
+def _calibration(args: argparse.Namespace, model: Any, config: SparsityConfig, out: Output) -> Any:
+    if config.drops_nothing and not (args.profile or args.plan or args.max_loss):
+        if args.data != "self":
+            out.say(f"target sparsity 0 drops nothing, so {args.data} is not read")
+        return None
     if args.plan:
         from scap_ov.plan import SparsityPlan
 
@@ -122,6 +128,8 @@ def _tell(backend: Backend, model: Any, plan: SparsityPlan, output: Path, out: O
                 "SCAP_OV_ROWS=all in their environment")  # fmt: skip
     if "pruned_only" in plan.notes:
         out.say(f"  pruned, not read by half: {plan.notes['pruned_only']}")
+    for line in tokens_per_expert(summary, warnings_only=True):
+        out.say(line)
     told = {key: plan.notes[key] for key in ("max_loss", "compensation") if key in plan.notes}
     if "max_loss" in told:
         found = told["max_loss"]

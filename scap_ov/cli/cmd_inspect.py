@@ -9,6 +9,7 @@ from typing import Any
 
 from scap_ov.cli.options import add_json_option
 from scap_ov.cli.output import Output
+from scap_ov.cli.routed import tokens_per_expert, width
 from scap_ov.config import SparsityConfig
 
 
@@ -25,12 +26,14 @@ def run(args: argparse.Namespace, out: Output) -> None:
     if summary is None:
         summary = _found(args.model, args.plan)
     sites = summary["sites"]
-    rows = [(s["name"], s["kind"], s["weights"], s["in_features"], "+".join(map(str, s["out_features"])), f"{s['planned_sparsity']:.1%}",
+    rows = [(s["name"], s["kind"], s["weights"], s["in_features"], width(s), f"{s['planned_sparsity']:.1%}",
              _reads(s), s["state"], s["reason"]) for s in sites]  # fmt: skip
     out.table(
         f"{args.model}: {summary['form']}", ("site", "kind", "weights", "K", "N", "not read", "dropped/half/whole", "state", "reason"), rows
     )
     out.say(f"{len(sites)} sites; {summary['expected_sparsity']:.1%} of their weight bytes not read per token (expected)")
+    for line in tokens_per_expert(summary):
+        out.say(line)
     for name, reason in summary["skipped"]:
         out.say(f"skipped {name}: {reason}")
     out.figures({"model": str(args.model), **summary})

@@ -25,14 +25,15 @@ def weight_bytes_per_token(sites: Iterable[Site], sparsity: Mapping[str, float],
     """Bytes that a token reads when each site skips its share of weight bytes; scales, zero points, steps and offsets are read whole.
 
     :param sites: all fully connected layers of the model, lm_head among them.
-    :param sparsity: site name -> share of bytes that are skipped; a site that is not named is dense.
+    :param sparsity: site name -> share of bytes that are skipped; a site that is not named is dense. Of routed experts, those count
+        that a token uses.
     :param graded: names of the sites that are read by half: their planes have a step and an offset of a byte each per group and output.
     """
     total = 0.0
     for site in sites:
         for layer in site.layers:
             weights, rest = layer_bytes(layer)
-            total += weights * (1 - sparsity.get(site.name, 0.0)) + rest
+            total += (weights * (1 - sparsity.get(site.name, 0.0)) + rest) * site.copies
             if site.name in graded:
                 group = step_group(layer.weight.group_size, layer.in_features)
                 total += 2 * layer.out_features * math.ceil(layer.in_features / group)

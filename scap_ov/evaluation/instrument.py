@@ -19,7 +19,7 @@ from scap_ov.evaluation.reads import Reads
 from scap_ov.passes.openvino.find_sites import find_sites
 from scap_ov.passes.openvino.insert_cats import gate_masks, mask_every_row
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
-from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
+from scap_ov.passes.openvino.lowering import lower
 from scap_ov.plan import SparsityPlan
 from scap_ov.sites import Site, SiteKind
 
@@ -81,26 +81,34 @@ def _prune_every_row(stock: ov.Model, plan: SparsityPlan, *, lowered: bool) -> o
     mask_every_row(stock)
     everywhere = replace(plan, config=replace(plan.config, rows="all"))
     model = InsertSparsity(everywhere)(stock).model
-    return LowerSparseMatMul(dynamic_quantization=plan.config.dynamic_quantization)(model).model if lowered else model
+    return lower(model, dynamic_quantization=plan.config.dynamic_quantization).model if lowered else model
 
 
 def _measured(model: ov.Model, plan: SparsityPlan) -> tuple[dict[str, ov.Output], dict[str, ov.Output]]:
-    """For each pruned site the shares of dropped and of half-read entries, the exempt rows counted as if pruned."""
+    """For each pruned site the shares of dropped and of half-read entries, the exempt rows counted as if pruned.
+
+    What `down` of routed experts reads stays inside of the op: for it, in the lowered form, the share that was planned is given.
+    """
     dropped, half = {}, {}
     for pattern in pruned_inputs(model):
         name = pattern.site_in(plan.sites)
         distance = ops.abs(ops.subtract(pattern.x, ops.constant(pattern.center)))
         small = ops.less_equal(distance, ops.constant(pattern.threshold))
-        dropped[name] = _share(small)
+        axes = [-1] if pattern.rows_per_token == 1 else [-2, -1]
+        dropped[name] = _share(small, axes)
         if pattern.whole_threshold.size:
             below = ops.less_equal(distance, ops.constant(pattern.whole_threshold))
-            half[name] = _share(ops.logical_and(below, ops.logical_not(small)))
+            half[name] = _share(ops.logical_and(below, ops.logical_not(small)), axes)
+    for name, entry in plan.entries.items() if dropped else ():
+        if name not in dropped:
+            nothing = ops.multiply(next(iter(dropped.values())), ops.constant(np.float32(0)))
+            dropped[name] = ops.add(nothing, ops.constant(np.float32(entry.expected_sparsity))).output(0)
     return dropped | _masked_rows(model, plan), half
 
 
-def _share(condition: ov.Node) -> ov.Output:
-    """How much of the last axis is true, float [...]."""
-    return ops.reduce_mean(ops.convert(condition, np.float32), ops.constant(np.array([-1])), keep_dims=False).output(0)
+def _share(condition: ov.Node, axes: list[int]) -> ov.Output:
+    """How much of these last axes is true, float [...]."""
+    return ops.reduce_mean(ops.convert(condition, np.float32), ops.constant(np.array(axes)), keep_dims=False).output(0)
 
 
 def _masked_rows(model: ov.Model, plan: SparsityPlan) -> dict[str, ov.Output]:
@@ -110,7 +118,7 @@ def _masked_rows(model: ov.Model, plan: SparsityPlan) -> dict[str, ov.Output]:
     down = {site.name: site for site in plan.sites}
     for name, mask in gate_masks(model).items():
         up = kinds[down[name].block, SiteKind.UP]
-        share = _share(ops.logical_not(mask.input_value(0)))
+        share = _share(ops.logical_not(mask.input_value(0)), [-1])
         part = np.float32(down[name].in_features / up.out_features)
         measured[up.name] = ops.multiply(share, ops.constant(part)).output(0)
     return measured

@@ -45,6 +45,9 @@ def fit(profile: CalibrationProfile, config: SparsityConfig | None = None, *, pr
         if progress:
             progress(done, len(sites))
     notes = {"calibration": dict(profile.metadata), "drift_correction": corrected, **criterion.notes()}
+    routed = {name: statistics.tensors.get("expert_tokens") for name, statistics in profile.statistics.items()}
+    if any(tokens is not None for tokens in routed.values()):
+        notes["expert_tokens"] = {name: [int(n) for n in tokens] for name, tokens in routed.items() if tokens is not None}
     if criterion.allocation == "sensitivity":
         notes["allocation"] = "sensitivity" if all(name in profile.sensitivity for name in shares) else "kind offsets"
     unknown = [s.name for s in sites if s.name in entries and s.two_planes and entries[s.name].whole_threshold is None]

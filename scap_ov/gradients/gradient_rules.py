@@ -13,6 +13,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from scap_ov.errors import BadModelError
+from scap_ov.gradients import routing_rules as routing
 from scap_ov.gradients.attention_gradient import attention
 from scap_ov.gradients.norm_gradient import layer_norm
 
@@ -178,12 +179,16 @@ def concat(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
 
 
 def slice_back(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
-    """A stretch of step 1 along axes of known length: zeros around it."""
+    """A stretch of step 1 along axes of known length, or from their beginning: zeros around it; or every few of the last axis."""
     del need
     x = node.input_value(0)
     rank = len(x.get_partial_shape())
     begin, step = _constant(node, 1), _constant(node, 3)
     axes = _constant(node, 4) if node.get_input_size() > 4 else np.arange(len(begin))
+    if list(axes) in ([rank - 1], [-1]) and step[0] > 1 and 0 <= begin[0] < step[0]:
+        return [routing.every_second(node, g, int(begin[0]), int(step[0])), *([None] * (node.get_input_size() - 1))]
+    if not begin.any() and (step == 1).all() and x.get_partial_shape().is_dynamic:
+        return [routing.first_part(node, g), *([None] * (node.get_input_size() - 1))]
     before, after = np.zeros(rank, np.int64), np.zeros(rank, np.int64)
     for axis, first, stride in zip(axes, begin, step, strict=True):
         dims = x.get_partial_shape()[int(axis)], node.get_output_partial_shape(0)[int(axis)]
@@ -238,7 +243,8 @@ RULES: dict[str, Rule] = {
     "MatMul": matmul, "Reshape": reshape_back, "Squeeze": reshape_back, "Unsqueeze": reshape_back, "Transpose": transpose,
     "Concat": concat, "Slice": slice_back, "Broadcast": broadcast, "ReduceMean": reduce_mean, "Convert": convert,
     "Select": select, "MVN": layer_norm,
-    "ScaledDotProductAttention": attention,
+    "ScaledDotProductAttention": attention, "Tile": routing.tile, "ReduceSum": routing.reduce_sum, "TopK": routing.top_k,
+    "ScatterElementsUpdate": routing.scatter_elements_update, "Clamp": routing.clamp, "Minimum": routing.minimum,
 }  # fmt: skip
 
 

@@ -143,6 +143,8 @@ def counted_rows(shape: tuple[int, ...], mask: np.ndarray | None) -> np.ndarray:
     lead = tuple(shape[:-1])
     if mask is not None and int(np.prod(lead)) == mask.size:
         return mask.reshape(-1)
+    if mask is not None and mask.size > 1 and len(lead) == 2 and lead[0] == mask.size:  # several rows for each token
+        return np.repeat(mask.reshape(-1), lead[1])
     keep = np.ones(lead, bool)
     if len(lead) == 2 and lead[1] > 1:  # a sequence of something else: patches, frames
         keep[:, 0] = False

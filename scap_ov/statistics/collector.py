@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scap_ov.errors import BadDatasetError
+from scap_ov.sites import SiteKind
 from scap_ov.statistics.observers import OBSERVERS, HistogramObserver
 from scap_ov.statistics.profile import CalibrationProfile, SiteStatistics, capacity_for
 from scap_ov.statistics.weight_summary import summarise_weights
@@ -51,6 +52,7 @@ class Collector:
         self.counts = {site.name: 0 for site in sites}
         self._observers = {site.name: [make(site.in_features, capacity) for make in OBSERVERS] for site in sites}
         self._gates: dict[str, HistogramObserver] = {}
+        self._routed = {site.name: np.zeros(site.experts, np.int64) for site in sites if site.kind is SiteKind.EXPERT_UP}
 
     def add(self, sample: Sample) -> None:
         """Take in one sample.
@@ -74,6 +76,9 @@ class Collector:
         self.counts[name] += len(rows)
         for observer in self._observers[name]:
             observer.update(rows, priority)
+        if name in self._routed and expert_name(name) in sample.values:
+            used = sample.rows(expert_name(name))[0].reshape(-1)
+            self._routed[name] += np.bincount(used, minlength=len(self._routed[name]))
         if gate_name(name) in sample.values:
             gate = sample.rows(gate_name(name))[0]
             self._gates.setdefault(name, HistogramObserver()).update(np.abs(gate))
@@ -101,6 +106,8 @@ class Collector:
         """
         tensors = {key: value for observer in self._observers.pop(site.name) for key, value in observer.result().items()}
         tensors |= summarise_weights(weights, site.in_features)
+        if site.name in self._routed:
+            tensors["expert_tokens"] = self._routed[site.name]
         if site.name in self._gates:
             tensors["gate_histogram"] = self._gates[site.name].result()["histogram"]
         return SiteStatistics(self.counts[site.name], tensors)
@@ -136,6 +143,11 @@ def finished(collector: Collector, found: Sequence[tuple[Site, Iterable[Any]]], 
     statistics = {site.name: collector.finish(site, weights) for site, weights in found}
     metadata = {"samples": collector.samples, "tokens": max(collector.counts.values()), "sequential": False}
     return CalibrationProfile(fingerprint, tuple(site for site, _ in found), statistics, collector.capacity, {}, metadata)
+
+
+def expert_name(site: str) -> str:
+    """Name of the tensor [T, k] with the experts that each token uses, of an `expert_up` site."""
+    return f"{site}/experts"
 
 
 def gate_name(site: str) -> str:

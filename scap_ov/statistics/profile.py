@@ -44,7 +44,8 @@ class SiteStatistics:
     """Statistics of one site's input; `tensors` holds the observers' fields and the summary of the weights.
 
     :param count: rows seen; the exempt first position of a sequence is never among them.
-    :param tensors: by name; `gate_histogram` (of |act(gate)|, for CATS) only where a gated FFN feeds the site.
+    :param tensors: by name; `gate_histogram` (of |act(gate)|, for CATS) only where a gated FFN feeds the site, `expert_tokens` (tokens
+        that used each expert, int64 [E]) only of routed experts' gate and up.
     """
 
     count: int
@@ -216,4 +217,6 @@ def _merge_site(a: SiteStatistics, b: SiteStatistics, capacity: int) -> SiteStat
         tensors |= observer.merge(a.tensors, b.tensors, capacity)
     if "gate_histogram" in tensors:
         tensors["gate_histogram"] = a.tensors["gate_histogram"] + b.tensors["gate_histogram"]
+    if "expert_tokens" in tensors:
+        tensors["expert_tokens"] = a.tensors["expert_tokens"] + b.tensors["expert_tokens"]
     return SiteStatistics(a.count + b.count, tensors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scap_ov.custom_ops import OP_NAME
+from scap_ov.custom_ops import OP_NAMES
 from scap_ov.errors import BadModelError
 
 MODEL_FILE = "openvino_model.xml"
@@ -70,11 +70,11 @@ def _head(path: Path) -> bytes:
 
 
 def is_lowered_file(xml: Path) -> bool:
-    """Whether the .xml holds scap_ov::SparseMatMul, and so needs the extension library to be read."""
+    """Whether the .xml holds an op of ours, and so needs the extension library to be read."""
     with xml.open("rb") as f:
         tail = b""
         while piece := f.read(1 << 20):
-            if f'type="{OP_NAME}"'.encode() in tail + piece:
+            if any(f'type="{name}"'.encode() in tail + piece for name in OP_NAMES):
                 return True
             tail = piece[-32:]
     return False

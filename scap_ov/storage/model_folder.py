@@ -7,7 +7,7 @@ from pathlib import Path
 import openvino as ov
 
 from scap_ov.atomic import new_folder
-from scap_ov.custom_ops import OP_NAME
+from scap_ov.custom_ops import OP_NAMES
 from scap_ov.errors import BadModelError, ExtensionError, reason_of
 from scap_ov.passes.onnx.openvino_functions import conversions
 from scap_ov.storage import rt_info
@@ -36,7 +36,7 @@ def read_model(path: str | Path, core: ov.Core | None = None) -> ov.Model:
     try:
         return core.read_model(str(xml))
     except RuntimeError as e:
-        if "unsupported opset" in str(e) and OP_NAME in str(e):
+        if "unsupported opset" in str(e) and any(name in str(e) for name in OP_NAMES):
             msg = f"{xml} needs the extension library, which is not registered; run `scap-ov build-extension`, or use the portable form"
             raise ExtensionError(msg) from e
         msg = f"OpenVINO cannot read {xml} ({reason_of(e)}); export the model again, or apply its plan again"

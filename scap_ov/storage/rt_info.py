@@ -56,8 +56,9 @@ def summarise(
 
 
 def describe(site: Site) -> dict[str, Any]:
-    """A site in plain values: name, kind, block, K, N of each layer, weight forms and layer names."""
-    return {"name": site.name, "kind": site.kind.value, "block": site.block, "in_features": site.in_features,
+    """A site in plain values: name, kind, block, K, N of each layer, weight forms and layer names; of routed experts how many there are."""
+    experts = {"experts": site.experts, "experts_per_token": site.experts_per_token} if site.experts else {}
+    return {**experts, "name": site.name, "kind": site.kind.value, "block": site.block, "in_features": site.in_features,
             "out_features": [layer.out_features for layer in site.layers], "weights": weight_form(site.layers[0].weight),
             "layers": [layer.name for layer in site.layers]}  # fmt: skip
 

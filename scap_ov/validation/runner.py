@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from scap_ov.custom_ops import OP_NAME
+from scap_ov.custom_ops import OP_NAMES
 from scap_ov.errors import BadDatasetError
 from scap_ov.models.inputs import Inputs, Role
 from scap_ov.models.runner import EXACT, misfit
@@ -161,6 +161,6 @@ def _vocabulary(outputs: list[Any]) -> int | None:
 def _openvino_kind(model: ov.Model) -> str:
     from scap_ov.passes.rules.match_pattern import match_patterns
 
-    if any(node.get_type_name() == OP_NAME for node in model.get_ops()):
+    if any(node.get_type_name() in OP_NAMES for node in model.get_ops()):
         return "sparse IR, lowered"
     return "sparse IR, portable" if match_patterns(model) else "stock IR"

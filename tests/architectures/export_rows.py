@@ -34,8 +34,8 @@ def spread_out(model) -> None:
 
     with torch.no_grad():
         for name, value in model.named_parameters():
-            if value.ndim == 2 and value.shape[1] > 4:
-                value.copy_(torch.randn_like(value) / value.shape[1] ** 0.5)
+            if value.ndim in (2, 3) and value.shape[-1] > 4:  # 3: of experts, [E, N, K]
+                value.copy_(torch.randn_like(value) / value.shape[-1] ** 0.5)
             elif value.ndim == 1 and name.endswith("bias"):
                 value.add_(0.1 * torch.randn_like(value))
             elif value.ndim == 1 and "norm" in name.lower():

@@ -5,6 +5,7 @@ One `Row` is one line of the table in docs/coverage.md. export_rows.py makes the
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 MODEL = "openvino_model.xml"
@@ -64,11 +65,16 @@ def blocks(prefix: str, head: str = "", **layers: str) -> dict[str, list[str]]:
     :param layers: kind -> names of the layers, separated by blanks; `qkv_2` stands for the site `qkv.2`.
     """
     sites = {
-        f"block.{b}.{kind.replace('_', '.')}": sorted(prefix.format(b=b) + name for name in names.split())
+        f"block.{b}.{numbered(kind)}": sorted(prefix.format(b=b) + name for name in names.split())
         for b in BLOCKS
         for kind, names in layers.items()
     }
     return sites | ({"lm_head": [head]} if head else {})
+
+
+def numbered(kind: str) -> str:
+    """`qkv_2` -> `qkv.2`; `expert_up` stays."""
+    return re.sub(r"_(\d)$", r".\1", kind)
 
 
 SIZES = {"hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 256, "num_attention_heads": 4}
@@ -79,12 +85,8 @@ GATED = {"qkv": "self_attn.q_proj self_attn.k_proj self_attn.v_proj", "o": "self
          "up": "mlp.gate_proj mlp.up_proj", "down": "mlp.down_proj"}  # fmt: skip
 ATTENTION = {kind: GATED[kind] for kind in ("qkv", "o")}
 LAYERS = "model.layers.{b}."
-EXPERTS = {"mlp.experts": "its weight is batched, [4, ", "mlp.gate/": "it routes tokens to experts"}
-WHY_EXPERTS = (
-    "attention and shared experts only. Routed experts: no, because their weights are one [E, N, K] operand of which the CPU plugin "
-    "multiplies the chosen experts alone (GatherMatmul); the op takes one matrix, and put in that place it would compute every expert "
-    "([ADR 0010](adr/0010-routed-experts-stay-stock.md) tells what was tried)"
-)
+ROUTED = {"expert_up": "mlp.experts mlp.experts", "expert_down": "mlp.experts"}  # gate and up, down; the products have one name
+ROUTER = {"mlp.gate/": "it routes tokens to experts"}
 
 
 def decoder(name: str, title: str, config: str, options: dict, sites: dict[str, list[str]], **more) -> Row:
@@ -99,8 +101,8 @@ def encoder(name: str, title: str, config: str, options: dict, sites: dict[str, 
 
 
 def moe(name: str, title: str, config: str, options: dict, sites: dict[str, list[str]], **more) -> Row:
-    """A decoder with experts."""
-    return decoder(name, title, config, options, sites, weights="int8", stock={MODEL: EXPERTS}, note=WHY_EXPERTS, **more)
+    """A decoder with routed experts."""
+    return decoder(name, title, config, options, sites, **{"stock": {MODEL: ROUTER}, **more})
 
 
 _BERT = blocks("encoder.layer.{b}.", qkv="attention.self.query attention.self.key attention.self.value", o="attention.output.dense",
@@ -146,14 +148,20 @@ DECODERS = [
 ]  # fmt: skip
 
 MIXTURES = [
-    moe("mixtral", "Mixtral", "MixtralConfig", GROUPED | {"num_local_experts": 4}, blocks(LAYERS, "lm_head", **ATTENTION)),
+    moe("mixtral", "Mixtral", "MixtralConfig", GROUPED | {"num_local_experts": 4}, blocks(LAYERS, "lm_head", **ATTENTION, **ROUTED),
+        weights="int8"),
     moe("qwen2_moe", "Qwen2-MoE (with a shared expert)", "Qwen2MoeConfig",
         GROUPED | {"moe_intermediate_size": 64, "shared_expert_intermediate_size": 64, "num_experts": 4, "num_experts_per_tok": 2},
-        blocks(LAYERS, "lm_head", **ATTENTION, up="mlp.shared_expert_gate mlp.shared_expert.gate_proj mlp.shared_expert.up_proj",
+        blocks(LAYERS, "lm_head", **ATTENTION, **ROUTED, up="mlp.shared_expert_gate mlp.shared_expert.gate_proj mlp.shared_expert.up_proj",
                down="mlp.shared_expert.down_proj")),
     moe("qwen3_moe", "Qwen3-MoE", "Qwen3MoeConfig",
         GROUPED | {"head_dim": 16, "moe_intermediate_size": 64, "num_experts": 4, "num_experts_per_tok": 2},
-        blocks(LAYERS, "lm_head", **ATTENTION)),
+        blocks(LAYERS, "lm_head", **ATTENTION, **ROUTED)),
+    moe("gpt_oss", "gpt-oss (gate and up as one, biases, clamped)", "GptOssConfig",
+        GROUPED | {"head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 32, "rope_scaling": None,
+                   "layer_types": ["full_attention", "sliding_attention"]},
+        blocks(LAYERS, "lm_head", **ATTENTION, expert_up="mlp.experts", expert_down="mlp.experts"),
+        stock={MODEL: {"mlp.router/": "it routes tokens to experts"}}),
     decoder("olmoe", "OLMoE", "OlmoeConfig", GROUPED | {"num_experts": 4, "num_experts_per_tok": 2}, {},
             refused="Trying to export a olmoe model, that is a custom or unsupported architecture",
             note="optimum-intel has no export for it, and ov.convert_model none for its grouped matrix products"),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import collections
-
 import nncf
 import numpy as np
 import pytest
 from architectures.exporting import error_of
 from architectures.feeds import answers, compile_exactly, distance, greedy, inputs_for, is_stateful, random_ids
-from architectures.rows import BLOCKS, MIXTURES, ROWS
+from architectures.rows import ROWS
 from pruned_layers import plan_of
 
 import scap_ov
@@ -18,6 +16,7 @@ from scap_ov.calibration.observe import observe
 from scap_ov.passes.openvino.find_sites import find_sites
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
+from scap_ov.passes.openvino.lowering import lower
 
 pytestmark = pytest.mark.slow
 FILES = [pytest.param(row, file, id=f"{row.name}-{file.removeprefix('openvino_').removesuffix('_model.xml').removesuffix('.xml')}")
@@ -30,28 +29,6 @@ FLIP = 3e-2  # one entry decided otherwise
 def cleaned(name):
     """The module's path out of a layer's friendly name."""
     return name.replace("__module.", "").split("/aten::")[0]
-
-
-@pytest.fixture(scope="module")
-def pruned(load):
-    """A function from row and file to (stock, portable, lowered) at 50 %, as `scap-ov apply` makes them; made once."""
-    made = {}
-
-    def models(row, file):
-        if (row.name, file) not in made:
-            path = load(row, file)
-            stock = open_model(path)
-            data = nncf.Dataset([inputs_for(stock, random_ids(1, 24, seed), seed=seed) for seed in range(4)])
-            # the whole calibration for one row; sensitivities, which SCAP's uniform allocation does not use, cost more than all the rest
-            profile = scap_ov.calibrate(path, data) if row.name == "llama" else observe(stock, data)
-            config = scap_ov.SparsityConfig(target_sparsity=0.5, method="scap", center="mode", rows=row.policy(file), replace="always",
-                                            lm_head=True, dynamic_quantization=False, drift_correction=False)  # fmt: skip
-            plan = scap_ov.fit(profile, config)
-            assert set(plan.entries) == set(row.sites[file])
-            made[row.name, file] = (stock, *(scap_ov.apply(path, plan, form=form) for form in ("portable", "lowered")))
-        return made[row.name, file]
-
-    return models
 
 
 @pytest.mark.covers_row("sites")
@@ -71,7 +48,7 @@ def test_sites(row, file, load):
 def test_exact_at_0(row, file, load):
     stock = open_model(load(row, file))
     portable = InsertSparsity(plan_of(stock, -1, rows=row.policy(file)))(stock.clone()).model
-    lowered = LowerSparseMatMul(dynamic_quantization=False)(portable)
+    lowered = lower(portable, dynamic_quantization=False)
     assert lowered.skipped == []
     ids = random_ids(1, 12, 5)
     assert distance(answers(compile_exactly(lowered.model), ids), answers(compile_exactly(stock), ids)) < ROUNDING
@@ -101,17 +78,6 @@ def test_generates(row, file, pruned):
     assert is_stateful(stock)
     one, two = (greedy(compile_exactly(model), random_ids(1, 6, 8), 12) for model in (portable, lowered))
     assert one == two
-
-
-def kinds(compiled):
-    """How often the CPU plugin runs each kind of node."""
-    return collections.Counter(str(node.get_rt_info()["layerType"].astype(str)) for node in compiled.get_runtime_model().get_ops())
-
-
-@pytest.mark.parametrize(("row", "file"), [pytest.param(row, row.files[0], id=row.name) for row in MIXTURES if row.files[0] in row.stock])
-def test_experts_that_a_token_does_not_use_are_not_computed(row, file, pruned):
-    stock, _, lowered = (kinds(compile_exactly(model)) for model in pruned(row, file))
-    assert stock["GatherMatmul"] == lowered["GatherMatmul"] == 3 * len(BLOCKS)
 
 
 @pytest.mark.parametrize(("row", "file"), [pytest.param(ROWS["opt"], ROWS["opt"].files[0], id="opt")])

@@ -22,6 +22,8 @@ exported by optimum-intel and compressed by NNCF as `optimum-cli` does it. What 
 - *exact at 0 %*: the lowered model's logits equal the stock model's within float32 rounding, int8 activations off on both sides.
 - *portable = lowered at 50 %*: after `apply` at 50 % both forms agree, prompt and decode steps, one and two sequences.
 - *generates*: both forms continue a prompt greedily with the same tokens.
+- *raise_*, *openvino-genai*, *optimum-intel*: of routed experts. The lowered model goes back to the portable one bit for bit, and to a
+  stock model in which the CPU plugin recognises the experts; both forms generate the same tokens there, with both attention back ends.
 - –: does not apply, or was not in the run that this page was written from.
 
 The rows of *Real weights* are exported by `optimum-cli export openvino --weight-format int8` and pruned by the default method, every
@@ -68,7 +70,7 @@ def markdown(tables: dict[str, dict[str, dict[str, object]]]) -> str:
     parts = [INTRODUCTION]
     for table, rows in tables.items():
         ran = dict.fromkeys(column for cells in rows.values() for column in cells if column != "note")
-        columns = CHECKS if table in FAMILIES else tuple(ran)
+        columns = (*CHECKS, *(column for column in ran if column not in CHECKS)) if table in FAMILIES else tuple(ran)
         notes = any(cells.get("note") for cells in rows.values())
         head = ["", *columns, *(["note"] if notes else [])]
         lines = [f"## {table}\n", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]

@@ -19,7 +19,7 @@ STEP = 0.05  # of the block's largest matrix; a smaller one steps further, so th
 MOST = 0.95
 _LEVELS = np.concatenate([np.arange(0, MOST, 0.05), [MOST]])
 # The error of a site reaches the residual stream through the site that writes to it.
-_WRITER = {SiteKind.QKV: SiteKind.O, SiteKind.UP: SiteKind.DOWN}
+_WRITER = {SiteKind.QKV: SiteKind.O, SiteKind.UP: SiteKind.DOWN, SiteKind.EXPERT_UP: SiteKind.EXPERT_DOWN}
 
 
 def allocate_greedy(profile: CalibrationProfile, group: TargetGroup, criterion: Criterion) -> dict[str, float]:

@@ -37,4 +37,5 @@ def allocate_by_kind(profile: CalibrationProfile, group: TargetGroup, criterion:
 
 
 def _curve(site: Site, point: float) -> float:
-    return float(np.interp(point, _MODEL, _KINDS.get(site.kind, _MODEL)))
+    kind = {SiteKind.EXPERT_UP: SiteKind.UP, SiteKind.EXPERT_DOWN: SiteKind.DOWN}.get(site.kind, site.kind)  # no curves of their own yet
+    return float(np.interp(point, _MODEL, _KINDS.get(kind, _MODEL)))

@@ -1,0 +1,123 @@
+"""Replace layers of routed experts by scap_ov::SparseExperts. After: insert_sparsity. Undone by: raise_experts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as ops
+
+from scap_ov.passes.base import Pass, PassResult
+from scap_ov.passes.openvino import experts_op, sparse_op
+from scap_ov.passes.openvino.find_sites import read_routed
+from scap_ov.passes.openvino.packed_site import pack_site
+from scap_ov.passes.openvino.portable_pattern import PREFIX, as_type
+from scap_ov.passes.openvino.remove_sparsity import hand_over
+from scap_ov.passes.rules.experts import ExpertBlock, RoutedExperts
+from scap_ov.passes.rules.match_pattern import Pattern
+from scap_ov.passes.rules.weight_matrix import WeightMatrix, product
+
+_log = logging.getLogger(__name__)
+_NOTHING = np.full(1, -1, np.float32)
+
+
+class LowerExperts(Pass[ov.Model]):
+    """Make one op of every layer of routed experts with our pattern at either place, in place.
+
+    1. A layer without our pattern is left alone; where only one place has it, nothing is dropped at the other.
+    2. Base, the product W·c of every expert, is computed in float64.
+    3. bf16 activations go through the op in f32.
+    4. What cannot be lowered stays portable and is given back with the reason: row policies that differ, a ramp.
+
+    :param dynamic_quantization: quantise activations to int8 for integer weights.
+    :param create: makes the op; by default from the extension library.
+    :raises ExtensionError: the library is missing or does not fit, and there is something to lower.
+    """
+
+    def __init__(self, *, dynamic_quantization: bool = True, create: sparse_op.CreateOp | None = None) -> None:
+        self._dynamic_quantization = dynamic_quantization
+        self._create = create
+
+    def call(self, model: ov.Model) -> PassResult[ov.Model]:
+        """Lower all layers."""
+        routed = [r for r in read_routed(model.get_ordered_ops())[0] if r.block.pruned_source or r.block.pruned_hidden]
+        if not routed:
+            return PassResult(model, False)
+        create = self._create or sparse_op.creator(experts_op.OP)
+        skipped: list[tuple[str, str]] = []
+        for experts in routed:
+            reason = _objection(experts.block)
+            if reason:
+                skipped += [(name, reason) for name in _site_names(experts.block) if name]
+            else:
+                self._replace(experts, create)
+        model.validate_nodes_and_infer_types()
+        _log.info("lowered %d layers of routed experts", len(routed) - len(skipped))
+        return PassResult(model, len(skipped) < len(routed), skipped)
+
+    def _replace(self, routed: RoutedExperts, create: sparse_op.CreateOp) -> None:
+        block = routed.block
+        policy = block.pruned_source or block.pruned_hidden
+        assert policy is not None  # noqa: S101 - `call` picks blocks that have one
+        act = block.activation
+        experts = experts_op.Experts(
+            up=_stage(routed.up, block.pruned_source, block.biases[0], block.experts),
+            down=_stage((routed.down,), block.pruned_hidden, block.biases[1], block.experts),
+            gate_up="interleaved" if len(block.up) == 1 else "halves",
+            activation=act.kind, alpha=act.alpha, limit=act.limit,
+            rows=policy.rows, max_sparse_rows=max(policy.max_sparse_rows, 1),
+        )  # fmt: skip
+        dtype = block.source.get_element_type()
+        narrow = dtype == ov.Type.bf16
+        x = as_type(block.source, ov.Type.f32) if narrow else block.source
+        routing = block.routing if block.routing.get_element_type() == ov.Type.f32 else as_type(block.routing, ov.Type.f32)
+        op = experts_op.build(create, x, block.ids, routing, experts, dynamic_quantization=self._dynamic_quantization)
+        op.set_friendly_name(experts_name(_site_names(block), [layer.get_friendly_name() for layer in block.layers]))
+        output = as_type(op.output(0), dtype) if narrow else op.output(0)
+        shape = block.result.get_partial_shape()
+        view = [-1, *([1] * (len(shape) - 2)), shape[-1].get_length()]
+        hand_over(block.result, ops.reshape(output, ops.constant(np.array(view, np.int64)), special_zero=False).output(0))
+
+
+def experts_name(sites: Sequence[str], layers: Sequence[str]) -> str:
+    """The op's friendly name, which carries those of its two sites (empty where one is not pruned) and of its products."""
+    return f"{PREFIX}{','.join(sites)}|{';'.join(layers)}"
+
+
+def names_in(name: str, products: int) -> tuple[list[str], list[str]]:
+    """Sites and products that `experts_name` wrote; made up from the name where that was changed."""
+    sites, _, layers = name.removeprefix(PREFIX).partition("|")
+    own, parts = sites.split(","), layers.split(";")
+    if len(own) != 2 or len(parts) != products:
+        return [f"{name}.up", f"{name}.down"], [f"{name}.{i}" for i in range(products)]
+    return own, parts
+
+
+def _site_names(block: ExpertBlock) -> list[str]:
+    return ["" if p is None else p.select.get_friendly_name().removeprefix(PREFIX) for p in (block.pruned_source, block.pruned_hidden)]
+
+
+def _objection(block: ExpertBlock) -> str:
+    """Why a block stays portable. Rule 4."""
+    patterns = [p for p in (block.pruned_source, block.pruned_hidden) if p is not None]
+    if any(p.time_first for p in patterns):
+        return "its input is [T, B, K], and the op exempts the first position of [B, T, K]"
+    if any(p.ramp for p in patterns):
+        return "the op for routed experts has no ramp"
+    if len({(p.rows, p.max_sparse_rows) for p in patterns}) > 1:
+        return "the row policies of its two inputs differ"
+    return ""
+
+
+def _stage(weights: Sequence[WeightMatrix], pattern: Pattern | None, bias: np.ndarray | None, experts: int) -> experts_op.Stage:
+    empty = np.zeros(0, np.float32)
+    rows = [range(0, weight.n, weight.n // experts) for weight in weights]
+    sites = [pack_site([w.part(r[e], r[e] + r.step) for w, r in zip(weights, rows, strict=True)]) for e in range(experts)]
+    center = np.zeros(1, np.float32) if pattern is None else pattern.center
+    base = empty
+    if center.any():
+        base = np.concatenate([product(w, center).reshape(experts, -1) for w in weights], axis=1).astype(np.float32)
+    threshold = _NOTHING if pattern is None else pattern.threshold
+    return experts_op.Stage(sites, center, threshold, base, empty if bias is None else bias)
