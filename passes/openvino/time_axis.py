@@ -27,7 +27,7 @@ def time_first(model: ov.Model, values: Sequence[ov.Output]) -> list[bool]:
     """
     if not values or not any(_turns(node) for node in model.get_ops()):
         return [False] * len(values)
-    copy = ov.Model(list(values), model.get_sinks(), model.get_parameters(), "scap_ov_axes").clone()
+    copy = ov.Model(list(values), model.get_sinks(), _parameters(model, values), "scap_ov_axes").clone()
     for batch in (BATCH, 1):
         try:
             copy.reshape({port: _sized(port, batch) for port in copy.inputs})
@@ -36,6 +36,21 @@ def time_first(model: ov.Model, values: Sequence[ov.Output]) -> list[bool]:
             continue
         return [_leading(port.get_partial_shape()) == [LENGTH, batch] for port in copy.outputs]
     return [False] * len(values)
+
+
+def _parameters(model: ov.Model, values: Sequence[ov.Output]) -> list[ov.Node]:
+    """Those of the model, and others that the values depend on, as settings that were hung onto the graph."""
+    found = {node.get_instance_id(): node for node in model.get_parameters()}
+    pending, seen = [value.get_node() for value in values], set()
+    while pending:
+        node = pending.pop()
+        if node.get_instance_id() in seen:
+            continue
+        seen.add(node.get_instance_id())
+        if node.get_type_name() == "Parameter":
+            found.setdefault(node.get_instance_id(), node)
+        pending += [value.get_node() for value in node.input_values()]
+    return list(found.values())
 
 
 def batch_first(value: ov.Output) -> ov.Output:

@@ -7,6 +7,7 @@ import numpy as np
 import openvino as ov
 import pytest
 import tiny_models as tiny
+from openvino import opset13 as ops
 
 import scap_ov
 from scap_ov.calibration.observe import observe
@@ -21,6 +22,14 @@ def test_every_site(first):
     found = dict(zip([m.site.name for m in matches], time_first(model, [m.source for m in matches]), strict=True))
     assert found.pop("lm_head") is False  # which the hidden states reach turned back
     assert set(found.values()) == {first}
+
+
+def test_values_that_depend_on_more_than_the_models_parameters():
+    """As those of a graph that settings were hung onto."""
+    model = tiny.encoder(tiny.logits, hidden_first=True)
+    (up, *_) = find_sites(model).matches
+    setting = ops.parameter([1, 1, tiny.HIDDEN], np.float32)
+    assert time_first(model, [ops.add(up.source, setting).output(0)]) == [True]
 
 
 @pytest.mark.parametrize(("batch", "length"), [(1, 8), (3, 5), (4, 4)])
