@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import openvino as ov
 
+from scap_ov.mapped_pages import let_go
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino import sparse_op
 from scap_ov.passes.openvino.half_reads import is_of
@@ -125,5 +126,6 @@ def _replace(name: str, pattern: Pattern, group: Sequence[tuple[PatternLayer, We
     packed = pack_site([weight for _, weight in group], in_planes=graded)
     op = sparse_op.build(create, as_type(x, ov.Type.f32) if narrow else x, packed, pruning, dynamic_quantization=dynamic_quantization)
     op.set_friendly_name(sparse_op.joined_name(name, [layer.matmul.get_friendly_name() for layer, _ in group]))
+    let_go(*(np.asarray(weight.constant.data) for _, weight in group))  # packed: what was read of the file need not stay in memory
     for number, (layer, _) in enumerate(group):
         hand_over(layer.result, as_type(op.output(number), dtype) if narrow else op.output(number))

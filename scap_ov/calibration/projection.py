@@ -16,6 +16,7 @@ from scap_ov.errors import BadModelError
 from scap_ov.gradients.layout import dequantize_into
 from scap_ov.gradients.program import Program
 from scap_ov.gradients.reach import key_of
+from scap_ov.mapped_pages import let_go
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -75,6 +76,7 @@ class Projection:
         for start in range(0, self.vocabulary, self.chunk):
             part = slice(start, min(start + self.chunk, self.vocabulary))
             yield part, [self._part(s, part) if f is None else f for s, f in zip(self._layout.slots, self._fixed, strict=True)]
+        let_go(*(np.asarray(slot.weight.constant.data) for slot in self._layout.slots if slot.weight is not None))
 
     def values(self, number: int, flow: Flow) -> Values:
         """All that a piece may read."""

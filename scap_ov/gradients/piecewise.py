@@ -12,6 +12,7 @@ from scap_ov.gradients.give_back import give_back
 from scap_ov.gradients.layout import Layout, layout_of
 from scap_ov.gradients.program import Program, Prologue
 from scap_ov.gradients.reach import Key, key_of
+from scap_ov.mapped_pages import let_go
 
 Values = dict[Key, np.ndarray]
 _ALIGNMENT = 16  # float32 values: 64 bytes
@@ -113,6 +114,7 @@ class Piecewise:
             self._loaded = (number, self._views(self.layouts[number]))
             for slot, view in zip(self.layouts[number].slots, self._loaded[1], strict=True):
                 slot.fill(view)
+            let_go(*(np.asarray(slot.weight.constant.data) for slot in self.layouts[number].slots if slot.weight is not None))
         return self._loaded[1]
 
     def _views(self, layout: Layout) -> list[np.ndarray]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scap_ov.custom_ops.formats import planes
+from scap_ov.mapped_pages import let_go
 from scap_ov.passes.rules.weight_matrix import WeightMatrix
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def summarise_weights(matrices: Iterable[WeightMatrix | np.ndarray], in_features
             square += np.einsum("nk,nk->k", part, part, dtype=np.float64)
             absolute += np.abs(part).sum(0, dtype=np.float64)
             sketch += _signs(index, start, len(part)) @ part
+        if isinstance(matrix, WeightMatrix):
+            let_go(np.asarray(matrix.constant.data))
     known = [energy for energy in missed if energy is not None]
     by_half = {"missed_norm": np.sqrt(sum(known)).astype(np.float32)} if known and len(known) == len(missed) else {}
     return {
