@@ -22,66 +22,31 @@ from typing import Any
 import numpy as np
 from machine import machine
 from minilm import ranking
+from quality_deployed import DECODED, PROMPT, divergence, exact_matches, runner, tokenizer_of
+from quality_evaluation import WINDOW, Evaluation, everything_documented
 from quality_page import write_page
+from quality_rivals import RIVALS, bytes_of, quantised
 from quality_tasks import answer
 
 from scap_ov import api
 from scap_ov.calibration.compensation import fit_compensation
 from scap_ov.calibration.drift import measure_drift
-from scap_ov.calibration.probe_model import ProbeModel, Reference
+from scap_ov.calibration.probe_model import ProbeModel
 from scap_ov.calibration.refine import refine
-from scap_ov.calibration.samples import Piece, pick_pieces
 from scap_ov.config import SparsityConfig
-from scap_ov.evaluation.bytes_read import weight_bytes_per_token
 from scap_ov.evaluation.evaluate import evaluate
 from scap_ov.fitting.fit import fit
 from scap_ov.models.dataset import self_dataset, text_dataset
 from scap_ov.models.tokenizer import load_tokenizer
-from scap_ov.plan import SparsityPlan
+from scap_ov.models.windows import text_windows
 from scap_ov.sample_models.real_weights import FORMS, write_in_form
 from scap_ov.sample_models.sample_text import documentation
 from scap_ov.sample_models.source import stock_model
 from scap_ov.statistics.profile import CalibrationProfile
 from scap_ov.storage.model_folder import read_model
 
-WINDOW = 512
 COMPENSATION_TOKENS = 16_384  # read once; a second time fits the noise of these tokens
-ALL = 1 << 40
 FFN_SHARE = 1 / 3  # of the FFN's weights: CATS with half of its gates
-
-
-class Evaluation:
-    """Windows of a text and what the dense f16 model gives for them."""
-
-    def __init__(self, probe: ProbeModel, text: str, folder: Path, tokens: int) -> None:
-        self.pieces = pick_pieces(probe, text_dataset(text, folder, probe.stock, seq_len=WINDOW, max_tokens=tokens), ALL)
-        self.references = [probe.reference_of(p.inputs) for p in self.pieces]
-
-    def measure(self, probe: ProbeModel, plan: SparsityPlan | None) -> dict[str, Any]:
-        """One point: a plan on a model, or the model itself."""
-        settings = probe.settings(plan.entries.values() if plan else ())
-        rows = [self._window(probe, settings, piece, reference) for piece, reference in zip(self.pieces, self.references, strict=True)]
-        shares = np.mean([row["shares"] for row in rows], axis=0)
-        weights = np.array([s.weight_count * (s.kind.value != "lm_head") for s in probe.sites], np.float64)
-        per_site = {site.name: float(share) for site, share in zip(probe.sites, shares, strict=True)}
-        kinds = {s.kind.value for s in probe.sites} - {"lm_head"}
-        return {
-            "kl": float(np.mean([row["kl"] for row in rows])),
-            "kl_by_window": [row["kl"] for row in rows],
-            "perplexity": float(np.exp(np.mean([row["nll"] for row in rows]))),
-            "top1": float(np.mean([row["top1"] for row in rows])),
-            "sparsity": float(weights @ shares / weights.sum()),
-            "by_kind": {k: float(np.mean([per_site[s.name] for s in probe.sites if s.kind.value == k])) for k in sorted(kinds)},
-            "bytes": weight_bytes_per_token(probe.sites, per_site),
-        }
-
-    def _window(self, probe: ProbeModel, settings: Any, piece: Piece, reference: Reference) -> dict[str, Any]:
-        kl = probe.loss(piece.inputs, settings, piece.pruned, reference)
-        logs = probe.log_probabilities()
-        labels = np.asarray(piece.inputs["input_ids"]).reshape(-1)[1:]
-        agree = logs[:-1].argmax(1) == reference.values[:-1].argmax(1)
-        return {"kl": kl, "nll": -float(logs[np.arange(len(labels)), labels].mean()), "top1": float(agree[1:].mean()),
-                "shares": probe.shares(piece.pruned).mean(1)}  # fmt: skip
 
 
 class Run:
@@ -113,7 +78,7 @@ class Run:
         wanted = [*extras, f"{form} dense", *(f"{form} {method} {s:g}" for method, s in self.points(form))]
         if all(key in self.kept for key in wanted):
             return
-        probe = ProbeModel(read_model(folder), measure=True)
+        probe = ProbeModel(read_model(folder), measure=True, graded=form == "i8")
         unseen = self.evaluation(probe, "unseen", self.unseen, form)
         self.point(f"{form} dense", lambda: unseen.measure(probe, None))
         profile = self.profile(form, folder)
@@ -187,6 +152,43 @@ class Run:
             self.keep(f"task {file.stem} {method} {sparsity:g}", found)
             print(f"{file.stem}, {method} {sparsity:g}: {found['accuracy']:.1%} ({time.monotonic() - started:.0f} s)", flush=True)
 
+    def rivals(self) -> None:
+        """The f16 model quantised harder, dense."""
+        for name in self.args.rivals:
+            key = f"rival {name}"
+            if key in self.kept:
+                continue
+            started = time.monotonic()
+            model = quantised(self.folder("f16"), name, self.fitted)
+            seconds = time.monotonic() - started
+            probe = ProbeModel(model, measure=True)
+            unseen = self.evaluation(probe, "unseen", self.unseen, "rival")
+            found = {**unseen.measure(probe, None), "bytes": bytes_of(self.folder("f16"), name), "seconds": seconds}
+            self.keep(key, {**found, **self.asked(model)})
+            print(f"{key}: KL {found['kl']:.4f} ({time.monotonic() - started:.0f} s)", flush=True)
+
+    def deployed(self) -> None:
+        """Decoding behind a dense prompt, and questions: int8 dense, graded, pruned, and the f16 model itself."""
+        wanted = [("f16", "dense", 0.0), ("i8", "dense", 0.0), *(("i8", m, s) for s in self.args.deployed for m in ("graded", "adaptive"))]
+        for form, method, share in wanted:
+            key = f"deployed {form} {method} {share:g}"
+            if key in self.kept or form not in self.args.forms:
+                continue
+            folder, started = self.folder(form), time.monotonic()
+            config = SparsityConfig(target_sparsity=share, method=method, replace="always") if method != "dense" else None
+            model = read_model(folder) if config is None else api.apply(folder, self.profile(form, folder), config)
+            self.keep(key, self.asked(model))
+            print(f"{key}: {self.kept[key]} ({time.monotonic() - started:.0f} s)", flush=True)
+
+    def asked(self, model: Any) -> dict[str, Any]:
+        """What a model loses as it is deployed."""
+        folder = self.folder("f16")
+        encode, words = load_tokenizer(folder), tokenizer_of(folder)
+        windows = text_windows(self.unseen, folder, window=PROMPT + DECODED, max_tokens=self.args.tokens // 2)
+        own, dense = runner(model.clone()), runner(read_model(folder))
+        found = {"deployed": divergence(own, dense, [w for w in windows if len(w) == PROMPT + DECODED])}
+        return {**found, "exact_matches": exact_matches(own, encode, words)}
+
     def embeddings(self) -> None:
         """The same methods on an encoder."""
         if "minilm" not in self.kept:
@@ -205,7 +207,8 @@ class Run:
     def points(self, form: str) -> list[tuple[str, float]]:
         """Methods and sparsities of a form; the full set for f16."""
         if form != "f16":
-            return [(m, s) for s in self.args.quantised_sparsities for m in self.args.methods]
+            graded = [("graded", s) for s in self.args.graded] if form == "i8" else []
+            return graded + [(m, s) for s in self.args.quantised_sparsities for m in self.args.methods]
         grid = [(m, s) for s in self.args.sparsities for m in self.args.methods]
         # targets of scope ffn are shares of the FFN's weights; what is measured counts all block weights
         ffn = [("cats+ffn", FFN_SHARE), ("scap+ffn", FFN_SHARE), ("adaptive+ffn", FFN_SHARE)] * self.args.all_methods
@@ -257,9 +260,14 @@ def main() -> None:
     parser.add_argument("--json", default="quality.json")
     parser.add_argument("--output", type=Path, help="folder for quality.md and quality.png")
     parser.add_argument("--forms", type=lambda t: t.split(","), default=list(FORMS))
-    parser.add_argument("--methods", type=lambda t: t.split(","), default=["adaptive", "scap", "teal", "wina", "topk"])
+    parser.add_argument("--methods", type=lambda t: t.split(","), default=["adaptive", "scap", "teal", "wina"])
     parser.add_argument("--sparsities", type=_shares, default=[0.5, 0.4, 0.25, 0.6])
     parser.add_argument("--quantised-sparsities", type=_shares, default=[0.5, 0.4])
+    parser.add_argument("--graded", type=_shares, default=[0.5, 0.4, 0.65], help="shares of the bytes of int8 that graded reads leave out")
+    parser.add_argument("--deployed", type=_shares, default=[0.5], help="shares at which int8 is measured as it is deployed")
+    parser.add_argument(
+        "--rivals", type=lambda t: [n for n in t.split(";") if n], default=list(RIVALS), help="of quality_rivals.py, joined by ;"
+    )
     parser.add_argument("--compensate", type=_shares, default=[0.5, 0.4], help="sparsities at which compensation is learned too")
     parser.add_argument("--steps", type=int, help="of learning compensation; else one pass over its text")
     parser.add_argument("--tokens", type=int, default=2048, help="to measure on")
@@ -278,17 +286,12 @@ def main() -> None:
         run.form(form)
     run.other_text()
     run.tasks()
+    run.deployed()
+    run.rivals()
     if args.minilm:
         run.embeddings()
     if args.output:
         write_page(run.kept, args.output)
-
-
-def everything_documented() -> str:
-    """All topics that `help()` of Python knows: what every machine has, some 100,000 tokens."""
-    from pydoc_data.topics import topics
-
-    return "\n\n".join(topics[name] for name in sorted(topics))
 
 
 def _shares(text: str) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import openvino as ov
@@ -63,3 +64,11 @@ def questions() -> list[tuple[str, str]]:
         asked = "".join(f"Question: What is the code of {name}? Answer: {codes[name]}.\n" for name in (first, second))
         made.append((f"{told}\n{asked}Question: What is the code of {wanted}? Answer:", str(codes[wanted])))
     return made
+
+
+def tokenizer_of(folder: Path) -> Callable[[Sequence[int]], str]:
+    """From token ids to text."""
+    import openvino_genai
+
+    tokenizer = openvino_genai.Tokenizer(str(folder))
+    return lambda tokens: str(tokenizer.decode(list(tokens)))

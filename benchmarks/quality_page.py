@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from quality_decision import decision
 from quality_plot import plot
 
 Kept = Mapping[str, Any]
@@ -22,7 +23,8 @@ def write_page(kept: Kept, output: Path) -> None:
     """
     output.mkdir(parents=True, exist_ok=True)
     sections = (_head, _methods, _quantised, _equal, _ffn, _weights, _tasks, _hold, _minilm, _cost)
-    parts = [*(section(kept) for section in sections), _NOTES]
+    first, *others = (section(kept) for section in sections)
+    parts = [first, decision(kept, _NAMES), *others, _NOTES]
     (output / "quality.md").write_text("\n\n".join(part.strip() for part in parts if part) + "\n", encoding="utf-8")
     plot({form: points(kept, form) for form in _NAMES}, output / "quality.png")
 
@@ -57,7 +59,7 @@ def _head(kept: Kept) -> str:
     about = kept["about"]
     tokens = {name: kept[f"{form} calibration"]["tokens"] for form, name in _NAMES.items() if f"{form} calibration" in kept}
     fitted = ", ".join(f"{name} on {count:,} tokens" for name, count in tokens.items())
-    return f"""# Quality: what pruning costs
+    return f"""# Quality: what reading less costs
 
 Written by `make quality` from measurements (`benchmarks/quality.py`). SmolLM2-135M-Instruct, every block layer
 a site, every row but the first of a window pruned. Models: {about["source"]}.
@@ -101,7 +103,7 @@ def _of_methods(found: Mapping[tuple[str, float], dict[str, Any]]) -> str:
 
 
 def _label(method: str) -> str:
-    return {"adaptive+compensation": "adaptive, compensation learned", "adaptive": "adaptive (default)"}.get(method, method)
+    return {"adaptive+compensation": "adaptive, compensation learned", "graded": "graded (default)"}.get(method, method)
 
 
 def _equal(kept: Kept) -> str:
@@ -112,7 +114,7 @@ def _equal(kept: Kept) -> str:
         floor = found.get(("dense", 0.0), {}).get("kl", 0.0)  # of the weights alone: the increment is compared
         base = [(p["sparsity"], p["kl"] - floor) for (m, _), p in found.items() if m == _BASE]
         for (method, _), p in sorted(found.items()):
-            if not method.startswith(_OURS) or method.endswith("ffn"):
+            if not method.startswith(("graded", _OURS)) or method.endswith("ffn"):
                 continue
             other = at_sparsity(base, p["sparsity"])
             if other:
@@ -148,7 +150,7 @@ def _weights(kept: Kept) -> str:
     rows, everything, wins, losses = [], [], [], []
     for form, name in _NAMES.items():
         for (method, target), p in points(kept, form).items():
-            if method in ("dense", _OURS, "adaptive+compensation"):
+            if method in ("dense", "graded", _OURS, "adaptive+compensation"):
                 everything.append((p["bytes"], p["kl"], f"{name} {'dense' if method == 'dense' else f'{_label(method)} {target:.0%}'}"))
     for size, kl, label in sorted(everything):
         beaten = [other for s, k, other in everything if s <= size and k < kl]
@@ -284,4 +286,5 @@ _NOTES = """## Reading it
   passes), and `fit` needs nothing but the profile.
 - Learned compensation adds a constant to pruned rows and moves thresholds with it (ADR 0008). It is checked on samples that it was not
   fitted on, at the sparsity that the plan had, and dropped where it does not help there.
+- Graded reads (ADR 0016) read channels of int8 weights by the high half of their bits before they drop them. Shares are of weight bytes.
 - On other text sparsity drifts: measure yours with `scap-ov eval`."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from scap_ov.cli.options import add_json_option, parse_target
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import OutputError, UsageError
-from scap_ov.sample_models.source import ROADS, stock_model
+from scap_ov.sample_models.source import ROADS
 
 if TYPE_CHECKING:
     import argparse
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from scap_ov.cli.demo_steps import Sparse
     from scap_ov.cli.output import Output
 
+_HOMES = {"genai": "genai-int8", "optimum": "optimum"}  # int8 both; demos before 0.3 left int4 weights in `genai`
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `scap-ov demo`."""
-    roads = "genai: openvino-genai reads the GGUF file, no torch (default); optimum: optimum-cli export openvino, int8"
+    roads = "genai: openvino-genai reads the GGUF file, no torch (default); optimum: optimum-cli export openvino; int8 weights both"
     parser.add_argument("--export", metavar="|".join(ROADS), default="genai", help=roads)
     folder = "where everything lands and is reused (default demo_output)"
     parser.add_argument("--output", metavar="FOLDER", default="demo_output", help=folder)
-    share = "share of the block weights not to read (default 0.5)"
+    share = "share of the weight bytes of the blocks not to read (default 0.5)"
     parser.add_argument("--target-sparsity", metavar="SHARE", default="0.5", help=share)
     add_json_option(parser)
 
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
     if not isinstance(target, float) or target <= 0:
         msg = f"--target-sparsity is '{args.target_sparsity}'; the demo takes one share above 0 and below 1, such as 0.5"
         raise UsageError(msg)
-    home = Path(args.output) / args.export
+    home = Path(args.output) / _HOMES[args.export]
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as e:
@@ -56,10 +58,10 @@ def _walk(road: str, target: float, home: Path, out: Output) -> None:
 
     start = time.monotonic()
     out.say(f"[1/5] Get the stock model (road: {road})")
-    stock = stock_model(road, home / "stock", out.say)
+    stock = steps.int8_model(road, home, out)
     out.say("[2/5] Calibrate on text that the model writes itself")
     profile = steps.calibrate(stock, home, out)
-    out.say(f"[3/5] Prune at {target:.0%} and ask both models the same, through openvino_genai.LLMPipeline")
+    out.say(f"[3/5] Leave {target:.0%} of the weight bytes unread and ask both models the same, through openvino_genai.LLMPipeline")
     sparse = steps.apply_and_ask(stock, profile, home, target, out)
     out.say("[4/5] Measure quality and speed")
     figures = steps.measure(stock, sparse, home, out)

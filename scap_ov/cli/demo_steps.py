@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from scap_ov.cli.chat import QUESTIONS, TOUCHSTONE, Answer, ask
 from scap_ov.errors import ScapError
+from scap_ov.sample_models.real_weights import write_in_form
 from scap_ov.sample_models.sample_text import documentation
+from scap_ov.sample_models.source import stock_model
 
 if TYPE_CHECKING:
     from scap_ov.cli.output import Output
@@ -56,6 +58,21 @@ def command(out: Output, *arguments: object) -> None:
         error = StepError(f"`scap-ov {words[0]}` failed, see above")
         error.exit_code = code
         raise error
+
+
+def int8_model(road: str, home: Path, out: Output) -> Path:
+    """The stock model with int8 weights, as optimum-cli exports it by default; the GGUF file has 4-bit ones.
+
+    :return: its folder.
+    """
+    if road == "optimum":
+        return stock_model(road, home / "stock", out.say)
+    stock = home / "stock-int8"
+    if (stock / "openvino_model.xml").is_file():
+        out.say(f"  reused {stock}")
+        return stock
+    out.say("  weights into 8 bits per channel, as optimum-cli has them")
+    return write_in_form(stock_model(road, home / "gguf", out.say), "i8", stock)
 
 
 def calibrate(stock: Path, home: Path, out: Output) -> Path:
@@ -130,7 +147,7 @@ def report(sparse: Sparse, profile: Path, figures: dict[str, Any], home: Path) -
     pairs = zip(sparse.stock_answers, sparse.answers, strict=True)
     sections = [(a.question, f"stock: {a.text.strip()}\n\nsparse: {b.text.strip()}") for a, b in pairs]
     plan, observed = SparsityPlan.load(plan_path(sparse.folder)), CalibrationProfile.load(profile)
-    title = f"SmolLM2-135M-Instruct, {sparse.share:.0%} pruned"
+    title = f"SmolLM2-135M-Instruct int8, {sparse.share:.0%} of its weight bytes not read"
     return write_report(home / "report.html", plan, observed, figures["eval"], figures["bench"], title=title, sections=sections)
 
 
@@ -146,6 +163,7 @@ def table(figures: dict[str, Any], out: Output) -> None:
         ("decode speed-up", None, f"{speed['decode_speedup']:.2f}x"),
         ("prompt, tokens/s", stock["prefill_tokens_per_s"]["median"], sparse["prefill_tokens_per_s"]["median"]),
         ("weights read per token, MB", quality["reference_weight_bytes_per_token"] / 1e6, quality["weight_bytes_per_token"] / 1e6),
-        ("measured sparsity of the block weights", None, f"{quality['sparsity']:.1%}"),
+        ("weight bytes of the blocks not read, measured", None, f"{quality['sparsity']:.1%}"),
+        ("channels dropped / read by half / read whole", None, " / ".join(f"{quality[key]:.0%}" for key in ("dropped", "half", "whole"))),
     ]
     out.table("Stock and sparse", ("", "stock", "sparse"), rows)

@@ -9,6 +9,7 @@ import numpy as np
 from openvino import opset13 as ops
 
 from scap_ov.passes.openvino.find_sites import find_sites
+from scap_ov.passes.openvino.weights_to_int8 import weights_to_int8
 from scap_ov.storage.model_folder import read_model, write_model_folder
 
 if TYPE_CHECKING:
@@ -24,12 +25,12 @@ def write_in_form(stock: Path, form: str, folder: Path) -> Path:
     :param form: one of FORMS.
     :raises OutputError: the folder is not empty or cannot be written.
     """
-    import nncf
-
     model = with_f16_weights(read_model(stock))
     if form == "i8":
-        model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
+        model = weights_to_int8(model)
     elif form == "i4":
+        import nncf
+
         model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT4_SYM, group_size=64)
     return write_model_folder(model, stock, folder)
 
