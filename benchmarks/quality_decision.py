@@ -31,9 +31,9 @@ def decision(kept: Kept, names: Mapping[str, str]) -> str:
     lines = ["| " + " | ".join(line) + " |" for line in (_HEADER, ["---"] * len(_HEADER), *cells)]
     return """## Which model to take
 
-KL is to the dense f16 model. As deployed: a prompt of 256 tokens is read dense, 64 tokens are decoded behind it. Questions: one number out of
-ten is to be found in a text; decoded greedily, right or wrong. Rivals are the block weights in NNCF's int4, int3 and int2, groups of 64, dense;
-embedding and output projection int8.
+KL is to the dense f16 model. As deployed: a prompt of 256 tokens is read dense, 64 tokens are decoded behind it. Questions: one number
+out of ten is to be found in a text; decoded greedily, right or wrong. Rivals are the block weights in NNCF's int4, int3 and int2, in
+groups of 64, dense; embedding and output projection int8.
 
 """ + "\n".join(lines)
 
