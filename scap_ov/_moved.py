@@ -48,7 +48,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "scap_ov.evaluation.agreement": ("scap_ov.models.agreement",),
     "scap_ov.evaluation.sparse_view": ("scap_ov.evaluation.instrument",),
     "scap_ov.evaluation.take_apart": ("scap_ov.evaluation.extract_plan",),
-    "scap_ov.evaluation.windows": ("scap_ov.models.windows",),
+    "scap_ov.evaluation.windows": ("scap_ov.models.windows", "scap_ov.models.text"),
     "scap_ov.evaluation.windows_run": ("scap_ov.models.window_runner",),
     "scap_ov.passes.openvino.carry": ("scap_ov.passes.rules.passthrough",),
     "scap_ov.passes.openvino.constants": ("scap_ov.passes.rules.constants",),

@@ -14,7 +14,7 @@ from scap_ov.cli.options import add_json_option, positive
 from scap_ov.cli.output import Output, plain
 from scap_ov.errors import BadDatasetError, UsageError
 from scap_ov.evaluation.result import EvaluationResult
-from scap_ov.models.windows import read_text
+from scap_ov.models.text import is_blank
 
 DRIFT = 0.04  # of model-wide sparsity on other text; more is told
 
@@ -67,7 +67,7 @@ def _text(args: argparse.Namespace, out: Output) -> EvaluationResult:
     from scap_ov import api
 
     path = data_path(args.data)
-    if not read_text(path).strip():
+    if is_blank(path):
         msg = f"--data {path} is empty; give a text of some thousand words"
         raise BadDatasetError(msg)
     with out.progress("evaluating (windows)") as bar:

@@ -8,7 +8,7 @@ from typing import Any
 
 from scap_ov.cli.output import Output
 from scap_ov.errors import BadDatasetError, UsageError
-from scap_ov.models.windows import read_text
+from scap_ov.models.text import is_blank
 from scap_ov.storage.model_files import model_file
 
 
@@ -39,9 +39,8 @@ def calibration_dataset(args: argparse.Namespace, model: Any, out: Output) -> An
     if args.data == "self":
         with out.progress("the model writes its calibration text (tokens)") as bar:
             return self_dataset(file, tokens=args.tokens, seed=args.seed, seq_len=window, progress=bar)
-    text = read_text(data_path(args.data))
-    if not text.strip():
+    text = data_path(args.data)
+    if is_blank(text):
         msg = f"--data {args.data} is empty; give a text of some 16,000 tokens"
         raise BadDatasetError(msg)
-    # a file without a line break must not be taken for a path
-    return text_dataset(text + "\n", file.parent, model, seq_len=window, max_tokens=args.tokens)
+    return text_dataset(text, file.parent, model, seq_len=window, max_tokens=args.tokens)

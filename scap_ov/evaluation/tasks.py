@@ -77,13 +77,27 @@ def _parts(question: Mapping[str, Any], number: int, *, choice: bool) -> tuple[s
         msg = f"question {number} lacks {', '.join(missing)}; give query, choices and gold, or context and continuation"
         raise BadDatasetError(msg)
     if not choice:
-        return str(question["context"]), [str(question["continuation"])], 0
-    answers, gold = [str(c) for c in question["choices"]], question["gold"]
-    if not isinstance(gold, int) or not 0 <= gold < len(answers):
+        return _string(question, "context", number), [_string(question, "continuation", number)], 0
+    choices, gold = question["choices"], question["gold"]
+    if not isinstance(choices, list) or not choices:
+        msg = f"question {number} has choices {choices!r}; give a list of strings"
+        raise BadDatasetError(msg)
+    answers = [_string(dict(enumerate(choices)), i, number) for i in range(len(choices))]
+    if isinstance(gold, bool) or not isinstance(gold, int) or not 0 <= gold < len(answers):
         msg = f"question {number} has gold {gold!r} and {len(answers)} choices; gold counts from 0"
         raise BadDatasetError(msg)
-    query = str(question["query"]).rstrip()
+    query = _string(question, "query", number).rstrip()
     return query + "\nAnswer:", [" " + a.strip() for a in answers], gold
+
+
+def _string(values: Mapping[Any, Any], key: Any, number: int) -> str:
+    """A value that is a text or a number; null is not read as the word None."""
+    value = values[key]
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        what = f"choice {key}" if isinstance(key, int) else key
+        msg = f"question {number}: its {what} is {value!r}; give a string"
+        raise BadDatasetError(msg)
+    return str(value)
 
 
 def _continuation(runner: WindowRunner, encode: Callable[[str], Sequence[int]], context: str, answer: str) -> tuple[float, bool]:

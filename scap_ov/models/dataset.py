@@ -12,6 +12,7 @@ import openvino as ov
 from scap_ov.errors import BadDatasetError, UsageError, reason_of
 from scap_ov.models.genai import import_genai, open_pipeline, openvino_file, told
 from scap_ov.models.inputs import Inputs
+from scap_ov.models.text import cut
 from scap_ov.models.tokenizer import load_tokenizer
 from scap_ov.progress import Progress
 from scap_ov.storage.linked_folder import linked_folder
@@ -51,17 +52,11 @@ def text_dataset(
         raise UsageError(msg)
     encode = tokenizer if callable(tokenizer) else load_tokenizer(tokenizer)
     prefix = list(getattr(encode, "prefix", ()))
-    ids = encode(_read(text))
-    length = seq_len - len(prefix)
-    if len(ids) < 2:
-        msg = f"the calibration text has {len(ids)} tokens; give a longer one (16,000 tokens are usual, 2 are the least)"
+    windows = cut(_source(text), encode, max(seq_len - len(prefix), 1), max(max_tokens // seq_len, 1))
+    if max(map(len, windows)) < 2:
+        msg = f"the calibration text has {max(map(len, windows))} tokens; give a longer one (16,000 tokens are usual, 2 are the least)"
         raise BadDatasetError(msg)
-    count = max(len(ids) // length, 1)
-    starts = np.arange(count) * length
-    wanted = max(max_tokens // seq_len, 1)
-    if count > wanted:
-        starts = starts[np.arange(wanted) * count // wanted]
-    return token_dataset([prefix + ids[s : s + length] for s in starts.tolist()], model)
+    return token_dataset([prefix + ids for ids in windows], model)
 
 
 def self_dataset(
@@ -155,17 +150,14 @@ def model_inputs(model: ov.Model, input_ids: np.ndarray) -> dict[str, np.ndarray
     return Inputs(model).for_tokens(input_ids)
 
 
-def _read(text: str | Path) -> str:
-    if isinstance(text, str) and not _is_file(text):
-        if text.strip() and not any(c.isspace() for c in text) and Path(text).suffix[1:].isalpha():
-            msg = f"no such text file: {text}"
-            raise BadDatasetError(msg)
-        return text
-    try:
-        return Path(text).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        msg = f"{text} cannot be read as UTF-8 text ({e}); give a plain text file"
-        raise BadDatasetError(msg) from e
+def _source(text: str | Path) -> str | Path:
+    """The path of a file, or a text."""
+    if isinstance(text, Path) or _is_file(text):
+        return Path(text)
+    if text.strip() and not any(c.isspace() for c in text) and Path(text).suffix[1:].isalpha():
+        msg = f"no such text file: {text}"
+        raise BadDatasetError(msg)
+    return text
 
 
 def _is_file(text: str) -> bool:

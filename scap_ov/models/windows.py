@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from scap_ov.errors import BadDatasetError, UsageError
+from scap_ov.models.text import cut
 
 
 def text_windows(text: str | Path | Sequence[Any], tokenizer: Any, *, window: int, max_tokens: int) -> list[np.ndarray]:
@@ -31,40 +32,13 @@ def text_windows(text: str | Path | Sequence[Any], tokenizer: Any, *, window: in
         raise UsageError(msg)
     encode = _encoder(tokenizer)
     prefix = list(getattr(encode, "prefix", ()))
-    ids = list(encode(read_text(text)))
-    if len(ids) < 2:
-        msg = f"the evaluation text has {len(ids)} tokens; give a longer one"
-        raise BadDatasetError(msg)
     length = max(min(window, max_tokens) - len(prefix), 1)
-    count = max(len(ids) // length, 1)
-    wanted = max(max_tokens // min(window, max_tokens), 1)
-    picked = np.arange(count) if count <= wanted else np.arange(wanted) * count // wanted
-    windows = [np.array(prefix + ids[i * length : (i + 1) * length], np.int64) for i in picked]
+    found = cut(text, encode, length, max(max_tokens // min(window, max_tokens), 1))
+    if max(map(len, found)) < min(2, length + len(prefix)):
+        msg = f"the evaluation text has {max(map(len, found))} tokens; give a longer one"
+        raise BadDatasetError(msg)
+    windows = [np.array(prefix + ids, np.int64) for ids in found]
     return [w for w in windows if len(w) >= 2]
-
-
-def read_text(text: str | Path) -> str:
-    """The text itself, or what a file holds; a .jsonl file gives its "text" values.
-
-    :raises BadDatasetError: the file cannot be read.
-    """
-    if isinstance(text, str):
-        return text
-    try:
-        content = text.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        reason = getattr(e, "strerror", None) or str(e)
-        msg = f"{text} cannot be read as UTF-8 text ({reason}); give a plain text file"
-        raise BadDatasetError(msg) from e
-    if text.suffix == ".jsonl":
-        from scap_ov.models.jsonl import read_jsonl
-
-        lines = [str(row["text"]) for row in read_jsonl(text) if "text" in row]
-        if not lines:
-            msg = f'{text} has no line with a "text" key; give a plain text file, or use `--tasks` for questions with choices'
-            raise BadDatasetError(msg)
-        return "\n\n".join(lines)
-    return content
 
 
 def _encoder(tokenizer: Any) -> Callable[[str], Sequence[int]]:

@@ -12,7 +12,8 @@ import numpy as np
 
 from scap_ov.errors import BadDatasetError, UsageError
 from scap_ov.models.tensors import port_name
-from scap_ov.models.windows import read_text, text_windows
+from scap_ov.models.text import is_blank
+from scap_ov.models.windows import text_windows
 from scap_ov.validation.runner import Runner
 
 RANDOM_SAMPLES, RANDOM_TOKENS = 4, 24
@@ -43,7 +44,7 @@ def pieces(a: Runner, b: Runner, data: str | None, encode: Callable[[], Any], *,
     :param window: tokens of a sample.
     :raises BadDatasetError: there is no such file, or it does not say what the models need.
     """
-    if data is not None and data.endswith(".npz"):
+    if data is not None and data.lower().endswith(".npz"):
         yield from _arrays(Path(data))
         return
     if not a.takes_tokens:
@@ -65,7 +66,7 @@ def _text(data: str, encode: Callable[[], Any], tokens: int, window: int) -> lis
     if not path.is_file():
         msg = f"--data {data}: there is no such file; give a text file, a .jsonl or an .npz"
         raise BadDatasetError(msg)
-    if not read_text(path).strip():
+    if is_blank(path):
         msg = f"--data {data} is empty; give a text of some hundred words"
         raise BadDatasetError(msg)
     return [np.asarray(ids).reshape(-1).tolist() for ids in text_windows(path, encode(), window=window, max_tokens=tokens)]

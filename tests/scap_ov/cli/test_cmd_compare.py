@@ -25,6 +25,7 @@ def stock(tmp_path_factory):
 @pytest.fixture
 def compare(stock, monkeypatch):
     monkeypatch.setattr("scap_ov.models.dataset.load_tokenizer", lambda folder: letters)
+    monkeypatch.setattr("scap_ov.models.tokenizer.load_tokenizer", lambda folder: letters)
 
     def run(*words):
         data = ["--profile", stock.with_name("profile.safetensors"), "--eval-data", stock.with_name("text.txt"), "--eval-tokens", 128]

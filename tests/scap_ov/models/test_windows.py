@@ -12,8 +12,9 @@ from scap_ov.errors import BadDatasetError, BadModelError
 from scap_ov.evaluation.similarity import compare_generation
 from scap_ov.evaluation.tasks import run_task
 from scap_ov.models.jsonl import read_jsonl
+from scap_ov.models.text import read_text
 from scap_ov.models.window_runner import WindowRunner
-from scap_ov.models.windows import read_text, text_windows
+from scap_ov.models.windows import text_windows
 
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0", "KV_CACHE_PRECISION": "f32"}
 
