@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
-from openvino.utils.node_factory import NodeFactory
 
 from scap_ov.custom_ops.formats import pack
 from scap_ov.passes.openvino.experts_op import OP, Experts, Stage, build
 from scap_ov.passes.openvino.packed_site import PackedSite
 from scap_ov.passes.openvino.sparse_op import creator
+from scap_ov.passes.openvino.write_experts import ExpertLayers, write_experts
+from scap_ov.passes.rules.experts import Activation
 from scap_ov.storage.aligned import save_aligned
 
 
@@ -102,9 +103,7 @@ def write_pair(shape: ExpertShape, weights: str, blocks: int, levels: list[float
     block = random_block(shape, weights, 0)
     routers = [np.random.default_rng(1 + number).standard_normal((shape.experts, shape.hidden), np.float32) for number in range(blocks)]
     files = {"stock": folder / "stock.xml"}
-    ov.save_model(
-        _model(shape, routers, lambda number, x, ids, routing: _tiled(shape, _apart(block, number), x, ids, routing)), files["stock"]
-    )
+    ov.save_model(_model(shape, routers, lambda number, x, ids, routing: _tiled(_apart(block, number), x, ids, routing)), files["stock"])
     sites = [list(_sites(block[:2])), list(_sites(block[2:]))]
     create = creator(OP)
     for level in levels:
@@ -167,19 +166,6 @@ def _model(shape: ExpertShape, routers: list[np.ndarray], block: Any) -> ov.Mode
     return ov.Model([current], [x], "experts")
 
 
-def _tiled(shape: ExpertShape, block: list[Projection], x: ov.Output, ids: ov.Output, routing: ov.Output) -> ov.Output:
-    """As optimum exports it: tokens tiled for all experts, the router's choice scattered over them."""
-    count = shape.experts
-    tiled = ops.reshape(ops.tile(x, np.array([count, 1])), np.array([count, -1, shape.hidden]), special_zero=False)
-    gate, up = (ops.matmul(tiled, layer.constant(), False, True) for layer in block[:2])
-    # ops.swish would add a beta of 1, with which the plugin does not recognise the block
-    activated = NodeFactory("opset4").create("Swish", [gate.output(0)], {})
-    y = ops.matmul(ops.multiply(activated, up), block[2].constant(), False, True)
-    tokens = ops.gather(ops.shape_of(x), ops.constant(np.array([0])), ops.constant(0))
-    wide = ops.concat([tokens, ops.constant(np.array([count]))], 0)
-    zeros = ops.broadcast(ops.constant(np.float32(0)), wide)
-    scattered = ops.scatter_elements_update(zeros, ops.convert(ids, np.int32), routing, ops.constant(np.int64(1)))
-    turned = ops.transpose(scattered, np.array([1, 0]))
-    factor = ops.unsqueeze(ops.reshape(turned, np.array([count, -1]), special_zero=False), ops.constant(np.int64(2)))
-    y = ops.reshape(y, np.array([count, -1, shape.hidden]), special_zero=False)
-    return ops.reduce_sum(ops.multiply(y, factor), np.array([0]), keep_dims=False).output(0)
+def _tiled(block: list[Projection], x: ov.Output, ids: ov.Output, routing: ov.Output) -> ov.Output:
+    gate, up, down = (layer.constant() for layer in block)
+    return write_experts(x, ids, routing, ExpertLayers([gate, up], down, ["gate", "up", "down"]), Activation("silu"))

@@ -88,11 +88,13 @@ def _measure(name: str, weights: str, args: argparse.Namespace, bandwidth: float
         for level in levels:
             ours = times[f"{level:g}"]
             entry = {**common, "rows": rows, "sparsity": level, "stock_ms": Spread.of(times["stock"]).median / blocks * 1e3,
-                     "ours_ms": Spread.of(ours).median / blocks * 1e3, "speedup": median_ratio(times["stock"], ours)}  # fmt: skip
+                     "ours_ms": Spread.of(ours).median / blocks * 1e3, "speedup": median_ratio(times["stock"], ours),
+                     "stock_best_ms": min(times["stock"]) / blocks * 1e3, "ours_best_ms": min(ours) / blocks * 1e3}  # fmt: skip
             if rows == 1:
                 entry["limit"] = entry["stock_ms"] / (own * shape.choices * (1 - level) / bandwidth / 1e6)
             results.append(entry)
             line = "{name} {weights} rows {rows:<4d} {sparsity:4.0%}: stock {stock_ms:8.2f} ms, ours {ours_ms:8.2f} ms, {speedup:5.2f}x"
+            line += " (fastest {stock_best_ms:.2f}, {ours_best_ms:.2f})"
             print(line.format(**entry), file=sys.stderr, flush=True)
     return results
 

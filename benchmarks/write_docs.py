@@ -1,4 +1,4 @@
-"""Write docs/benchmarks.md, and README's table of gains, from the JSON files that kernel.py, decode.py and peers.py left in a folder.
+"""Write docs/benchmarks.md, and README's table of gains, from the JSON that kernel.py, decode.py, experts.py and peers.py left in a folder.
 
 Run by `make bench`, last:
 
@@ -15,6 +15,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from experts_page import expert_section, expert_targets
+
 _NAMES = {"smollm2-135m": "SmolLM2-135M (real weights)", "llama-3.2-1b": "Llama-3.2-1B shape", "llama-3.1-8b": "Llama-3.1-8B shape"}
 _HINT = (
     "Whole models: ours runs with `INFERENCE_PRECISION_HINT=f32` (ADR 0011), stock with its defaults, which are bf16 where the CPU has it; "
@@ -30,17 +32,17 @@ def main() -> None:
     parser.add_argument("--readme", type=Path, help="file whose table between `gains: begin` and `gains: end` is written too")
     parser.add_argument("--remark", action="append", default=[], help="on the circumstances, for the page's head")
     args = parser.parse_args()
-    kernels, models, peers = (
-        [json.loads(p.read_text()) for p in sorted(args.results.glob(f"{kind}*.json"))] for kind in ("kernel", "decode", "peers")
+    kernels, models, experts, peers = (
+        [json.loads(p.read_text()) for p in sorted(args.results.glob(f"{kind}*.json"))] for kind in ("kernel", "decode", "experts", "peers")
     )
     if not kernels and not models:
         msg = f"{args.results} holds no kernel*.json and no decode*.json; run `make bench`"
         raise SystemExit(msg)
     lines = ["# Benchmarks", "", "Written by `make bench` (benchmarks/write_docs.py) from measurements; nothing here is typed in.", ""]
-    lines += _about([*kernels, *models, *peers])
+    lines += _about([*kernels, *models, *experts, *peers])
     lines += [f"{remark}\n" for remark in (_HINT, *args.remark)]
     bandwidth = max((file["read_bandwidth_gb_s"] for file in kernels), default=0.0)
-    lines += _targets(models, kernels) + _models(models) + _kernels(kernels, bandwidth) + _peers(peers)
+    lines += _targets(models, kernels, experts) + _models(models) + _experts(experts) + _kernels(kernels, bandwidth) + _peers(peers)
     args.target.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     print(f"wrote {args.target}", file=sys.stderr)
     if args.readme:
@@ -106,12 +108,14 @@ class _Targets:
         self.rows.append((what, f"{'≤' if at_most else '≥'} {least:.2f}×", f"{worst:.2f}×", str(len(values)), "yes" if met else "**no**"))
 
 
-def _targets(models: Sequence[dict[str, Any]], kernels: Sequence[dict[str, Any]]) -> list[str]:
+def _targets(models: Sequence[dict[str, Any]], kernels: Sequence[dict[str, Any]], experts: Sequence[dict[str, Any]]) -> list[str]:
     table = _Targets()
     sites = [r for file in kernels for r in file["results"] if r["k"] * r["n"] * _BYTES[r["weights"]] > _LARGE]
     for isa in dict.fromkeys(r["implementation"] for r in sites):
         _add_sites(table, isa, [r for r in sites if r["implementation"] == isa])
     _add_models(table, [r for file in models for r in file["results"]])
+    for what, least, found, at_most in expert_targets(experts):
+        table.add(what, least, found, at_most=at_most)
     header = ("what", "wanted", "worst measured", "cases", "met")
     more = "What limits the cases that are missed, and what was tried: [ADR 0011](adr/0011-what-limits-the-gemv.md)."
     return ["## Targets", "", *_table(header, table.rows), "", more, ""]
@@ -212,6 +216,14 @@ def _kernels(files: Sequence[dict[str, Any]], bandwidth: float) -> list[str]:
         header = ("K → N", "group", "stock, µs", *(f"{s:.0%}" for s in levels), "limit at 50%", "best GB/s")
         lines += [title, "", *_table(header, table), ""]
     return lines
+
+
+def _experts(files: Sequence[dict[str, Any]]) -> list[str]:
+    if not files:
+        return []
+    about = "Blocks with random weights, both in f32, inputs changing with every step ([ADR 0017](adr/0017-routed-experts-are-one-op.md))."
+    header, rows = expert_section(files)
+    return ["## Routed experts, one block", "", about, "", *_table(header, rows), ""]
 
 
 def _peers(files: Sequence[dict[str, Any]]) -> list[str]:

@@ -9,12 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from experts_reference import sparse_experts
 from kernel_builds import build, implementation_source, plumbing
 from kernel_library import run
+from random_experts import random_experts
+from random_experts import run as run_experts
 from random_operands import random_operands
 from reference import OFFSETS, sparse_matmul, tolerance
 
 from scap_ov.custom_ops.formats import WEIGHT_TYPES
+from scap_ov.passes.openvino.experts_op import ACTIVATIONS
 
 HERE = Path(__file__).parent
 EMULATED = ("avx512_vnni", "avx512_amx")
@@ -55,6 +59,16 @@ def test_emulated_kernels_agree_with_the_reference(
             error, allowed = np.abs(run(o, isa, 2) - sparse_matmul(o)), tolerance(o)
             row, column = np.unravel_index(np.argmax(error / allowed), error.shape)
             assert (error <= allowed).all(), f"K={k} N={sizes} M={m}: y[{row}, {column}] is {error[row, column]:.3g} off"
+
+
+@pytest.mark.parametrize("isa", EMULATED)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_emulated_experts_agree_with_the_reference(emulated: Path, monkeypatch: pytest.MonkeyPatch, isa: str, activation: str) -> None:
+    monkeypatch.setenv("SCAP_OV_EXTENSION", str(emulated))
+    for tokens in (1, 20):
+        o = random_experts("i4", tokens=tokens, activation=activation, alpha=1.7, limit=2.0, dynamic_quantization=True)
+        expected, allowed = sparse_experts(o)
+        assert (np.abs(run_experts(o, isa, 2) - expected) <= allowed).all()
 
 
 def test_emulated_avx512_lets_nan_through_and_drops_everything(emulated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
