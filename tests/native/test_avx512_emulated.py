@@ -71,6 +71,20 @@ def test_emulated_experts_agree_with_the_reference(emulated: Path, monkeypatch: 
         assert (np.abs(run_experts(o, isa, 2) - expected) <= allowed).all()
 
 
+@pytest.mark.parametrize("quantize", [False, True])
+@pytest.mark.parametrize("isa", EMULATED)
+def test_emulated_kernels_read_planes_as_the_reference(emulated: Path, monkeypatch: pytest.MonkeyPatch, isa: str, quantize: bool) -> None:
+    monkeypatch.setenv("SCAP_OV_EXTENSION", str(emulated))
+    for number, (k, sizes) in enumerate([(200, [65, 63]), (97, [130]), (128, [192, 64])]):
+        for m, step_group, half in ((1, 128, 0.5), (3, 32, 0.3), (20, 64, 0.4)):
+            weight_type = ("u8", "i8")[number % 2]
+            o = random_operands(k, sizes, weight_type, m=m, step_group=step_group, half=half, sparsity=0.2, seed=number, rows="all",
+                                added=m > 1, per_channel=m == 3, dynamic_quantization=quantize)  # fmt: skip
+            error, allowed = np.abs(run(o, isa, 2) - sparse_matmul(o)), tolerance(o)
+            row, column = np.unravel_index(np.argmax(error / allowed), error.shape)
+            assert (error <= allowed).all(), f"K={k} N={sizes} M={m}: y[{row}, {column}] is {error[row, column]:.3g} off"
+
+
 def test_emulated_avx512_lets_nan_through_and_drops_everything(emulated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCAP_OV_EXTENSION", str(emulated))
     o = random_operands(128, [64], "i8", group_size=64, dynamic_quantization=True, added=True)
