@@ -64,7 +64,7 @@ def _head(kept: Kept) -> str:
 Written by `make quality` from measurements (`benchmarks/quality.py`). SmolLM2-135M-Instruct, every block layer
 a site, every row but the first of a window pruned. Models: {about["source"]}.
 Text: {about["text"]}; calibrated on its first half ({fitted}),
-measured on {about["tokens"]} tokens of its second half, {about["tokens"] // 512} windows: a few percent of a KL mean nothing.
+measured on {about["tokens"]} tokens of its second half, {about["tokens"] // 512} windows: KL differences of a few percent are within noise.
 KL is the mean divergence of the next-token distribution from that of the dense f16 model, in nats. A model of 135M parameters is far
 more brittle than one of 1B and more: read the ratios.
 

@@ -18,6 +18,7 @@ from typing import Any
 from experts_page import expert_section, expert_targets
 
 _NAMES = {"smollm2-135m": "SmolLM2-135M (real weights)", "llama-3.2-1b": "Llama-3.2-1B shape", "llama-3.1-8b": "Llama-3.1-8B shape"}
+_HEAD = "Written by `make bench` (benchmarks/write_docs.py) from measurements. Only remarks (`--remark`) are given by hand."
 _HINT = (
     "Whole models: ours runs with `INFERENCE_PRECISION_HINT=f32` (ADR 0011), stock with its defaults, which are bf16 where the CPU has it; "
     "stock gains from f32 there too."
@@ -38,7 +39,7 @@ def main() -> None:
     if not kernels and not models:
         msg = f"{args.results} holds no kernel*.json and no decode*.json; run `make bench`"
         raise SystemExit(msg)
-    lines = ["# Benchmarks", "", "Written by `make bench` (benchmarks/write_docs.py) from measurements; nothing here is typed in.", ""]
+    lines = ["# Benchmarks", "", _HEAD, ""]
     lines += _about([*kernels, *models, *experts, *peers])
     lines += [f"{remark}\n" for remark in (_HINT, *args.remark)]
     bandwidth = max((file["read_bandwidth_gb_s"] for file in kernels), default=0.0)
