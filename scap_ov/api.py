@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scap_ov.backends import backend_of
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import UsageError
+from scap_ov.plan import LEFT_STOCK
 from scap_ov.progress import TitledProgress
 
 if TYPE_CHECKING:
@@ -167,10 +169,21 @@ def apply_with_plan(
     backend.check_plan(opened, plan)
     stock: dict[str, str] = {}
     if form == "lowered" and backend.LOWERS and plan.config.replace == "where_faster":
-        from scap_ov.benchmarking.site_gain import sites_that_lose
-
-        stock = sites_that_lose(plan, progress=progress)
+        plan, stock = _with_decision(plan, progress)
     return backend.rewrite(opened, plan, form, stock), plan
+
+
+def _with_decision(plan: SparsityPlan, progress: TitledProgress | None) -> tuple[SparsityPlan, dict[str, str]]:
+    """Which sites stay stock because the op would lose there: as the plan notes it, so that a saved plan gives one model, else measured.
+
+    :return: the plan with the decision noted, and the decision.
+    """
+    from scap_ov.benchmarking.site_gain import sites_that_lose
+
+    if plan.left_stock is not None:
+        return plan, dict(plan.left_stock)
+    stock = sites_that_lose(plan, progress=progress)
+    return replace(plan, notes={**plan.notes, LEFT_STOCK: stock}), stock
 
 
 def _plan(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from scap_ov.sites import Layer, Site, SiteKind, WeightSpec
 PLAN_VERSION = 2  # 2: entries with a whole_threshold; a plan without any is written as 1
 LARGEST_CENTER = 1e8  # larger activations are refused when they are observed
 _ROUNDING = 1e-6  # of shares
+LEFT_STOCK = "left_stock"  # in a plan's notes: what replace="where_faster" decided by measuring, site -> reason
 _KIND = Kind("scap_ov_plan", "sparsity plan", "SparsityPlan.save", PLAN_VERSION)
 
 
@@ -105,10 +107,17 @@ class SparsityPlan:
     entries: dict[str, SitePlan]
     notes: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def left_stock(self) -> Mapping[str, str] | None:
+        """Sites that stay stock because the op would lose there, with the reason; None where that was not decided yet (see api.apply)."""
+        decided = self.notes.get(LEFT_STOCK)
+        return decided if isinstance(decided, dict) else None
+
     def expected_sparsity(self) -> float:
         """Share of the weight bytes of all sites that a token does not read."""
         total = sum(s.weight_bytes for s in self.sites)
-        unread = sum(s.weight_bytes * self.entries[s.name].expected_sparsity for s in self.sites if s.name in self.entries)
+        pruned = [s for s in self.sites if s.name in self.entries and s.name not in (self.left_stock or {})]
+        unread = sum(s.weight_bytes * self.entries[s.name].expected_sparsity for s in pruned)
         return unread / total if total else 0.0
 
     def save(self, path: str | Path) -> None:

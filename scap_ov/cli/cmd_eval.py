@@ -118,13 +118,15 @@ def _tasks(args: argparse.Namespace, out: Output) -> dict[str, Any]:
     from scap_ov.storage.model_folder import read_model
 
     questions = {path: read_jsonl(path)[: args.limit] for path in args.tasks}
+    names = [Path(path).name for path in questions]
+    shown = {path: name if names.count(name) == 1 else path for path, name in zip(questions, names, strict=True)}
     encode = load_tokenizer(model_file(args.model).parent)
-    results: dict[str, Any] = {Path(path).name: {} for path in questions}
+    results: dict[str, Any] = {name: {} for name in shown.values()}
     for role in ("model", "reference"):
         runner = WindowRunner(sparse_view(read_model(getattr(args, role)), rows="all").model)
         for path, rows in questions.items():
-            with out.progress(f"{Path(path).name}, {role}") as bar:
-                results[Path(path).name][role] = asdict(run_task(runner, encode, rows, progress=bar))
+            with out.progress(f"{shown[path]}, {role}") as bar:
+                results[shown[path]][role] = asdict(run_task(runner, encode, rows, progress=bar))
     table = [(name, r["model"]["questions"], f"{r['model']['accuracy']:.1%} ± {r['model']['accuracy_standard_error']:.1%}",
               f"{r['reference']['accuracy']:.1%}") for name, r in results.items()]  # fmt: skip
     out.table("Tasks, accuracy", ("file", "questions", "model", "reference"), table)

@@ -7,9 +7,11 @@ from made_up_profile import small_profile
 from small_llm import small_folder, small_llm
 
 import scap_ov
+from scap_ov.api import apply_with_plan
 from scap_ov.errors import BadModelError, OutputError, UsageError
 from scap_ov.models.dataset import token_dataset
 from scap_ov.plan import SparsityPlan
+from scap_ov.storage.rt_info import read_record
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +77,26 @@ def test_what_is_no_calibration_data_is_refused():
         scap_ov.apply(small_llm(), "text")
     with pytest.raises(UsageError, match="compensation is learned on the model, and fit has none"):
         scap_ov.fit(small_profile(), scap_ov.SparsityConfig(compensation=True))
+
+
+def test_what_where_faster_decided_is_kept_in_the_plan_and_not_measured_again(profile, tmp_path, monkeypatch):
+    """A saved plan gives the same model wherever it is applied, and expects what that model does."""
+    model = small_llm()
+    plan = scap_ov.fit(profile, scap_ov.SparsityConfig(0.5, method="scap"))
+    loser = next(iter(plan.entries))
+    monkeypatch.setattr("scap_ov.benchmarking.site_gain.sites_that_lose", lambda plan, progress=None: {loser: "slower here"})
+    _, decided = apply_with_plan(model, plan)
+    assert decided.left_stock == {loser: "slower here"}
+    assert plan.left_stock is None
+    assert decided.expected_sparsity() < plan.expected_sparsity()
+    decided.save(tmp_path / "plan")
+
+    def measured_again(plan, progress=None):
+        raise AssertionError
+
+    monkeypatch.setattr("scap_ov.benchmarking.site_gain.sites_that_lose", measured_again)
+    pruned, again = apply_with_plan(model, scap_ov.SparsityPlan.load(tmp_path / "plan"))
+    assert again.left_stock == {loser: "slower here"}
+    summary = read_record(pruned)["summary"]
+    assert summary["expected_sparsity"] == pytest.approx(again.expected_sparsity())
+    assert [site["name"] for site in summary["sites"] if site["state"] == "stock"] == [loser]
