@@ -91,6 +91,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/decode.py --work $(BENCH_OUTPUT)/models --models llama-3.1-8b --weights i4 --sparsity 0.5 --prompts 32 --repeats 3 --json $(BENCH_OUTPUT)/decode-4-8b.json
 	$(BIN)/python benchmarks/experts.py --json $(BENCH_OUTPUT)/experts.json
 	$(BIN)/python benchmarks/peers.py --work $(BENCH_OUTPUT)/models --json $(BENCH_OUTPUT)/peers.json
+	$(BIN)/python benchmarks/calibration.py --work $(BENCH_OUTPUT)/models --json $(BENCH_OUTPUT)/calibration.json
 	$(BIN)/python benchmarks/write_docs.py $(BENCH_OUTPUT) docs/benchmarks.md --readme README.md
 
 # Goes on where an interrupted run stopped; rm -rf $(QUALITY_OUTPUT) to start afresh. Model folders $(QUALITY_OUTPUT)/{f16,i8,i4} that are there are used.

@@ -104,10 +104,12 @@ def test_norm():
         lambda x: ops.subtract(ops.tanh(x), ops.negative(x)),
         lambda x: ops.softmax(x, -1),
         lambda x: ops.matmul(x, ops.constant(RNG.standard_normal((5, 6)).astype(np.float32)), False, True),
+        lambda x: ops.matmul(x, ops.constant(RNG.standard_normal((6, 6)).astype(np.float32)), False, True),
+        lambda x: ops.mvn(x, np.array([-1]), True, 1e-5, "inside_sqrt"),
         lambda x: ops.concat(list(ops.split(x, np.array(2), 3).outputs())[::-1], 2),
         lambda x: ops.select(ops.greater(x, ops.constant(np.float32(0))), ops.multiply(x, x), x),
     ],
-    ids=["swish", "gelu", "tanh", "softmax", "matmul", "split", "select"],
+    ids=["swish", "gelu", "tanh", "softmax", "matmul", "square matmul", "layer norm", "split", "select"],
 )
 def test_operation(build):
     check(build, [([-1, -1, 6], (1, 4, 6))])
