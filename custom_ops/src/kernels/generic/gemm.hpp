@@ -37,7 +37,8 @@ inline size_t gemm_scratch_bytes(size_t k, size_t group_size) noexcept {
     return quantized > plain ? quantized : plain;
 }
 
-// Scales and zero points of the group of input channel k for `columns` columns, as floats. Of the high plane alone a weight is
+// Scales and zero points of the group of input channel k for `columns` columns, as floats. The tile of two planes holds step * h + r, so
+// the offset is part of the zero point. Of the high plane alone a weight is
 // scale * step * (h - (zero point - offset - (step - 1) / 2) / step).
 template <class Format>
 inline void expand_group(const PackedWeight& w, size_t k, size_t n, size_t columns, float* scale, float* zero_point) {
@@ -45,8 +46,9 @@ inline void expand_group(const PackedWeight& w, size_t k, size_t n, size_t colum
     for (size_t c = 0; c < columns; c += Simd::kLanes) {
         Simd::Float factor = Simd::load_scale(w, at + c);
         Simd::Float zero = Simd::to_float(w.zero_point ? Simd::load_u8(w.zero_point + at + c) : Simd::broadcast(w.implicit_zero_point));
+        const size_t step_at = Format::kStepped || Format::kTwoPlanes ? k / w.step_group * w.n_padded + n + c : 0;
+        if constexpr (Format::kTwoPlanes) zero = Simd::subtract(zero, Simd::to_float(Simd::load_u8(w.offset + step_at)));
         if constexpr (Format::kStepped) {
-            const size_t step_at = k / w.step_group * w.n_padded + n + c;
             const Simd::Float step = Simd::to_float(Simd::load_u8(w.step + step_at));
             zero = Simd::subtract(zero, Simd::to_float(Simd::load_u8(w.offset + step_at)));
             zero = Simd::subtract(zero, Simd::multiply(Simd::subtract(step, Simd::broadcast(1.0f)), Simd::broadcast(0.5f)));
@@ -190,7 +192,7 @@ void unpack_float_block(const PackedWeight& w, size_t k_from, size_t k_to, size_
     size_t known = SIZE_MAX;  // group that is expanded
     for (size_t k = k_from; k < k_to; ++k) {
         if constexpr (Format::kInteger) {
-            const size_t size = Format::kStepped ? at_most(w.step_group, w.group_size) : w.group_size;
+            const size_t size = Format::kStepped || Format::kTwoPlanes ? at_most(w.step_group, w.group_size) : w.group_size;
             if (k / size != known) expand_group<Format>(w, k, n, columns, scale, zero_point);
             known = k / size;
         }

@@ -41,8 +41,8 @@ inline void unpack_quad(const uint8_t* const* rows, size_t block, size_t n_padde
     }
 }
 
-// Steps and offsets of one step group for the columns of a tile, as unpack_quad_of_planes wants them: the step in both halves of an int32,
-// the offset in its four bytes. Nothing for other formats.
+// Steps of one step group for the columns of a tile, each in both halves of an int32, as unpack_quad_of_planes wants them. Nothing for
+// other formats.
 template <class Format, bool = Format::kTwoPlanes>
 struct Steps {
     Steps(const PackedWeight&, size_t, size_t, size_t) {}
@@ -50,19 +50,17 @@ struct Steps {
 template <class Format>
 struct Steps<Format, true> {
     alignas(64) int32_t step[kGemmTileColumns];
-    alignas(64) int32_t offset[kGemmTileColumns];
     Steps(const PackedWeight& w, size_t k, size_t n, size_t columns) {
         const size_t at = k / w.step_group * w.n_padded + n;
         for (size_t c = 0; c < columns; c += Simd::kLanes) {
             Simd::store(step + c, Simd::multiply(Simd::load_u8(w.step + at + c), Simd::broadcast(0x10001)));
-            Simd::store(offset + c, Simd::multiply(Simd::load_u8(w.offset + at + c), Simd::broadcast(0x1010101)));
         }
     }
 };
 
-// offset + step * high + low of 16 bits' worth of bytes at a time: 15 * 16 < 256, so a product of two bytes at once carries nothing over.
-inline Simd::Int join_bytes(Simd::Int high, Simd::Int low, const int32_t* step, const int32_t* offset) {
-    return Simd::add_bytes(Simd::add_bytes(Simd::multiply_words(high, Simd::load(step)), low), Simd::load(offset));
+// step * high + low, two bytes in every 16 bits: 15 * 16 < 256, so nothing is carried over.
+inline Simd::Int join_bytes(Simd::Int high, Simd::Int low, const int32_t* step) {
+    return Simd::add_bytes(Simd::multiply_words(high, Simd::load(step)), low);
 }
 
 // Four rows of both planes, columns [n, n + columns); rows are those of the high plane.
@@ -84,12 +82,12 @@ inline void unpack_quad_of_planes(const uint8_t* const* rows, const PackedWeight
             for (size_t j = 0; j < kQuad; ++j) {
                 const size_t even = c + 16 * j + 8 * part, odd = even + kColumnBlock;
                 const Simd::Int high = quads[0][j], low = quads[1][j];
-                store_quads<U8Planes>(join_bytes(Simd::low_nibbles(high), Simd::low_nibbles(low), steps.step + even, steps.offset + even),
-                                      even, out, strip_bytes);
+                store_quads<U8Planes>(join_bytes(Simd::low_nibbles(high), Simd::low_nibbles(low), steps.step + even), even, out,
+                                      strip_bytes);
                 if (single) continue;
                 const Simd::Int high_odd = Simd::low_nibbles(Simd::shift_nibbles(high)),
                                 low_odd = Simd::low_nibbles(Simd::shift_nibbles(low));
-                store_quads<U8Planes>(join_bytes(high_odd, low_odd, steps.step + odd, steps.offset + odd), odd, out, strip_bytes);
+                store_quads<U8Planes>(join_bytes(high_odd, low_odd, steps.step + odd), odd, out, strip_bytes);
             }
         }
     }
@@ -103,7 +101,8 @@ inline void order_nibbles(const uint8_t* row, size_t block, size_t n_padded, uin
     for (size_t part = 0; part < Simd::kParts; ++part) Simd::store(bytes + part * Simd::kBytes, ordered[part]);
 }
 
-// A block of 64 columns of input channel k as floats, (offset + step * high + low - zero point) * scale, in channel order.
+// A block of 64 columns of input channel k as floats, (step * high + low - zero point) * scale, in channel order; the offset is part of
+// the zero point.
 inline void unpack_floats_of_planes(const PackedWeight& w, size_t k, size_t n, const float* scale, const float* zero_point, float* out,
                                     size_t strip_floats) {
     alignas(64) uint8_t high[kColumnBlock], low[kColumnBlock];
@@ -112,7 +111,7 @@ inline void unpack_floats_of_planes(const PackedWeight& w, size_t k, size_t n, c
     const size_t at = k / w.step_group * w.n_padded + n;
     for (size_t c = 0; c < kColumnBlock; c += Simd::kLanes) {
         const Simd::Int product = Simd::multiply(Simd::load_u8(high + c), Simd::load_u8(w.step + at + c));
-        const Simd::Int q = Simd::add(Simd::add(product, Simd::load_u8(low + c)), Simd::load_u8(w.offset + at + c));
+        const Simd::Int q = Simd::add(product, Simd::load_u8(low + c));
         const Simd::Float centred = Simd::subtract(Simd::to_float(q), Simd::load(zero_point + c));
         Simd::store(out + c / kNr * strip_floats + c % kNr, Simd::multiply(centred, Simd::load(scale + c)));
     }
