@@ -27,8 +27,9 @@ from scap_ov.calibration.samples import Piece, pick_pieces
 from scap_ov.calibration.site_gradients import block_gradients, whole_gradients
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import BadModelError, MismatchError, UncutError
-from scap_ov.fitting.allocation.sensitivity import LEVELS
+from scap_ov.fitting.allocation.sensitivity import GRADED, LEVELS
 from scap_ov.fitting.criteria.adaptive import AdaptiveCriterion
+from scap_ov.fitting.criteria.graded import GradedCriterion, reads_by_half
 from scap_ov.fitting.output_error import error_curve
 from scap_ov.plan import SitePlan
 from scap_ov.progress import Progress
@@ -36,7 +37,7 @@ from scap_ov.progress import Progress
 if TYPE_CHECKING:
     from scap_ov.models.runner import InferenceData
     from scap_ov.sites import Site
-    from scap_ov.statistics.profile import CalibrationProfile
+    from scap_ov.statistics.profile import CalibrationProfile, SiteStatistics
 
 TOKENS = 1024  # of each pass when sites are pruned one by one
 GRADIENT_TOKENS = 2048
@@ -155,11 +156,23 @@ def _one_by_one(
             losses.append(float(store.arrays[key]))
             if progress:
                 progress(done * len(levels) + number + 1, total)
-        error = error_curve(site, profile.statistics[site.name], AdaptiveCriterion(SparsityConfig()), LEVELS)
-        tables[site.name] = {"level": np.array(levels, np.float64), "loss": np.array(losses, np.float64), "error": error}
+        statistics = profile.statistics[site.name]
+        error = error_curve(site, statistics, AdaptiveCriterion(SparsityConfig()), LEVELS)
+        table = {"level": np.array(levels, np.float64), "loss": np.array(losses, np.float64), "error": error}
+        tables[site.name] = table | _graded(site, statistics, table)
     store.remove()
     count = sum(int(p.pruned.sum()) for p in pieces)
     return profile.with_sensitivity(tables, sensitivity_tokens=count, sensitivity_forwards=probe.forwards)
+
+
+def _graded(site: Site, statistics: SiteStatistics, table: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The table over bytes of a site that can be read by half: what dropping costs the output, by the ratio of the site's own errors."""
+    if not reads_by_half(site, statistics):
+        return {}
+    error = error_curve(site, statistics, GradedCriterion(SparsityConfig()), LEVELS)
+    there = [np.interp(table["level"], LEVELS, values) for values in (error, table["error"])]
+    loss = table["loss"] * there[0] / np.maximum(there[1], 1e-30)
+    return {GRADED + "level": table["level"], GRADED + "loss": loss, GRADED + "error": error}
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def output_energy(statistics: SiteStatistics) -> float:
 
 
 def error_curve(site: Site, statistics: SiteStatistics, criterion: Criterion, levels: np.ndarray) -> np.ndarray:
-    """Mean |W (x − x̂)|² at each sparsity of a grid, made monotone.
+    """Mean |W (x − x̂)|² at each sparsity of a grid, made monotone; what half-reads miss is as good as random, so its squares add up.
 
     :param criterion: what is dropped and by what it is replaced.
     :param levels: sparsities, ascending, [L].
@@ -41,5 +41,10 @@ def error_curve(site: Site, statistics: SiteStatistics, criterion: Criterion, le
     errors = []
     for level in levels:
         fit = criterion.fit_site(site, rows, statistics, float(level))
-        errors.append(output_error(rows - pruned(rows, fit.center, fit.threshold), statistics.sketch))
+        error = output_error(rows - pruned(rows, fit.center, fit.threshold), statistics.sketch)
+        if fit.whole_threshold is not None:
+            distance = np.abs(rows - fit.center)
+            half = np.where((distance > fit.threshold) & (distance <= fit.whole_threshold), distance, 0)
+            error += float(np.square(half * statistics.tensors["missed_norm"], dtype=np.float64).sum(1).mean())
+        errors.append(error)
     return np.maximum.accumulate(np.asarray(errors))
