@@ -89,6 +89,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/decode.py --work $(BENCH_OUTPUT)/models --models llama-3.2-1b --sparsity 0,0.5 --prompts 32,512 --json $(BENCH_OUTPUT)/decode-2-1b.json
 	$(BIN)/python benchmarks/decode.py --work $(BENCH_OUTPUT)/models --models llama-3.2-1b --weights i4 --sparsity 0.5 --prompts 32 --lm-head --json $(BENCH_OUTPUT)/decode-3-lm_head.json
 	$(BIN)/python benchmarks/decode.py --work $(BENCH_OUTPUT)/models --models llama-3.1-8b --weights i4 --sparsity 0.5 --prompts 32 --repeats 3 --json $(BENCH_OUTPUT)/decode-4-8b.json
+	$(BIN)/python benchmarks/decode.py --work $(BENCH_OUTPUT)/models --models qwen3-30b-a3b --weights i4 --sparsity 0,0.5 --prompts 32 --repeats 3 --json $(BENCH_OUTPUT)/decode-5-qwen3-moe.json
 	$(BIN)/python benchmarks/experts.py --json $(BENCH_OUTPUT)/experts.json
 	$(BIN)/python benchmarks/peers.py --work $(BENCH_OUTPUT)/models --json $(BENCH_OUTPUT)/peers.json
 	$(BIN)/python benchmarks/calibration.py --work $(BENCH_OUTPUT)/models --json $(BENCH_OUTPUT)/calibration.json

@@ -25,7 +25,8 @@ from scap_ov.benchmarking.paired import median_ratio
 from scap_ov.sample_models.random_llm import SHAPES, WEIGHTS
 from scap_ov.sample_models.real_weights import FORMS
 
-MEASURED_LAYERS = {REAL: 30, "llama-3.2-1b": 16, "llama-3.1-8b": 4}  # of the last one what fits the time; the rest is extrapolated
+MEASURED_LAYERS = {REAL: 30, "llama-3.2-1b": 16, "llama-3.1-8b": 4, "qwen3-30b-a3b": 4}
+# of the last two what fits the time; the rest is extrapolated
 
 
 def main() -> None:

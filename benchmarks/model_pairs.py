@@ -45,7 +45,8 @@ def _prune(stock: Path, folder: Path, sparsity: float, *, lm_head: bool) -> None
     model = read_model(stock)
     windows = np.random.default_rng(0).integers(10, 1000, (4, 128))
     profile = observe(model, token_dataset(windows.tolist(), model))
-    target = dict.fromkeys(("qkv", "o", "up", "down"), sparsity) | ({"lm_head": 0.0} if lm_head else {})
+    kinds = {site.kind.value for site in profile.sites} - {"lm_head"}
+    target = dict.fromkeys(sorted(kinds), sparsity) | ({"lm_head": 0.0} if lm_head else {})
     config = SparsityConfig(target_sparsity=target, method="scap", replace="always", lm_head=lm_head)
     write_model_folder(apply(model, fit(profile, config)), stock, folder)
 

@@ -17,7 +17,12 @@ from typing import Any
 
 from experts_page import expert_section, expert_targets
 
-_NAMES = {"smollm2-135m": "SmolLM2-135M (real weights)", "llama-3.2-1b": "Llama-3.2-1B shape", "llama-3.1-8b": "Llama-3.1-8B shape"}
+_NAMES = {
+    "smollm2-135m": "SmolLM2-135M (real weights)",
+    "llama-3.2-1b": "Llama-3.2-1B shape",
+    "llama-3.1-8b": "Llama-3.1-8B shape",
+    "qwen3-30b-a3b": "Qwen3-30B-A3B shape",
+}
 _HEAD = "Written by `make bench` (benchmarks/write_docs.py) from measurements. Only remarks (`--remark`) are given by hand."
 _HINT = (
     "Whole models: ours runs with `INFERENCE_PRECISION_HINT=f32` (ADR 0011), stock with its defaults, which are bf16 where the CPU has it; "
@@ -144,6 +149,7 @@ def _add_models(table: _Targets, wholes: Sequence[dict[str, Any]]) -> None:
     table.add("Llama-3.2-1B shape, i4, 50%, decode", 1.42, decode("llama-3.2-1b", "i4"))
     table.add("the same, lm_head in the op", 1.55, decode("llama-3.2-1b", "i4", lm_head=True))
     table.add("Llama-3.1-8B shape, i4, 50%, decode", 1.7, decode("llama-3.1-8b", "i4"))
+    table.add("Qwen3-30B-A3B shape, i4, 50%, decode", 2.0, decode("qwen3-30b-a3b", "i4"))
     table.add("SmolLM2-135M, i8, 50%, decode", 1.25, decode("smollm2-135m", "i8"))
     table.add("prompt of 512 tokens, every model", 0.9, [r["prefill_speedup"] for r in wholes if r["prompt_tokens"] == 512])
     ratios = [r for r in wholes if r["name"] == "llama-3.2-1b" and r["weights"] == "i4" and not r["lm_head"]]

@@ -9,6 +9,8 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
+from scap_ov.passes.openvino.write_experts import ExpertLayers, write_experts
+from scap_ov.passes.rules.experts import Activation
 from scap_ov.sample_models.synthetic import random_weight
 from scap_ov.sites import WeightSpec
 from scap_ov.storage.model_folder import write_model_folder
@@ -16,7 +18,12 @@ from scap_ov.storage.model_folder import write_model_folder
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a decoder."""
+    """Sizes of a decoder.
+
+    :param head_size: of attention, where it is not hidden / heads.
+    :param experts: routed experts of a block, each of size `ffn`; 0 for one dense layer.
+    :param used: experts that a token goes to.
+    """
 
     name: str
     layers: int
@@ -25,16 +32,20 @@ class Shape:
     heads: int
     kv_heads: int
     vocabulary: int
+    head_size: int = 0
+    experts: int = 0
+    used: int = 0
 
     @property
     def head(self) -> int:
         """Size of one attention head."""
-        return self.hidden // self.heads
+        return self.head_size or self.hidden // self.heads
 
 
 SHAPES = {
     "llama-3.2-1b": Shape("llama-3.2-1b", 16, 2048, 8192, 32, 8, 128256),
     "llama-3.1-8b": Shape("llama-3.1-8b", 32, 4096, 14336, 32, 8, 128256),
+    "qwen3-30b-a3b": Shape("qwen3-30b-a3b", 48, 2048, 768, 32, 4, 151936, head_size=128, experts=128, used=8),
 }
 # A group size of 0 stands for one scale per output channel.
 WEIGHTS = {
@@ -75,6 +86,9 @@ def build(shape: Shape, weights: str, layers: int) -> ov.Model:
         x = ops.add(x, attended).output(0)
         normed = _norm(x, shape.hidden)
         prefix = f"model.layers.{block}.mlp."
+        if shape.experts:
+            x = ops.add(x, _experts(normed, shape, spec, rng, prefix)).output(0)
+            continue
         gate = _linear(normed, shape.ffn, shape.hidden, spec, rng, prefix + "gate_proj")
         up = _linear(normed, shape.ffn, shape.hidden, spec, rng, prefix + "up_proj")
         product = ops.multiply(ops.swish(gate), up)
@@ -98,7 +112,7 @@ def _attention(
 ) -> tuple[ov.Node, list[ov.Node]]:
     prefix = f"model.layers.{block}.self_attn."
     wide = shape.kv_heads * shape.head
-    q = _heads(_linear(x, shape.hidden, shape.hidden, spec, rng, prefix + "q_proj"), shape.heads, shape.head)
+    q = _heads(_linear(x, shape.heads * shape.head, shape.hidden, spec, rng, prefix + "q_proj"), shape.heads, shape.head)
     k = _heads(_linear(x, wide, shape.hidden, spec, rng, prefix + "k_proj"), shape.kv_heads, shape.head)
     v = _heads(_linear(x, wide, shape.hidden, spec, rng, prefix + "v_proj"), shape.kv_heads, shape.head)
     q, k = _rotate(q, cosine, sine), _rotate(k, cosine, sine)
@@ -106,8 +120,21 @@ def _attention(
     v, keep_v = _cache(v, f"past_key_values.{block}.valuepresent.{block}.value", shape, batch, beam)
     k, v = _repeat(k, shape), _repeat(v, shape)
     y = ops.scaled_dot_product_attention(q, k, v, bias, causal=False)
-    y = ops.reshape(ops.transpose(y, np.array([0, 2, 1, 3])), np.array([0, 0, shape.hidden]), special_zero=True)
-    return _linear(y, shape.hidden, shape.hidden, spec, rng, prefix + "o_proj"), [keep_k, keep_v]
+    y = ops.reshape(ops.transpose(y, np.array([0, 2, 1, 3])), np.array([0, 0, shape.heads * shape.head]), special_zero=True)
+    return _linear(y, shape.hidden, shape.heads * shape.head, spec, rng, prefix + "o_proj"), [keep_k, keep_v]
+
+
+def _experts(x: ov.Output, shape: Shape, spec: WeightSpec, rng: np.random.Generator, prefix: str) -> ov.Output:
+    """Router and routed experts of a block, as optimum exports those of Qwen3-MoE."""
+    flat = ops.reshape(x, np.array([-1, shape.hidden]), special_zero=False).output(0)
+    chances = ops.softmax(_linear(flat, shape.experts, shape.hidden, WEIGHTS["i8"], rng, prefix + "gate"), 1)
+    top = ops.topk(chances, np.array(shape.used), 1, "max", "value")
+    routing = ops.divide(top.output(0), ops.reduce_sum(top.output(0), np.array([1]), keep_dims=True)).output(0)
+    sizes = [(shape.ffn, shape.hidden), (shape.ffn, shape.hidden), (shape.hidden, shape.ffn)]
+    *up, down = (random_weight(n, k, _per_channel(spec, k), rng, shape.experts) for n, k in sizes)
+    names = [f"__module.{prefix}experts/{name}" for name in ("gate", "up", "down")]
+    y = write_experts(x, top.output(1), routing, ExpertLayers(up, down, names), Activation("silu"))
+    return ops.reshape(y, ops.shape_of(x), special_zero=False).output(0)
 
 
 def _linear(x: ov.Output, n: int, k: int, spec: WeightSpec, rng: np.random.Generator, name: str) -> ov.Node:
