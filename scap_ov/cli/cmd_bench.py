@@ -7,6 +7,11 @@ import argparse
 from scap_ov.cli.options import add_json_option, positive
 from scap_ov.cli.output import Output
 
+EXAMPLES = (
+    "scap-ov bench sparse --reference stock",
+    "scap-ov bench sparse --reference stock --prompt-tokens 512 --json bench.json",
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bench`."""

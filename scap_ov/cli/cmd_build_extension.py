@@ -7,6 +7,11 @@ import argparse
 from scap_ov.cli.options import add_json_option
 from scap_ov.cli.output import Output
 
+EXAMPLES = (
+    "scap-ov build-extension",
+    "scap-ov build-extension --verbose",
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `build-extension`."""

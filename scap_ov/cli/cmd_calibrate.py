@@ -10,6 +10,11 @@ from scap_ov.cli.options import add_data_options, add_json_option
 from scap_ov.cli.output import Output
 from scap_ov.config import WEIGHT_FORMATS, SparsityConfig
 
+EXAMPLES = (
+    "scap-ov calibrate stock -o profile.safetensors",
+    "scap-ov calibrate stock --data my_text.txt --tokens 8192 -o profile.safetensors",
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `calibrate`."""

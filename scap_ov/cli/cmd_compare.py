@@ -13,6 +13,8 @@ from scap_ov.cli.output import Output, plain
 from scap_ov.config import METHODS, SparsityConfig
 from scap_ov.errors import UsageError
 
+EXAMPLES = ("scap-ov compare stock --profile profile.safetensors --eval-data my_text.txt --html compare.html",)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `compare`."""

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 _HOMES = {"genai": "genai-int8", "optimum": "optimum"}  # int8 both; demos before 0.3 left int4 weights in `genai`
 
+EXAMPLES = (
+    "scap-ov demo",
+    "scap-ov demo --export optimum --output my_demo",
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `scap-ov demo`."""

@@ -25,6 +25,11 @@ _EXTRAS = {"openvino-genai": "genai", "openvino-tokenizers": "genai", "optimum-i
 _HEAVY = ("optimum-intel",)  # imports torch for many seconds
 _FLAGS = ("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "amx_int8", "amx_bf16")
 
+EXAMPLES = (
+    "scap-ov doctor",
+    "scap-ov doctor --json -",
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `doctor`."""

@@ -18,6 +18,11 @@ from scap_ov.models.text import is_blank
 
 DRIFT = 0.04  # of model-wide sparsity on other text; more is told
 
+EXAMPLES = (
+    "scap-ov eval sparse --reference stock --data my_text.txt",
+    "scap-ov eval sparse --reference stock --tasks questions.jsonl --json eval.json",
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `eval`."""

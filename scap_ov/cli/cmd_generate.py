@@ -9,6 +9,11 @@ from typing import Any
 from scap_ov.cli.options import add_json_option, positive, seed
 from scap_ov.cli.output import Output
 
+EXAMPLES = (
+    'scap-ov generate sparse "What is the capital of France?"',
+    "cat prompt.txt | scap-ov generate sparse --raw --max-new-tokens 32",
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `generate`."""

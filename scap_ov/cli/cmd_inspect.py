@@ -12,6 +12,11 @@ from scap_ov.cli.output import Output
 from scap_ov.cli.routed import tokens_per_expert, width
 from scap_ov.config import SparsityConfig
 
+EXAMPLES = (
+    "scap-ov inspect sparse",
+    "scap-ov inspect stock --plan plan.safetensors --json -",
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `inspect`."""

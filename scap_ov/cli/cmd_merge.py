@@ -8,6 +8,8 @@ from scap_ov.cli.files import OutputFile
 from scap_ov.cli.options import add_json_option
 from scap_ov.cli.output import Output
 
+EXAMPLES = ("scap-ov merge shard-1.safetensors shard-2.safetensors -o profile.safetensors",)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `merge`."""

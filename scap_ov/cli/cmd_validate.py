@@ -12,6 +12,11 @@ from scap_ov.errors import BadModelError, UsageError
 TOLERANCE = 1e-2  # f32 in two runtimes, 30 blocks deep: 2e-3 in a logit; pruning a tenth of the channels: 0.2
 _TOKENIZERS = ("openvino_tokenizer.xml", "tokenizer.json", "tokenizer_config.json")
 
+EXAMPLES = (
+    "scap-ov validate stock.onnx stock",
+    "scap-ov validate stock sparse --data my_text.txt --tolerance 0.1",
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `validate`."""

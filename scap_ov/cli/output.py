@@ -92,7 +92,7 @@ class Output:
         table = Table(title=Text(shown(title), "table.title") if title else None, title_justify="left")
         for i, name in enumerate(header):
             numeric = bool(cells) and all(not row[i] or row[i][0] in "+-0123456789" for row in cells)
-            table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
+            table.add_column(Text(shown(name)), justify="right" if numeric else "left", overflow="fold")
         for row in cells:
             table.add_row(*map(Text, row))
         self._tables.print(table)

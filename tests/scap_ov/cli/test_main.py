@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
+import shlex
 import subprocess
 import sys
 import types
@@ -16,7 +18,7 @@ import pytest
 from scap_ov.cli import main as cli
 from scap_ov.cli.main import COMMANDS, main
 from scap_ov.cli.options import add_json_option, parse_target
-from scap_ov.cli.output import plain
+from scap_ov.cli.output import Output, plain
 from scap_ov.errors import UsageError
 
 
@@ -59,6 +61,64 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
     assert str(module.__doc__).split("\n", maxsplit=1)[0].split(". ")[0] in said
     for action in parser._actions:
         assert all(option in said for option in action.option_strings), action
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_example_in_a_help_is_a_command_that_is_understood(name: str) -> None:
+    """The words of each example go through the command's own parser."""
+    parser, module = cli.parser_of(name)
+    assert "examples:" in parser.format_help()
+    for line in module.EXAMPLES:
+        program, command, *words = shlex.split(line.rpartition("| ")[2])
+        assert (program, command) == ("scap-ov", name)
+        parser.check_options(words)
+        parser.parse_args(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(("eval", "sparse", "--referense", "stock"), "unknown option '--referense'; did you mean '--reference'?"),
+     (("apply", "stock", "out", "--target-sparsty", "0.5"), "unknown option '--target-sparsty'; did you mean '--target-sparsity'?"),
+     (("apply", "stock", "out", "--target-sparsty=0.5", "--zzz"), "unknown option '--target-sparsty'; did you mean '--target-sparsity'?"),
+     (("generate", "m", "-zello"), "unknown option '-zello'; see `scap-ov generate --help`, and put -- before a text")],
+)  # fmt: skip
+def test_a_misspelt_option_alone_is_blamed(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], told: str) -> None:
+    code, line = error_of(capsys, *words)
+    assert code == 2
+    assert line.startswith(f"scap-ov: error: {told}")
+
+
+def test_names_of_users_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Square brackets are no markup, and nothing steers the terminal."""
+    names = ["x[/b]", "[red]x[/red]", ":smile:", "a\x1b]0;owned\x07", "a\nb", "\u202eabc", "\udcff"]
+
+    def run(args: object, out: Output) -> None:
+        for name in names:
+            out.table(name, ("site", name), [(name, 1.0)])
+            out.say(name)
+            with out.progress(name) as bar:
+                bar(1, 2, name)
+        raise UsageError("; ".join(names))
+
+    command(monkeypatch, run)
+    assert main(["fake"]) == 2
+    captured = capsys.readouterr()
+    for text in (captured.out, captured.err.splitlines()[-1]):
+        assert all(name in text for name in ("x[/b]", "[red]x[/red]", ":smile:", "a\\x1b]0;owned\\x07", "a\\nb", "\\u202eabc", "\\udcff"))
+        assert not set(text) & {"\x1b", "\x07", "\u202e", "\udcff"}
+
+
+def test_a_terminal_without_unicode_gets_escapes_and_loses_nothing(tmp_path: Path) -> None:
+    code = (
+        "import sys; from scap_ov.cli import main as m; from scap_ov.cli.output import Output\n"
+        "m.main(['--version'])\n"
+        "with Output(None) as out: out.table('t', ('a',), [('5 % ± 1 模',)]); out.say('mö'); out.stream('\U0001f600')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "ascii"}, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(text in done.stdout for text in (b"\\xb1", b"\\u6a21", b"m\\xf6", b"\\U0001f600"))
 
 
 def command(monkeypatch: pytest.MonkeyPatch, run: object) -> None:
