@@ -25,6 +25,8 @@ def build_extension(*, verbose: bool = False, destination: str | Path | None = N
     """
     from openvino.utils import get_cmake_path
 
+    _cmake()
+    _check_compiler()
     root = Path(str(files("scap_ov.custom_ops").joinpath("CMakeLists.txt"))).parent
     folder = Path(destination) if destination is not None else _library_folder()
     with tempfile.TemporaryDirectory(prefix="scap_ov_build_") as build:
@@ -69,6 +71,15 @@ def _cmake() -> str:
         msg = f"cmake is not installed{hint}; pip install cmake ninja, and have a C++17 compiler"
         raise ExtensionError(msg)
     return found
+
+
+def _check_compiler() -> None:
+    """CMake's own words for a missing compiler are many, and name none that would do."""
+    named = os.environ.get("CXX")
+    if not any(shutil.which(name) for name in ([named.split()[0]] if named else ["c++", "g++", "clang++"])):
+        where = f"CXX names {named}, which is not there" if named else "there is no C++ compiler"
+        msg = f"{where}; install g++ 11 or clang 12, or newer (apt install g++, or dnf install gcc-c++), and run this again"
+        raise ExtensionError(msg)
 
 
 def _run(command: list[str], *, verbose: bool) -> None:

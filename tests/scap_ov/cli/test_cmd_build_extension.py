@@ -56,3 +56,15 @@ def test_a_missing_cmake_is_told_with_the_cure(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["build-extension"]) == 1
     assert "cmake is not installed" in capsys.readouterr().err
+
+
+def test_a_missing_compiler_is_told_before_cmake_runs(installed, monkeypatch, capsys):
+    folder = installed(BUILDS)
+    monkeypatch.setenv("CXX", "/nowhere/g++ -m64")
+    assert main(["build-extension"]) == 1
+    assert "CXX names /nowhere/g++ -m64, which is not there; install g++ 11" in capsys.readouterr().err
+    monkeypatch.delenv("CXX")
+    monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    assert main(["build-extension"]) == 1
+    assert "there is no C++ compiler; install g++ 11" in capsys.readouterr().err
+    assert not folder.exists()
