@@ -32,7 +32,9 @@ def told(model: Path, what: str, cure: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError, TypeError) as e:
-        msg = f"openvino-genai cannot {what} {model} ({reason_of(e)}); {tokenizer_missing(model) or cure}"
+        if any(word in str(e).lower() for word in ("tokenizer", "stop_token_ids")):  # what it says of a folder without tokenizers
+            cure = tokenizer_missing(model) or cure
+        msg = f"openvino-genai cannot {what} {model} ({reason_of(e)}); {cure}"
         raise BadModelError(msg) from e
 
 
