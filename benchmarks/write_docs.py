@@ -38,8 +38,9 @@ def main() -> None:
     parser.add_argument("--readme", type=Path, help="file whose table between `gains: begin` and `gains: end` is written too")
     parser.add_argument("--remark", action="append", default=[], help="on the circumstances, for the page's head")
     args = parser.parse_args()
-    kernels, models, experts, peers = (
-        [json.loads(p.read_text()) for p in sorted(args.results.glob(f"{kind}*.json"))] for kind in ("kernel", "decode", "experts", "peers")
+    kernels, models, experts, peers, calibrations = (
+        [json.loads(p.read_text()) for p in sorted(args.results.glob(f"{kind}*.json"))]
+        for kind in ("kernel", "decode", "experts", "peers", "calibration")
     )
     if not kernels and not models:
         msg = f"{args.results} holds no kernel*.json and no decode*.json; run `make bench`"
@@ -48,7 +49,8 @@ def main() -> None:
     lines += _about([*kernels, *models, *experts, *peers])
     lines += [f"{remark}\n" for remark in (_HINT, *args.remark)]
     bandwidth = max((file["read_bandwidth_gb_s"] for file in kernels), default=0.0)
-    lines += _targets(models, kernels, experts) + _models(models) + _experts(experts) + _kernels(kernels, bandwidth) + _peers(peers)
+    lines += _targets(models, kernels, experts) + _models(models) + _experts(experts) + _kernels(kernels, bandwidth)
+    lines += _peers(peers) + _calibrations(calibrations)
     args.target.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     print(f"wrote {args.target}", file=sys.stderr)
     if args.readme:
@@ -241,6 +243,34 @@ def _peers(files: Sequence[dict[str, Any]]) -> list[str]:
              f"{r['prefill_tokens_per_s']['median']:.0f}", f"{r['ours_over_this']:.2f}×") for r in results]  # fmt: skip
     header = ("model", "engine", "weights", "decode, tokens/s", "prompt, tokens/s", "ours at 50 % over this")
     return ["## Other engines, same machine, threads, prompt and number of tokens", "", *_table(header, rows), ""]
+
+
+def _calibrations(files: Sequence[dict[str, Any]]) -> list[str]:
+    """Memory and time over size, and what a further block takes where two depths of a model were run."""
+    if not files:
+        return []
+    rows, slopes = [], []
+    for file in files:
+        for r in file["results"]:
+            whole = f"{r['blocks']} of {r['of']}" if r["blocks"] < r["of"] else f"all {r['of']}"
+            sensitivity = r["phases"]["measuring sensitivity"] / r["dense_forward_seconds"]
+            rows.append((f"{r['model']} shape, {r['weights']}", whole, f"{r['file_bytes'] / 1e9:.2f} GB", f"{r['peak_bytes'] / 1e9:.2f} GB",
+                         f"{r['profile_bytes'] / 1e6:.0f} MB", f"{r['seconds']:.0f} s", f"{sensitivity:.1f}×"))  # fmt: skip
+        for one, two in zip(file["results"], file["results"][1:], strict=False):
+            if one["model"] == two["model"]:
+                slopes.append(_slope(one, two))
+    header = ("model", "blocks", "file", "peak memory", "profile", f"time, {files[0]['windows']} samples", "sensitivity over a dense pass")
+    lines = [f"## Calibration ({', '.join(dict.fromkeys(file['machine'] for file in files))})", "", *_table(header, rows), ""]
+    return [*lines, *(line for slope in slopes for line in (slope, ""))]
+
+
+def _slope(one: dict[str, Any], two: dict[str, Any]) -> str:
+    more = two["blocks"] - one["blocks"]
+    memory, file, seconds = ((two[key] - one[key]) / more for key in ("peak_bytes", "file_bytes", "seconds"))
+    left = two["of"] - two["blocks"]
+    whole = f"{(two['peak_bytes'] + left * memory) / 1e9:.1f} GB, {two['seconds'] + left * seconds:.0f} s"
+    share = f"{memory / 1e6:.0f} MB ({memory / file:.2f} of its bytes in the file)"
+    return f"{one['model']} shape: a further block takes {share} and {seconds:.1f} s; computed for all {two['of']} blocks: {whole}."
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
