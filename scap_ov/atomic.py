@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -209,7 +210,8 @@ def _move_up(scratch: Path, final: Path, *, replace: bool) -> None:
 
 
 def _failed(path: str | Path, error: OSError) -> str:
-    return f"writing {path} failed ({error.strerror or error}); free some space or choose another place"
+    cure = "free some space or choose another place" if error.errno in (errno.ENOSPC, errno.EDQUOT, None) else "choose another place"
+    return f"writing {path} failed ({error.strerror or error}); {cure}"
 
 
 def _umask() -> int:

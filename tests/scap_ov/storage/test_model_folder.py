@@ -76,7 +76,8 @@ def test_complete_folder_with_companions_and_record(tmp_path: Path) -> None:
     for name in ("config.json", "openvino_tokenizer.xml", "openvino_tokenizer.bin", "1_Pooling/config.json", "model.safetensors", "m.gguf"):
         (source / name).write_text(name)
     model = small_model()
-    rt_info.write_record(model, {"version": 1, "target_sparsity": 0.5}, {"form": "portable", "notes": {"a": 'quote " <&'}})
+    summary = {"form": "portable", "expected_sparsity": 0.5, "sites": [], "skipped": [], "notes": {"a": 'quote " <&'}}
+    rt_info.write_record(model, {"version": 1, "target_sparsity": 0.5}, summary)
     (tmp_path / "out").mkdir()  # empty: may be used
     write_model_folder(model, source, tmp_path / "out")
     names = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file())
