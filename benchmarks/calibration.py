@@ -44,7 +44,7 @@ def main() -> None:
     """Make what is missing in the work folder, measure, print, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("bench_models"), help="folder for the models; kept and reused")
-    parser.add_argument("--models", default=",".join(SHAPES))
+    parser.add_argument("--models", default=",".join(SHAPES), help="comma list of " + ", ".join(SHAPES))
     parser.add_argument("--blocks", help="how many blocks of each model are run, instead of the usual numbers")
     parser.add_argument("--windows", type=int, default=4, help=f"calibration samples of {WINDOW} tokens")
     parser.add_argument("--json", metavar="FILE")
@@ -53,8 +53,11 @@ def main() -> None:
     if args.child:
         print(json.dumps(_calibrate(args.child, args.windows)))
         return
+    names = args.models.split(",")
+    if unknown := [name for name in names if name not in SHAPES]:
+        parser.error(f"unknown models {', '.join(unknown)}; give some of {', '.join(SHAPES)}")
     results = []
-    for name in args.models.split(","):
+    for name in names:
         for blocks in map(int, args.blocks.split(",")) if args.blocks else MEASURED[name]:
             results.append(_measure(name, blocks, args))
             print(json.dumps(results[-1]), flush=True)
