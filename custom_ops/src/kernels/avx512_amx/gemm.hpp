@@ -55,19 +55,9 @@ private:
     alignas(64) TileConfig before_;
 };
 
-struct AmxBlock {
-    const uint8_t* tile;              // [quads][kNr][4]
-    const float *scale, *zero_point;  // [groups, kGemmTileColumns]
-    const int8_t* x;                  // [kBlockRows, x_stride], groups padded to whole steps
-    size_t x_stride;
-    const float* x_scale;  // [rows, x_groups]
-    const int32_t* x_sum;  // [rows, x_groups]
-    size_t x_groups;
-    size_t groups, group_quads, quads;  // the last group has what is left of quads
-    float* y;                           // [rows, y_stride]
-    size_t y_stride;
+// As the micro-kernels of registers take it; each group of x is padded to whole steps.
+struct AmxBlock : MicroQuantized {
     size_t rows;  // at most kBlockRows
-    bool accumulate;
 };
 
 // dot = products of one group: `steps` times 64 channels.
