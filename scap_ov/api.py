@@ -15,6 +15,7 @@ from scap_ov.progress import TitledProgress
 if TYPE_CHECKING:
     from scap_ov.backends.protocol import Backend
     from scap_ov.benchmarking.decode import BenchmarkResult
+    from scap_ov.benchmarking.measured import Measurements
     from scap_ov.evaluation.result import EvaluationResult
     from scap_ov.plan import SparsityPlan
     from scap_ov.statistics.profile import CalibrationProfile
@@ -146,9 +147,13 @@ def apply_with_plan(
     form: str = "lowered",
     data: Any = None,
     max_loss: str | None = None,
+    measured: Measurements | None = None,
     progress: TitledProgress | None = None,
 ) -> tuple[Any, SparsityPlan]:
-    """As `apply`, and the plan that was applied with it. For the CLI."""
+    """As `apply`, and the plan that was applied with it. For the CLI.
+
+    :param measured: where `replace="where_faster"` finds and keeps what it measures; by default the user's cache.
+    """
     from scap_ov.plan import SparsityPlan
 
     backend = backend_of(model)
@@ -169,20 +174,23 @@ def apply_with_plan(
     backend.check_plan(opened, plan)
     stock: dict[str, str] = {}
     if form == "lowered" and backend.LOWERS and plan.config.replace == "where_faster":
-        plan, stock = _with_decision(plan, progress)
+        plan, stock = _with_decision(plan, measured, progress)
     return backend.rewrite(opened, plan, form, stock), plan
 
 
-def _with_decision(plan: SparsityPlan, progress: TitledProgress | None) -> tuple[SparsityPlan, dict[str, str]]:
+def _with_decision(
+    plan: SparsityPlan, measured: Measurements | None, progress: TitledProgress | None
+) -> tuple[SparsityPlan, dict[str, str]]:
     """Which sites stay stock because the op would lose there: as the plan notes it, so that a saved plan gives one model, else measured.
 
     :return: the plan with the decision noted, and the decision.
     """
+    from scap_ov.benchmarking.measured import Measurements
     from scap_ov.benchmarking.site_gain import sites_that_lose
 
     if plan.left_stock is not None:
         return plan, dict(plan.left_stock)
-    stock = sites_that_lose(plan, progress=progress)
+    stock = sites_that_lose(plan, measured=measured or Measurements(), progress=progress)
     return replace(plan, notes={**plan.notes, LEFT_STOCK: stock}), stock
 
 

@@ -3,21 +3,23 @@
 Two small models stand side by side: copies of one site as stock layers, and the same copies behind SparseMatMul, enough of
 them to come from memory and not from a cache, one row of input at the planned sparsity. A layer of routed experts,
 whose two sites are one op, is measured as a whole. For each shape and weight form the sparsity (to 5 %) from which on the op
-wins is found by bisection.
+wins is found by bisection. What was measured is kept for the next model of these shapes (measured.py).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 
 import numpy as np
 import openvino as ov
 
 from scap_ov.benchmarking.expert_models import expert_model, inputs_of, lowered_experts
+from scap_ov.benchmarking.measured import Measurements
 from scap_ov.benchmarking.paired import median_ratio
-from scap_ov.benchmarking.site_models import copies_of, sparse_model, stock_model
+from scap_ov.benchmarking.site_models import copies_of, repeated, sparse_model, stock_model
 from scap_ov.config import SparsityConfig
 from scap_ov.plan import SparsityPlan
 from scap_ov.progress import TitledProgress
@@ -33,10 +35,15 @@ Shape = tuple[object, ...]
 
 
 def sites_that_lose(
-    plan: SparsityPlan, *, progress: TitledProgress | None = None, gain: Callable[[Site, float, SparsityConfig], float] | None = None
+    plan: SparsityPlan,
+    *,
+    measured: Measurements | None = None,
+    progress: TitledProgress | None = None,
+    gain: Callable[[Site, float, SparsityConfig], float] | None = None,
 ) -> dict[str, str]:
     """Sites of a plan at which the op would be slower than the stock layers here.
 
+    :param measured: what is known of this machine, and takes in what is measured; nothing is kept without it.
     :param gain: measures how many times faster the op is, for tests; by default `measure_gain`, and `expert_gain` for routed experts.
     :return: site name -> the reason, with figures.
     """
@@ -51,7 +58,7 @@ def sites_that_lose(
             progress(done, len(groups), "measuring the gain per shape")
         levels = {site.name: _level(plan.entries[site.name].expected_sparsity) for site in sites}
         measure = gain or (partial(expert_gain, partner[sites[0].name]) if sites[0].experts else measure_gain)
-        losing = _losing(sorted(set(levels.values())), _gain_of(measure, sites[0], plan.config))
+        losing = _losing(sorted(set(levels.values())), _gain_of(measure, sites[0], plan.config, measured))
         if losing is None:
             continue
         level, factor = losing
@@ -72,8 +79,27 @@ def _partners(plan: SparsityPlan) -> dict[str, Site]:
     return {up.name: down for up, down in zip(ups, downs, strict=True)}
 
 
-def _gain_of(gain: Callable[[Site, float, SparsityConfig], float], site: Site, config: SparsityConfig) -> Callable[[float], float]:
-    return lambda level: gain(site, level, config)
+def _gain_of(
+    gain: Callable[[Site, float, SparsityConfig], float], site: Site, config: SparsityConfig, measured: Measurements | None
+) -> Callable[[float], float]:
+    def of(level: float) -> float:
+        if measured is None:
+            return gain(site, level, config)
+        return measured.number({"gain at": level, **shape_key(site, config)}, lambda: gain(site, level, config))
+
+    return of
+
+
+def shape_key(site: Site, config: SparsityConfig) -> dict[str, object]:
+    """What the speed of a site depends on beside the machine and the sparsity, in plain values: a key of Measurements."""
+    layers = [[layer.out_features, *asdict(layer.weight).values()] for layer in site.layers]
+    return {
+        "in_features": site.in_features,
+        "layers": layers,
+        "experts": [site.experts, site.experts_per_token],
+        "graded": config.method == "graded" and site.two_planes,
+        "dynamic_quantization": config.dynamic_quantization,
+    }
 
 
 def _losing(levels: Sequence[float], gain: Callable[[float], float]) -> tuple[float, float] | None:
@@ -100,10 +126,11 @@ def measure_gain(site: Site, sparsity: float, config: SparsityConfig) -> float:
 
     :param sparsity: share of the weight bytes that are not read.
     """
-    stock = stock_model(site, copies_of(site))
+    one = stock_model(site, 1)
     x = np.random.default_rng(0).standard_normal((1, 1, site.in_features), np.float32)
-    sparse = sparse_model(stock, sparsity, config, graded=config.method == "graded" and site.two_planes)
-    return _ratio(stock, sparse, config, [{0: x}])
+    sparse = sparse_model(one, sparsity, config, graded=config.method == "graded" and site.two_planes)
+    copies = copies_of(site)
+    return _ratio(repeated(one, copies), repeated(sparse, copies), config, [{0: x}])
 
 
 def expert_gain(down: Site, up: Site, sparsity: float, config: SparsityConfig) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from scap_ov.sample_models.synthetic import random_weight
 from scap_ov.sites import Site
 
 MOST_COPIES = 96
+_WEIGHT_BYTES = 1024  # smaller constants may be shared: they come from a cache in any case
 _GRADES = np.float32(10)  # τ₁ / τ₀ where the high plane misses one per cent of the energy, as of per-channel int8 in step groups of 128
 
 
@@ -67,6 +69,34 @@ def stock_model(site: Site, copies: int) -> ov.Model:
     return ov.Model([current], [x], "gain")
 
 
+def repeated(model: ov.Model, copies: int) -> ov.Model:
+    """A model of one input and one output `copies` times in a row, each with weights at an address of its own.
+
+    Making and packing random weights takes far longer than copying them.
+    """
+    parts = [model.clone() for _ in range(copies)]
+    for number, part in enumerate(parts):
+        for node in part.get_ops():
+            if node.get_type_name() == "Constant" and node.get_byte_size() >= _WEIGHT_BYTES:
+                _replace(node.output(0), _own_copy(node).output(0))
+            elif node.get_type_name() == OP_NAME:
+                node.set_friendly_name(f"{node.get_friendly_name()}.{number}")
+    for before, after in pairwise(parts):
+        _replace(after.get_parameters()[0].output(0), before.get_results()[0].input_value(0))
+    return ov.Model([parts[-1].get_results()[0].input_value(0)], parts[0].get_parameters(), model.get_friendly_name())
+
+
+def _own_copy(constant: ov.Node) -> ov.Node:
+    tensor = ov.Tensor(constant.get_element_type(), constant.get_output_shape(0))
+    np.copyto(tensor.data.reshape(-1).view(np.uint8), constant.data.reshape(-1).view(np.uint8))
+    return ov.op.Constant(tensor)
+
+
+def _replace(old: ov.Output, new: ov.Output) -> None:
+    for reader in old.get_target_inputs():
+        reader.replace_source_output(new)
+
+
 def sparse_model(stock: ov.Model, sparsity: float, config: SparsityConfig, *, graded: bool = False) -> ov.Model:
     """The same, lowered, with the threshold that drops this share of a normal x; at 0 nothing is dropped.
 
@@ -96,8 +126,7 @@ def graded_model(sparse: ov.Model) -> ov.Model:
         graded = sparse_op.build(create, node.input_value(0), split_site(packed), pruning, dynamic_quantization=dynamic)
         graded.set_friendly_name(node.get_friendly_name())
         for number in range(node.get_output_size()):
-            for reader in node.output(number).get_target_inputs():
-                reader.replace_source_output(graded.output(number))
+            _replace(node.output(number), graded.output(number))
     return model
 
 

@@ -44,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-loss", metavar="LOSS",
         help="instead of --target-sparsity: the largest sparsity that loses at most 1%% of perplexity, or kl=0.02 nats, on held-out text",
     )  # fmt: skip
+    parser.add_argument(
+        "--no-cache", action="store_true", help="measure again which layers the op makes faster on this machine, and keep the new figures"
+    )
     add_config_options(parser)
     add_data_options(parser, default="self", tokens=16_384)
     add_json_option(parser)
@@ -80,11 +83,16 @@ def run(args: argparse.Namespace, out: Output) -> None:
     data = calibration_dataset(args, model, out) if beside else None
     calibration = _calibration(args, model, config, out)
     from scap_ov import api
+    from scap_ov.benchmarking.measured import Measurements
 
+    measured = Measurements(again=args.no_cache)
     with out.progress("pruning") as bar:
         sparse, plan = api.apply_with_plan(
-            model, calibration, None if args.plan else config, form=args.form, data=data, max_loss=args.max_loss, progress=bar
-        )
+            model, calibration, None if args.plan else config, form=args.form, data=data, max_loss=args.max_loss, measured=measured,
+            progress=bar,
+        )  # fmt: skip
+    if measured.reused:
+        out.say(f"  which layers gain was measured on this machine before ({measured.file}); --no-cache measures it again")
     for line in told(place.beside) if place.beside else ():
         out.say(f"  {line}")
     backend.write(sparse, place)

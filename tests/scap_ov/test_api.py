@@ -84,14 +84,14 @@ def test_what_where_faster_decided_is_kept_in_the_plan_and_not_measured_again(pr
     model = small_llm()
     plan = scap_ov.fit(profile, scap_ov.SparsityConfig(0.5, method="scap"))
     loser = next(iter(plan.entries))
-    monkeypatch.setattr("scap_ov.benchmarking.site_gain.sites_that_lose", lambda plan, progress=None: {loser: "slower here"})
+    monkeypatch.setattr("scap_ov.benchmarking.site_gain.sites_that_lose", lambda plan, measured=None, progress=None: {loser: "slower here"})
     _, decided = apply_with_plan(model, plan)
     assert decided.left_stock == {loser: "slower here"}
     assert plan.left_stock is None
     assert decided.expected_sparsity() < plan.expected_sparsity()
     decided.save(tmp_path / "plan")
 
-    def measured_again(plan, progress=None):
+    def measured_again(plan, measured=None, progress=None):
         raise AssertionError
 
     monkeypatch.setattr("scap_ov.benchmarking.site_gain.sites_that_lose", measured_again)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+import openvino as ov
 import pytest
 
+from scap_ov.benchmarking.measured import Measurements
 from scap_ov.benchmarking.paired import Spread, alternate, median_ratio
 from scap_ov.benchmarking.site_gain import _losing, sites_that_lose
+from scap_ov.benchmarking.site_models import repeated, sparse_model, stock_model
 from scap_ov.config import SparsityConfig
 from scap_ov.plan import SitePlan, SparsityPlan
+from scap_ov.runtime import register
 from scap_ov.sites import Layer, Site, SiteKind, WeightSpec
 
 
@@ -59,6 +66,46 @@ def test_sites_that_lose_stay_stock_with_the_figures_and_each_shape_is_measured_
     reasons = sites_that_lose(plan(), gain=gain)
     assert measured == [("a", 0.5), ("c", 0.5)]
     assert reasons == dict.fromkeys("ab", "the op would be slower here: 0.90x at 50% for 64 -> 64 i4")
+
+
+def test_a_shape_that_was_measured_before_is_not_measured_again(tmp_path: Path) -> None:
+    kept = {}
+
+    def gain(site: Site, sparsity: float, config: SparsityConfig) -> float:
+        assert kept.setdefault((site.out_features, sparsity), 0) == 0
+        kept[site.out_features, sparsity] = 1
+        return 0.9 if site.out_features == 64 else 1.5
+
+    first = sites_that_lose(plan(), measured=Measurements(tmp_path / "cache"), gain=gain)
+    again = Measurements(tmp_path / "cache")
+    assert sites_that_lose(plan(), measured=again, gain=gain) == first
+    assert (again.measured, again.reused) == (0, 2)
+    others = replace(plan(), config=SparsityConfig(dynamic_quantization=False))
+    kept.clear()
+    sites_that_lose(others, measured=again, gain=gain)
+    assert again.measured == 2
+
+
+def test_repeated_copies_have_weights_of_their_own_and_compute_what_one_does() -> None:
+    """Copies that shared their weights would come from the cache, and measure nothing."""
+    site = plan().sites[0]
+    one = stock_model(site, 1)
+    sparse = sparse_model(one, 0.5, SparsityConfig())
+    core = ov.Core()
+    register(core)
+    x = np.random.default_rng(0).standard_normal((1, 1, site.in_features), np.float32)
+    for model in (one, sparse):
+        three = repeated(model, 3)
+        addresses = [
+            node.data.ctypes.data for node in three.get_ops() if node.get_type_name() == "Constant" and node.get_byte_size() > 1024
+        ]
+        assert (
+            len(set(addresses))
+            == len(addresses)
+            == 3 * len([n for n in model.get_ops() if n.get_type_name() == "Constant" and n.get_byte_size() > 1024])
+        )
+        results = [core.compile_model(m, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(x)[0] for m in (model, three)]
+        np.testing.assert_allclose(results[0], results[1], atol=1e-4)
 
 
 @pytest.mark.parametrize(("wins_from", "measurements"), [(0.0, 1), (0.5, 4), (1.0, 4)])
