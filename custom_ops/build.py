@@ -23,21 +23,32 @@ def build_extension(*, verbose: bool = False, destination: str | Path | None = N
     :return: path of the library.
     :raises ExtensionError: a tool is missing, or it does not compile.
     """
-    from openvino.utils import get_cmake_path
-
-    _cmake()
-    _check_compiler()
     root = Path(str(files("scap_ov.custom_ops").joinpath("CMakeLists.txt"))).parent
     folder = Path(destination) if destination is not None else _library_folder()
     with tempfile.TemporaryDirectory(prefix="scap_ov_build_") as build:
-        options = [f"-DOpenVINO_DIR={get_cmake_path()}", f"-DTBB_DIR={get_cmake_path()}", "-DCMAKE_BUILD_TYPE=Release"]
-        _run([_cmake(), "-S", str(root), "-B", build, *options], verbose=verbose)
-        _run([_cmake(), "--build", build, "--config", "Release", "--parallel"], verbose=verbose)
+        cmake_build(root, Path(build), "the extension library", verbose=verbose)
         found = sorted(Path(build).rglob(LIBRARY_NAME))
         if not found:
             msg = f"the build ended without {LIBRARY_NAME}; run `scap-ov build-extension --verbose` and read its output"
             raise ExtensionError(msg)
         return _install(found[0], folder)
+
+
+def cmake_build(source: Path, build: Path, what: str, *options: str, verbose: bool = False) -> None:
+    """Configure and build a CMake project against the installed OpenVINO.
+
+    :param what: that is built, for messages.
+    :param options: more `-DNAME=VALUE`.
+    :raises ExtensionError: a tool is missing, or it does not compile.
+    """
+    from openvino.utils import get_cmake_path
+
+    cmake = _cmake()
+    _check_compiler()
+    folder = get_cmake_path()
+    given = [f"-DOpenVINO_DIR={folder}", f"-DTBB_DIR={folder}", "-DCMAKE_BUILD_TYPE=Release", *options]
+    _run([cmake, "-S", str(source), "-B", str(build), *given], what, verbose=verbose)
+    _run([cmake, "--build", str(build), "--config", "Release", "--parallel"], what, verbose=verbose)
 
 
 def _library_folder() -> Path:
@@ -82,10 +93,10 @@ def _check_compiler() -> None:
         raise ExtensionError(msg)
 
 
-def _run(command: list[str], *, verbose: bool) -> None:
+def _run(command: list[str], what: str, *, verbose: bool) -> None:
     done = subprocess.run(command, capture_output=not verbose, text=True, check=False)
     if done.returncode:
         lines = [] if verbose else [line for line in (done.stdout + done.stderr).splitlines() if "error" in line.lower()]
         reason = f": {lines[0].strip()}" if lines else ""
-        msg = f"compiling the extension library failed{reason}; it needs cmake and a C++17 compiler, --verbose shows the whole output"
+        msg = f"compiling {what} failed{reason}; it needs cmake and a C++17 compiler, --verbose shows the whole output"
         raise ExtensionError(msg)

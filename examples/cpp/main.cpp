@@ -6,42 +6,15 @@
 //   build/example/scap_ov_example sparse/openvino_model.xml $lib 16 504 3575 282 4649 314
 //
 // With openvino.genai in C++ it is one argument: ov::genai::LLMPipeline pipe(dir, "CPU", ov::genai::extensions({lib}));
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <exception>
 #include <iostream>
-#include <numeric>
 #include <openvino/openvino.hpp>
-#include <string>
 #include <vector>
 
-namespace {
-
-// The ids of one step, [1, T], after `past` earlier ones.
-int64_t next_token(ov::InferRequest& request, const std::vector<int64_t>& ids, size_t past) {
-    const size_t length = ids.size();
-    ov::Tensor input(ov::element::i64, {1, length});
-    std::copy(ids.begin(), ids.end(), input.data<int64_t>());
-    request.set_tensor("input_ids", input);
-    ov::Tensor mask(ov::element::i64, {1, past + length});
-    std::fill_n(mask.data<int64_t>(), past + length, 1);
-    request.set_tensor("attention_mask", mask);
-    ov::Tensor positions(ov::element::i64, {1, length});
-    std::iota(positions.data<int64_t>(), positions.data<int64_t>() + length, static_cast<int64_t>(past));
-    request.set_tensor("position_ids", positions);
-    ov::Tensor beam(ov::element::i32, {1});
-    beam.data<int32_t>()[0] = 0;
-    request.set_tensor("beam_idx", beam);
-    request.infer();
-    const ov::Tensor logits = request.get_tensor("logits");
-    const size_t vocabulary = logits.get_shape().back();
-    const float* last = logits.data<const float>() + logits.get_size() - vocabulary;
-    return std::max_element(last, last + vocabulary) - last;
-}
-
-}  // namespace
+#include "decode.hpp"
 
 int main(int argc, char* argv[]) try {
     if (argc < 5) {
@@ -59,7 +32,7 @@ int main(int argc, char* argv[]) try {
     size_t past = 0;
     const auto start = std::chrono::steady_clock::now();
     for (int i = 0; i < count; ++i) {
-        const int64_t token = next_token(request, ids, past);
+        const int64_t token = example::next_token(request, ids, past);
         past += ids.size();
         ids.assign(1, token);
         std::cout << token << (i + 1 < count ? ' ' : '\n') << std::flush;

@@ -27,6 +27,7 @@ COMMANDS = {
     "bench": ("scap_ov.cli.cmd_bench", "measure speed and memory against the stock model, alternating"),
     "validate": ("scap_ov.cli.cmd_validate", "compare the outputs of two models, OpenVINO or ONNX"),
     "generate": ("scap_ov.cli.cmd_generate", "stream text from a model"),
+    "bundle": ("scap_ov.cli.cmd_bundle", "pack a model and what runs it for a device without Python"),
     "merge": ("scap_ov.cli.cmd_merge", "merge profiles of shards of the data"),
     "build-extension": ("scap_ov.cli.cmd_build_extension", "build the custom op against the installed OpenVINO"),
     "doctor": ("scap_ov.cli.cmd_doctor", "tell what works on this machine, and what to do where it does not"),
