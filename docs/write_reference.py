@@ -17,7 +17,7 @@ from pathlib import Path
 from scap_ov.benchmarking.decode import BenchmarkResult, ModelSpeed
 from scap_ov.benchmarking.paired import Spread
 from scap_ov.cli.main import COMMANDS
-from scap_ov.evaluation.result import EvaluationResult, SiteSparsity
+from scap_ov.evaluation.result import EvaluationResult, PositionSparsity, SiteSparsity
 from scap_ov.evaluation.similarity import SimilarityResult
 from scap_ov.evaluation.tasks import TaskResult
 
@@ -49,11 +49,15 @@ FIGURES = {
     "generate": {"text": "what was written", "tokens": "how many", "decode_tokens_per_s": "speed", "ttft_s": "seconds to the first token"},
     "inspect": {"model": "as given", "form, sites, expected_sparsity, notes": "as `apply` notes them in the model"},
     "merge": {"profile": "the file", "merged": "number of profiles", "samples, tokens": "in all"},
+    "report": {"report": "the page", "pictures": "the folder of the PNG files", "eval, bench": "the figures that it shows"},
     "validate": {"a, b, a_kind, b_kind": "the models and what they are", "runs": "inputs that were compared",
                  "tolerance, outliers": "as given",
                  "passed": "whether they agree", "outputs": "of each output its differences, and KL, agreement or cosine"},
 }  # fmt: skip
-CLASSES = {"eval": [EvaluationResult, SiteSparsity, TaskResult, SimilarityResult], "bench": [BenchmarkResult, ModelSpeed, Spread]}
+CLASSES = {
+    "eval": [EvaluationResult, SiteSparsity, PositionSparsity, TaskResult, SimilarityResult],
+    "bench": [BenchmarkResult, ModelSpeed, Spread],
+}
 
 
 def page() -> str:

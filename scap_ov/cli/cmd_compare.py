@@ -13,7 +13,10 @@ from scap_ov.cli.output import Output, plain
 from scap_ov.config import METHODS, SparsityConfig
 from scap_ov.errors import UsageError
 
-EXAMPLES = ("scap-ov compare stock --profile profile.safetensors --eval-data my_text.txt --html compare.html",)
+EXAMPLES = (
+    "scap-ov compare stock --profile profile.safetensors --eval-data my_text.txt --html compare.html",
+    "scap-ov compare stock --methods graded,teal --sparsities 0.4,0.5 --eval-data my_text.txt --json compare.json",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,18 +99,11 @@ def _reads(point: dict[str, Any]) -> str:
 
 
 def _page(path: str, points: list[dict[str, Any]]) -> None:
-    from scap_ov.report.html import write_page
+    from scap_ov.report.html import figures_of, write_page
     from scap_ov.report.plots import pareto
 
-    images = [
-        pareto(points, x, label)
-        for x, label in (
-            ("sparsity", "measured share of bytes not read"),
-            ("weight_bytes_per_token", "weight bytes per token"),
-        )
-    ]
-    body = "".join(f"<p><img src='{image}' alt='Pareto plot'></p>" for image in images)
-    write_page(path, f"<!doctype html><html lang='en'><meta charset='utf-8'><title>scap_ov compare</title><body>{body}</body></html>\n")
+    shown = [pareto(points, "sparsity", "the share of bytes not read"), pareto(points, "weight_bytes_per_token", "weight bytes per token")]
+    write_page(path, "scap_ov compare", f"<h1>Methods and sparsities compared</h1>{figures_of(shown)}")
 
 
 def _shares(text: str) -> list[float]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
 from typing import Any
 
 from scap_ov.cli.options import add_json_option
 from scap_ov.cli.output import Output
+from scap_ov.cli.record import record_of
 from scap_ov.cli.routed import tokens_per_expert, width
 from scap_ov.config import SparsityConfig
 
@@ -27,9 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> None:
     """Print the table and the layers that were skipped."""
-    summary = _recorded(args.model) if args.plan is None else None
-    if summary is None:
-        summary = _found(args.model, args.plan)
+    record = record_of(args.model) if args.plan is None else None
+    summary = _found(args.model, args.plan) if record is None else record["summary"]
     sites = summary["sites"]
     rows = [(s["name"], s["kind"], s["weights"], s["in_features"], width(s), f"{s['planned_sparsity']:.1%}",
              _reads(s), s["state"], s["reason"]) for s in sites]  # fmt: skip
@@ -48,28 +46,6 @@ def _reads(site: dict[str, Any]) -> str:
     """Planned shares of the channels in per cent; models of versions before 0.3 do not tell, and drop what they do not read."""
     dropped, half = site.get("dropped", site["planned_sparsity"]), site.get("half", 0.0)
     return f"{100 * dropped:.0f}/{100 * half:.0f}/{100 * (1 - dropped - half):.0f}"
-
-
-def _recorded(model: str) -> dict[str, Any] | None:
-    """What scap_ov noted in or beside the model; the file beside it needs no library to be read."""
-    from scap_ov.backends import backend_of
-    from scap_ov.errors import BadModelError
-    from scap_ov.storage.model_files import model_file
-    from scap_ov.storage.rt_info import CONFIG_FILE, checked_summary
-
-    path = Path(model)
-    model_file(path)
-    noted = path / CONFIG_FILE
-    if path.is_dir() and noted.is_file():
-        try:
-            summary = checked_summary(json.loads(noted.read_text(encoding="utf-8"))["summary"])
-        except (OSError, ValueError, KeyError, TypeError) as e:
-            msg = f"{noted} is damaged ({e}); remove it, or apply the plan to the stock model again"
-            raise BadModelError(msg) from e
-        return summary
-    backend = backend_of(model)
-    record = backend.record(backend.open_model(model))
-    return record.get("summary")
 
 
 def _found(model: str, plan_file: str | None) -> dict[str, Any]:

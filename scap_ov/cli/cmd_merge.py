@@ -8,7 +8,10 @@ from scap_ov.cli.files import OutputFile
 from scap_ov.cli.options import add_json_option
 from scap_ov.cli.output import Output
 
-EXAMPLES = ("scap-ov merge shard-1.safetensors shard-2.safetensors -o profile.safetensors",)
+EXAMPLES = (
+    "scap-ov merge shard-1.safetensors shard-2.safetensors -o profile.safetensors",
+    "scap-ov merge shards/*.safetensors -o profile.safetensors --overwrite",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

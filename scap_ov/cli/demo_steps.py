@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scap_ov.cli.chat import QUESTIONS, TOUCHSTONE, Answer, ask
+from scap_ov.cli.record import record_of
 from scap_ov.errors import ScapError
 from scap_ov.sample_models.real_weights import write_in_form
 from scap_ov.sample_models.sample_text import documentation
@@ -141,14 +142,16 @@ def report(sparse: Sparse, profile: Path, figures: dict[str, Any], home: Path) -
     :return: home / report.html.
     """
     from scap_ov.plan import SparsityPlan
-    from scap_ov.report.html import write_report
+    from scap_ov.report.html import Findings, write_report
     from scap_ov.statistics.profile import CalibrationProfile
 
     pairs = zip(sparse.stock_answers, sparse.answers, strict=True)
-    sections = [(a.question, f"stock: {a.text.strip()}\n\nsparse: {b.text.strip()}") for a, b in pairs]
+    sections = [(a.question, f"stock: {a.text.strip()}\n\npruned: {b.text.strip()}") for a, b in pairs]
     plan, observed = SparsityPlan.load(plan_path(sparse.folder)), CalibrationProfile.load(profile)
     title = f"SmolLM2-135M-Instruct int8, {sparse.share:.0%} of its weight bytes not read"
-    return write_report(home / "report.html", plan, observed, figures["eval"], figures["bench"], title=title, sections=sections)
+    record = record_of(str(sparse.folder)) or {}
+    findings = Findings(title, record["summary"], record["config"], plan, observed, figures["eval"], figures["bench"], sections=sections)
+    return write_report(home / "report.html", findings)
 
 
 def table(figures: dict[str, Any], out: Output) -> None:

@@ -25,6 +25,7 @@ COMMANDS = {
     "eval": ("scap_ov.cli.cmd_eval", "measure quality against the stock model"),
     "compare": ("scap_ov.cli.cmd_compare", "evaluate several methods and sparsities on one model"),
     "bench": ("scap_ov.cli.cmd_bench", "measure speed and memory against the stock model, alternating"),
+    "report": ("scap_ov.cli.cmd_report", "write a page about a pruned model: speed, loss, bytes, thresholds"),
     "validate": ("scap_ov.cli.cmd_validate", "compare the outputs of two models, OpenVINO or ONNX"),
     "generate": ("scap_ov.cli.cmd_generate", "stream text from a model"),
     "bundle": ("scap_ov.cli.cmd_bundle", "pack a model and what runs it for a device without Python"),

@@ -70,7 +70,8 @@ def evaluate(
         if progress:
             progress(index + 1, len(windows))
     reads, base_reads = view.reads(np.concatenate(shares, axis=1)), stock.reads(np.concatenate(base_shares, axis=1))
-    return _result(scores, view, reads, stock, base_reads, rows)
+    positions = np.concatenate([len(ids) - share.shape[1] + np.arange(share.shape[1]) for ids, share in zip(windows, shares, strict=True)])
+    return _result(scores, view, reads, stock, base_reads, rows, positions)
 
 
 def _window(runner: WindowRunner, base: WindowRunner, ids: np.ndarray, rows: str) -> tuple[WindowScore, np.ndarray, np.ndarray]:
@@ -92,7 +93,9 @@ def _window(runner: WindowRunner, base: WindowRunner, ids: np.ndarray, rows: str
     return score(logits, reference, targets), share, base_share
 
 
-def _result(scores: list[WindowScore], view: SparseView, reads: Reads, stock: SparseView, base: Reads, rows: str) -> EvaluationResult:
+def _result(
+    scores: list[WindowScore], view: SparseView, reads: Reads, stock: SparseView, base: Reads, rows: str, positions: np.ndarray
+) -> EvaluationResult:
     counts = np.array([s.count for s in scores], np.float64)
     nll, base_nll, kl = (np.array([getattr(s, k) for s in scores]) for k in ("nll", "reference_nll", "kl"))
     total = counts.sum()
@@ -111,7 +114,7 @@ def _result(scores: list[WindowScore], view: SparseView, reads: Reads, stock: Sp
         reference_weight_bytes_per_token=weight_bytes_per_token(stock.layers, base.unread_of(), stock.graded), sites=reads.by_site(),
         perplexity_ratio=ratio, perplexity_ratio_standard_error=None if ratio_error is None else ratio * ratio_error,
         kl_standard_error=standard_error(kl, counts), sparsity_std=float(unread.std()) if unread.size else 0.0,
-        tokens=int(total), windows=len(scores), rows=rows)  # fmt: skip
+        tokens=int(total), windows=len(scores), rows=rows, sparsity_by_position=reads.by_position(positions))  # fmt: skip
 
 
 def _tokenizer_folder(model: object, reference: object, text: object) -> Path | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -81,6 +82,19 @@ def pruned_inputs(model: ov.Model) -> list[PrunedInput]:
             sites, names = names_in(node.get_friendly_name(), len(up.sites[0].sizes) + 1)
             found.append(PrunedInput(node.input_value(0), up.center, up.threshold, _NOTHING, tuple(names[:-1]), sites[0]))
     return found
+
+
+def plan_in(model: ov.Model, summary: Mapping[str, Any]) -> SparsityPlan:
+    """Centres and thresholds of a graph of either form by site, without the stock model: enough to show them, not to apply them.
+
+    :param summary: of the model's record, which tells the expected shares.
+    """
+    expected = {site["name"]: float(site["planned_sparsity"]) for site in summary["sites"]}
+    entries = {}
+    for found in pruned_inputs(model):
+        whole = found.whole_threshold if found.whole_threshold.size else None
+        entries[found.site] = SitePlan(found.site, found.threshold, found.center, expected.get(found.site, 0.0), None, whole)
+    return SparsityPlan(SparsityConfig(), str(summary.get("fingerprint", "")), (), entries)
 
 
 def pruned_sites(model: ov.Model) -> set[str]:

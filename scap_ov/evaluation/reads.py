@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scap_ov.evaluation.result import SiteSparsity
+from scap_ov.evaluation.result import PositionSparsity, SiteSparsity
 from scap_ov.sites import Site
+
+MOST_POSITIONS = 32  # a plot shows no more, and a window may have thousands
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,23 @@ class Reads:
         if not dropped.size:
             return 0.0, 0.0, 1.0
         return float(dropped.mean()), float(half.mean()), float(1 - dropped.mean() - half.mean())
+
+    def by_position(self, positions: np.ndarray) -> tuple[PositionSparsity, ...]:
+        """Share of the bytes that are not read over the place in the window.
+
+        :param positions: int [T], of each measured token.
+        """
+        unread = self.unread()
+        if not unread.size:
+            return ()
+        width = max(1, -(-(int(positions.max()) - int(positions.min()) + 1) // MOST_POSITIONS))
+        steps = (positions - positions.min()) // width
+        found = []
+        for step in np.unique(steps):
+            here = unread[steps == step]
+            low, high = (float(value) for value in np.quantile(here, (0.1, 0.9)))
+            found.append(PositionSparsity(int(positions.min() + step * width), float(here.mean()), low, high))
+        return tuple(found)
 
     def by_site(self) -> tuple[SiteSparsity, ...]:
         """The figures of each measured site."""

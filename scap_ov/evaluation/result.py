@@ -23,6 +23,22 @@ class SiteSparsity:
 
 
 @dataclass(frozen=True)
+class PositionSparsity:
+    """Model-wide share of the weight bytes that were not read at neighbouring positions of the windows, over the pruned tokens.
+
+    :param position: the first of them; 0 is the first token of a window.
+    :param mean: over the tokens there.
+    :param low: tenth percentile.
+    :param high: ninetieth percentile.
+    """
+
+    position: int
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class EvaluationResult:
     """Model against reference on the same windows of text. Standard errors are paired, over windows; None with one window.
 
@@ -32,6 +48,7 @@ class EvaluationResult:
     :param dropped: model-wide share of channels that were not read, weighted by weight count; `half` of those that were read by half,
         `whole` of the others.
     :param weight_bytes_per_token: expected bytes of weights, scales and zero points that one decoded token reads.
+    :param sparsity_by_position: in at most 32 steps along the windows; nothing where no site was measured.
     :param rows: `all`: whole windows in one pass, every row but the first pruned; `decode`: token by token behind a prompt.
     """
 
@@ -53,3 +70,4 @@ class EvaluationResult:
     tokens: int
     windows: int
     rows: str
+    sparsity_by_position: tuple[PositionSparsity, ...] = ()
