@@ -7,6 +7,7 @@
 #include "activation.hpp"
 #include "dispatch.hpp"
 #include "formats/formats.hpp"
+#include "op_version.hpp"
 #include "row_policy.hpp"
 
 namespace scap_ov {
@@ -50,7 +51,7 @@ bool SparseExperts::StageAttributes::operator==(const StageAttributes& o) const 
 bool SparseExperts::Attributes::operator==(const Attributes& o) const {
     const auto all = [](const Attributes& a) {
         return std::tie(a.experts, a.up, a.down, a.gate_up, a.activation, a.alpha, a.limit, a.rows, a.max_sparse_rows,
-                        a.dynamic_quantization);
+                        a.dynamic_quantization, a.version);
     };
     return all(*this) == all(o);
 }
@@ -206,16 +207,19 @@ void SparseExperts::visit_stage(ov::AttributeVisitor& visitor, const std::string
 bool SparseExperts::visit_attributes(ov::AttributeVisitor& visitor) {
     const Attributes before = attributes_;
     Attributes& a = attributes_;
-    visitor.on_attribute("experts", a.experts);
-    visit_stage(visitor, "up", a.up);
-    visit_stage(visitor, "down", a.down);
-    visitor.on_attribute("gate_up", a.gate_up);
-    visitor.on_attribute("activation", a.activation);
-    visitor.on_attribute("alpha", a.alpha);
-    visitor.on_attribute("limit", a.limit);
-    visitor.on_attribute("rows", a.rows);
-    visitor.on_attribute("max_sparse_rows", a.max_sparse_rows);
-    visitor.on_attribute("dynamic_quantization", a.dynamic_quantization);
+    visit_known(visitor, "SparseExperts", a.version, [&](ov::AttributeVisitor& v) {
+        v.on_attribute("version", a.version);
+        v.on_attribute("experts", a.experts);
+        visit_stage(v, "up", a.up);
+        visit_stage(v, "down", a.down);
+        v.on_attribute("gate_up", a.gate_up);
+        v.on_attribute("activation", a.activation);
+        v.on_attribute("alpha", a.alpha);
+        v.on_attribute("limit", a.limit);
+        v.on_attribute("rows", a.rows);
+        v.on_attribute("max_sparse_rows", a.max_sparse_rows);
+        v.on_attribute("dynamic_quantization", a.dynamic_quantization);
+    });
     // A visitor that only reads, as when a compiled model is exported while it runs, leaves alone what a call needs.
     if (!(attributes_ == before)) checked_ = {};
     return true;

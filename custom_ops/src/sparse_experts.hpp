@@ -37,6 +37,7 @@ private:
         bool operator==(const StageAttributes& other) const;
     };
     struct Attributes {
+        int64_t version = 1;  // see op_version.hpp
         int64_t experts = 1;
         StageAttributes up, down;
         std::string gate_up = "halves";   // halves, interleaved

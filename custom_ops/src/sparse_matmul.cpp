@@ -6,6 +6,7 @@
 #include "dispatch.hpp"
 #include "execute.hpp"
 #include "formats/formats.hpp"
+#include "op_version.hpp"
 #include "row_policy.hpp"
 
 namespace scap_ov {
@@ -25,7 +26,7 @@ constexpr int64_t kMaxSectionBytes = int64_t{1} << 40;
 bool SparseMatMul::Attributes::operator==(const Attributes& other) const {
     const auto all = [](const Attributes& a) {
         return std::tie(a.weight_type, a.group_size, a.scale_type, a.output_sizes, a.sections, a.rows, a.max_sparse_rows, a.ramp,
-                        a.dynamic_quantization, a.planes, a.step_group);
+                        a.dynamic_quantization, a.planes, a.step_group, a.version);
     };
     return all(*this) == all(other);
 }
@@ -169,17 +170,20 @@ std::shared_ptr<ov::Node> SparseMatMul::clone_with_new_inputs(const ov::OutputVe
 bool SparseMatMul::visit_attributes(ov::AttributeVisitor& visitor) {
     const Attributes before = attributes_;
     Attributes& a = attributes_;
-    visitor.on_attribute("weight_type", a.weight_type);
-    visitor.on_attribute("group_size", a.group_size);
-    visitor.on_attribute("scale_type", a.scale_type);
-    visitor.on_attribute("output_sizes", a.output_sizes);
-    visitor.on_attribute("sections", a.sections);
-    visitor.on_attribute("rows", a.rows);
-    visitor.on_attribute("max_sparse_rows", a.max_sparse_rows);
-    visitor.on_attribute("ramp", a.ramp);
-    visitor.on_attribute("dynamic_quantization", a.dynamic_quantization);
-    visitor.on_attribute("planes", a.planes);
-    visitor.on_attribute("step_group", a.step_group);
+    visit_known(visitor, "SparseMatMul", a.version, [&](ov::AttributeVisitor& v) {
+        v.on_attribute("version", a.version);
+        v.on_attribute("weight_type", a.weight_type);
+        v.on_attribute("group_size", a.group_size);
+        v.on_attribute("scale_type", a.scale_type);
+        v.on_attribute("output_sizes", a.output_sizes);
+        v.on_attribute("sections", a.sections);
+        v.on_attribute("rows", a.rows);
+        v.on_attribute("max_sparse_rows", a.max_sparse_rows);
+        v.on_attribute("ramp", a.ramp);
+        v.on_attribute("dynamic_quantization", a.dynamic_quantization);
+        v.on_attribute("planes", a.planes);
+        v.on_attribute("step_group", a.step_group);
+    });
     // A visitor that only reads, as when a compiled model is exported while it runs, leaves alone what a call needs.
     if (!(attributes_ == before)) checked_ = {};
     return true;

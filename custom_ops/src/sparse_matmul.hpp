@@ -25,6 +25,7 @@ private:
     enum Section : size_t { kScale, kZeroPoint, kCenter, kThreshold, kCompensation, kBase, kStep, kOffset, kWholeThreshold, kSectionCount };
 
     struct Attributes {
+        int64_t version = 1;             // see op_version.hpp
         std::string weight_type = "u8";  // u4, i4, u8, i8, f16, bf16, f32
         int64_t group_size = 0;
         std::string scale_type;  // f16, f32 or empty

@@ -78,4 +78,12 @@ def check_checkpoint(path: str | Path) -> str | None:
     if head is None:
         msg = f"{path} is no checkpoint of a calibration; give another file, which is made, and removed when all is measured"
         raise OutputError(msg)
-    return head
+    try:
+        version = json.loads(head)["version"]
+    except (ValueError, KeyError, TypeError) as e:
+        msg = f"{path} is a damaged checkpoint; give another file, or delete it to measure anew"
+        raise OutputError(msg) from e
+    if version != _VERSION:
+        msg = f"{path} is a checkpoint of version {version!r}, this scap_ov goes on from version {_VERSION}; delete it to measure anew"
+        raise OutputError(msg)
+    return str(head)

@@ -25,6 +25,7 @@ from scap_ov.atomic import new_file
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+JSON_VERSION = 1  # of the objects that --json writes: raised when a key goes or changes its meaning, not when one is added
 _ESCAPED = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories: controls, surrogates (bytes that are no text), separators of lines
 _TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # would show text in another order
 
@@ -72,11 +73,11 @@ class Output:
             os.close(self._stdout)
             self._stdout = None
 
-    def figures(self, values: Any) -> None:
-        """Write the JSON, when it was asked for."""
+    def figures(self, values: object) -> None:
+        """Write the JSON, when it was asked for: an object, with the version of the format first."""
         if self._target is None:
             return
-        data = (json.dumps(plain(values), indent=2, allow_nan=False) + "\n").encode()
+        data = (json.dumps({"format_version": JSON_VERSION, **plain(values)}, indent=2, allow_nan=False) + "\n").encode()
         if self._stdout is None:
             with new_file(self._target) as part:
                 part.write_bytes(data)
