@@ -132,8 +132,11 @@ def sparse_matmul(o: Operands) -> np.ndarray:
     return y
 
 
-def tolerance(o: Operands) -> np.ndarray:
-    """[M, N]: float32 sums of K products in any order, int8 activations (half a step each) and the rounding of the output."""
+def tolerance(o: Operands, *, alike: bool = False) -> np.ndarray:
+    """[M, N]: float32 sums of K products in any order, int8 activations (half a step each) and the rounding of the output.
+
+    :param alike: many activations of a row are the same, so that their errors add up.
+    """
     values = np.abs(kept_values(o).astype(np.float64))
     m, k = values.shape
     total = _product(o, values, magnitude=True)
@@ -142,13 +145,13 @@ def tolerance(o: Operands) -> np.ndarray:
             total = total + np.abs(added)
     bound = (k + 16) * _EPSILON * total + 1e-30
     if o.dynamic_quantization and o.weight_type in OFFSETS:
-        bound += _quantisation_error(values, np.abs(dense_weight(o)[0]), activation_group_size(o))
+        bound += _quantisation_error(values, np.abs(dense_weight(o)[0]), activation_group_size(o), alike=alike)
     if o.x.dtype == np.float16:
         bound += _HALF_EPSILON * np.abs(sparse_matmul(o)) + 2.0**-25
     return bound.reshape(m, -1)
 
 
-def _quantisation_error(values: np.ndarray, weight: np.ndarray, size: int) -> np.ndarray:
+def _quantisation_error(values: np.ndarray, weight: np.ndarray, size: int, *, alike: bool) -> np.ndarray:
     """[M, N]: values are off by half a step at most; random errors add up to eight standard deviations at most."""
     worst, variance = 0.0, 0.0
     for start in range(0, values.shape[1], size):
@@ -156,7 +159,7 @@ def _quantisation_error(values: np.ndarray, weight: np.ndarray, size: int) -> np
         step = values[:, group].max(axis=1, keepdims=True) / 127
         worst = worst + 0.5001 * step @ weight[group].sum(axis=0, keepdims=True)
         variance = variance + step**2 / 12 @ (weight[group] ** 2).sum(axis=0, keepdims=True)
-    return np.minimum(worst, 8 * np.sqrt(variance))
+    return worst if alike else np.minimum(worst, 8 * np.sqrt(variance))
 
 
 def activation_group_size(o: Operands) -> int:

@@ -39,7 +39,7 @@ def test_the_library_is_installed_and_named(installed, tmp_path, capsys):
     assert main(["build-extension", "--json", str(tmp_path / "said.json")]) == 0
     assert [path.name for path in folder.iterdir()] == [LIBRARY_NAME]
     assert (folder / LIBRARY_NAME).read_text() == "library\n"
-    assert json.loads((tmp_path / "said.json").read_text()) == {"library": str(folder / LIBRARY_NAME)}
+    assert json.loads((tmp_path / "said.json").read_text()) == {"format_version": 1, "library": str(folder / LIBRARY_NAME)}
     assert capsys.readouterr().out.strip().endswith(f"built {folder / LIBRARY_NAME}")
 
 

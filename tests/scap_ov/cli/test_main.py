@@ -163,7 +163,7 @@ def test_json_on_standard_output_stands_alone(monkeypatch: pytest.MonkeyPatch, c
     command(monkeypatch, run)
     assert main(["fake", "--json", "-"]) == 0
     captured = capfd.readouterr()
-    assert json.loads(captured.out) == {"nan": None, "array": [0, 1], "n": 0.5}
+    assert json.loads(captured.out) == {"format_version": 1, "nan": None, "array": [0, 1], "n": 0.5}
     assert captured.err == "from below\n"
 
 
@@ -178,7 +178,7 @@ def test_json_goes_to_a_file_and_a_missing_folder_is_told_first(
 
     command(monkeypatch, run)
     assert main(["fake", "--json", str(tmp_path / "f.json")]) == 0
-    assert json.loads((tmp_path / "f.json").read_text()) == {"a": 1}
+    assert json.loads((tmp_path / "f.json").read_text()) == {"format_version": 1, "a": 1}
     code, line = error_of(capsys, "fake", "--json", tmp_path / "no" / "f.json")
     assert code == 2
     assert "its folder does not exist" in line
