@@ -63,7 +63,8 @@ def calibrate(
     """Observe the input of every site on a dataset, and measure how sensitive the output is to each; enough to fit every method.
 
     :param model: as for `apply`.
-    :param dataset: nncf.Dataset, or anything with `get_inference_data()`.
+    :param dataset: nncf.Dataset, or anything with `get_inference_data()`; scap_ov.calibration.split.Shard makes one part of it for each of
+        several machines, whose profiles merge.
     :param sequential: observe once more behind pruned sites, so that centres too are fitted to what they will see.
     :param weight_format: that of the configuration which the profile is for.
     :param checkpoint: file that keeps an interrupted measurement of sensitivity; the next run goes on from it.
@@ -72,11 +73,17 @@ def calibrate(
     :raises UsageError: that is too little.
     :raises BadDatasetError: the data is empty, does not fit the model, or gives NaN.
     """
+    from scap_ov.calibration.split import Shard
+
+    if sequential and isinstance(dataset, Shard):
+        msg = "sequential profiles of shards cannot be merged; leave sequential out, or calibrate in one run"
+        raise UsageError(msg)
     backend = backend_of(model)
     opened = backend.open_model(model)
     backend.check_stock(opened)
     opened = backend.in_format(opened, SparsityConfig(weight_format=weight_format).weight_format)
-    return backend.calibrate(opened, _dataset(dataset), sequential=sequential, checkpoint=checkpoint, memory=memory, progress=progress)
+    profile = backend.calibrate(opened, _dataset(dataset), sequential=sequential, checkpoint=checkpoint, memory=memory, progress=progress)
+    return profile.of_shard(dataset.name) if isinstance(dataset, Shard) else profile
 
 
 def fit(profile: CalibrationProfile, config: SparsityConfig | None = None) -> SparsityPlan:

@@ -29,4 +29,6 @@ def run(args: argparse.Namespace, out: Output) -> None:
     merged = profiles[0].merge(*profiles[1:])
     merged.save(args.output)
     out.say(f"{args.output}: {len(profiles)} profiles, {merged.metadata['samples']} samples, {merged.metadata['tokens']} tokens")
+    if merged.missing_shards:
+        out.say(f"  shards that are missing: {', '.join(merged.missing_shards)}")
     out.figures({"profile": args.output, "merged": len(profiles), **merged.metadata})

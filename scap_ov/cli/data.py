@@ -24,11 +24,13 @@ def data_path(text: str) -> Path:
     return path
 
 
-def calibration_dataset(args: argparse.Namespace, model: Any, out: Output) -> Any:
+def calibration_dataset(args: argparse.Namespace, model: Any, out: Output, *, shard: tuple[int, int] | None = None) -> Any:
     """An nncf.Dataset for `model`, from the options of `add_data_options`.
 
     :param model: the opened model; its folder, `args.model`, must hold a tokenizer.
+    :param shard: (number, count): one part of the data. Of `self`, a part is text of its own, with a seed of its own.
     """
+    from scap_ov.calibration.split import Shard
     from scap_ov.models.dataset import self_dataset, text_dataset
 
     file = model_file(args.model)
@@ -37,10 +39,13 @@ def calibration_dataset(args: argparse.Namespace, model: Any, out: Output) -> An
         msg = f"--tokens {args.tokens} and --window {args.window} leave no window of two tokens; give more"
         raise UsageError(msg)
     if args.data == "self":
+        number, count = shard or (1, 1)
+        tokens = max(-(-args.tokens // count), window)
         with out.progress("the model writes its calibration text (tokens)") as bar:
-            return self_dataset(file, tokens=args.tokens, seed=args.seed, seq_len=window, progress=bar)
+            return self_dataset(file, tokens=tokens, seed=args.seed * count + number - 1, seq_len=window, progress=bar)
     text = data_path(args.data)
     if is_blank(text):
         msg = f"--data {args.data} is empty; give a text of some 16,000 tokens"
         raise BadDatasetError(msg)
-    return text_dataset(text, file.parent, model, seq_len=window, max_tokens=args.tokens)
+    dataset = text_dataset(text, file.parent, model, seq_len=window, max_tokens=args.tokens)
+    return dataset if shard is None else Shard(dataset, *shard)

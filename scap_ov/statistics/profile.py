@@ -36,6 +36,7 @@ LEAST_BYTES, SHARE = 256_000_000, 0.15  # of the file; of the weights
 _FIXED_BYTES = 180  # a channel, beside its rows
 _SITE_BYTES = 50_000  # a site: two histograms and the names
 MOST_ROWS, LEAST_ROWS = 2048, 64
+SHARDS = "shards"  # metadata: which parts of the data this profile is of; gone when all are there
 _COUNTED = ("samples", "tokens", "sensitivity_tokens", "sensitivity_forwards")  # metadata that adds up
 
 
@@ -117,12 +118,23 @@ class CalibrationProfile:
 
         Sensitivity tables are averaged, up to rounding.
 
-        :raises MismatchError: they are of different models, or sequential.
+        :raises MismatchError: they are of different models, or sequential, or of the same shard.
         """
         merged = self
         for other in others:
             merged = _merge_two(merged, other)
         return merged
+
+    def of_shard(self, name: str) -> CalibrationProfile:
+        """The same profile, marked as that of one shard of the data, such as `3/16`; `merge` takes each once."""
+        return replace(self, metadata={**self.metadata, SHARDS: [name]})
+
+    @property
+    def missing_shards(self) -> list[str]:
+        """Shards that are still to be merged; none where the data was not cut into shards, or all are there."""
+        held = self.metadata.get(SHARDS, [])
+        counts = {int(name.partition("/")[2]) for name in held}
+        return [f"{i}/{count}" for count in sorted(counts) for i in range(1, count + 1) if f"{i}/{count}" not in held]
 
     def save(self, path: str | Path) -> None:
         """Write as one safetensors file; bit-identical for equal profiles; the file appears only when it is complete.
@@ -197,7 +209,19 @@ def _merge_two(a: CalibrationProfile, b: CalibrationProfile) -> CalibrationProfi
     capacity = min(a.capacity, b.capacity)
     statistics = {name: _merge_site(a.statistics[name], b.statistics[name], capacity) for name in a.statistics}
     counted = {key: a.metadata.get(key, 0) + b.metadata.get(key, 0) for key in _COUNTED if key in a.metadata or key in b.metadata}
-    return CalibrationProfile(a.fingerprint, a.sites, statistics, capacity, _merge_tables(a, b), {**a.metadata, **counted})
+    tables = _merge_tables(a, b)
+    metadata = {key: value for key, value in {**a.metadata, **counted}.items() if key != SHARDS}
+    merged = CalibrationProfile(a.fingerprint, a.sites, statistics, capacity, tables, {**metadata, SHARDS: _merge_shards(a, b)})
+    return merged if merged.missing_shards else replace(merged, metadata=metadata)
+
+
+def _merge_shards(a: CalibrationProfile, b: CalibrationProfile) -> list[str]:
+    one, two = a.metadata.get(SHARDS, []), b.metadata.get(SHARDS, [])
+    twice = sorted(set(one) & set(two))
+    if twice:
+        msg = f"shard {', '.join(twice)} is in two of the profiles; give each once, and merge the shards of another text on their own first"
+        raise MismatchError(msg)
+    return sorted([*one, *two], key=lambda name: tuple(map(int, reversed(name.split("/")))))
 
 
 def _merge_tables(a: CalibrationProfile, b: CalibrationProfile) -> dict[str, dict[str, np.ndarray]]:
@@ -207,8 +231,13 @@ def _merge_tables(a: CalibrationProfile, b: CalibrationProfile) -> dict[str, dic
     for name in a.sensitivity.keys() & b.sensitivity.keys():
         one, two = a.sensitivity[name], b.sensitivity[name]
         if one.keys() == two.keys() and all(one[key].shape == two[key].shape for key in one) and np.array_equal(one["level"], two["level"]):
-            merged[name] = {key: (weights[0] * one[key] + weights[1] * two[key]) / weights.sum() for key in one}
+            merged[name] = {key: _average(one[key], two[key], weights) for key in one}
     return {site.name: merged[site.name] for site in a.sites if site.name in merged}
+
+
+def _average(one: np.ndarray, two: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Equal arrays stay as they are, bit for bit: the levels that tables are compared by must not move by a rounding."""
+    return one if np.array_equal(one, two) else (weights[0] * one + weights[1] * two) / weights.sum()
 
 
 def _merge_site(a: SiteStatistics, b: SiteStatistics, capacity: int) -> SiteStatistics:

@@ -51,6 +51,30 @@ def test_merging_is_associative() -> None:
     assert_same(a.merge(b).merge(c), a.merge(b.merge(c)))
 
 
+def test_shards_are_known_until_all_are_there_and_taken_once() -> None:
+    a, b, c = (make_profile(make_samples(SITES, 2, seed=i), SITES, 40).of_shard(f"{i + 1}/3") for i in range(3))
+    two = c.merge(a)
+    assert two.missing_shards == ["2/3"]
+    with pytest.raises(MismatchError, match="shard 3/3 is in two of the profiles"):
+        two.merge(c)
+    whole = two.merge(b)
+    assert whole.missing_shards == []
+    assert_same(whole, make_profile([s for i in range(3) for s in make_samples(SITES, 2, seed=i)], SITES, 40))
+
+
+def test_sensitivity_outlives_more_than_one_merge(profile: CalibrationProfile) -> None:
+    """Levels such as 0.3, averaged with themselves, are 0.3 no more: tables of a third profile did not fit then, and all were dropped."""
+    name = profile.sites[0].name
+    parts = [
+        profile.with_sensitivity({name: {"level": np.array([0.3, 0.7]), "loss": np.array([1.0, 2.0]) * i}}, sensitivity_tokens=100 + 41 * i)
+        for i in range(1, 4)
+    ]
+    merged = parts[0].merge(*parts[1:])
+    np.testing.assert_array_equal(merged.sensitivity[name]["level"], [0.3, 0.7])
+    share = np.average([1, 2, 3], weights=[141, 182, 223])
+    np.testing.assert_allclose(merged.sensitivity[name]["loss"], [share, 2 * share])
+
+
 def test_moments_are_those_of_all_rows_and_the_first_position_is_left_out() -> None:
     samples = make_samples(SITES, 5)
     own = make_profile(samples, SITES).statistics["block.0.down"]
