@@ -33,3 +33,15 @@ def library_path() -> Path:
         msg = f"the extension library {LIBRARY_NAME} is not installed; build it with `scap-ov build-extension`"
         raise ExtensionError(msg)
     return path
+
+
+def include_path() -> Path:
+    """Folder of scap_ov.h, the C functions of the library for programs without Python.
+
+    :raises ExtensionError: the installation is incomplete.
+    """
+    header = Path(str(files(__name__).joinpath("include/scap_ov.h")))
+    if not header.is_file():
+        msg = f"{header} is missing; install scap_ov again"
+        raise ExtensionError(msg)
+    return header.parent

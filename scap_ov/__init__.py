@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from scap_ov.api import apply, benchmark, calibrate, evaluate, fit, save_model
     from scap_ov.config import SparsityConfig
     from scap_ov.custom_ops.library import extension_path
+    from scap_ov.dial import level, set_level
+    from scap_ov.pipelines import open_pipeline, register_genai
     from scap_ov.plan import SparsityPlan
     from scap_ov.runtime import register
     from scap_ov.statistics.profile import CalibrationProfile
@@ -27,6 +29,10 @@ _HOME = {
     "save_model": "scap_ov.api",
     "register": "scap_ov.runtime",
     "extension_path": "scap_ov.runtime",
+    "register_genai": "scap_ov.pipelines",
+    "open_pipeline": "scap_ov.pipelines",
+    "set_level": "scap_ov.dial",
+    "level": "scap_ov.dial",
     "CalibrationProfile": "scap_ov.statistics.profile",
     "SparsityPlan": "scap_ov.plan",
     "SparsityConfig": "scap_ov.config",
@@ -34,6 +40,7 @@ _HOME = {
 
 __all__ = [  # noqa: RUF022 - in the order of the flow
     "apply", "calibrate", "fit", "evaluate", "benchmark", "save_model", "register", "extension_path",
+    "register_genai", "open_pipeline", "set_level", "level",
     "CalibrationProfile", "SparsityPlan", "SparsityConfig", "errors", "__version__",
 ]  # fmt: skip
 

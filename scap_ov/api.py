@@ -197,7 +197,7 @@ def _with_decision(
 
     if plan.left_stock is not None:
         return plan, dict(plan.left_stock)
-    stock = sites_that_lose(plan, measured=measured or Measurements(), progress=progress)
+    stock = sites_that_lose(plan.widest(), measured=measured or Measurements(), progress=progress)  # of levels: at the highest one
     return replace(plan, notes={**plan.notes, LEFT_STOCK: stock}), stock
 
 
@@ -221,6 +221,9 @@ def _plan(
         held_out = Part(fitted, held_out=True)
         fitted = Part(fitted, held_out=False) if max_loss else fitted
         profile = backend.calibrate(model, fitted, sequential=False, progress=progress)
+    if max_loss and config.levels:
+        msg = "max-loss finds one sparsity, and levels are several; leave one of the two out"
+        raise UsageError(msg)
     if not max_loss:
         return backend.fit(model, profile, fitted, config, progress=progress)
     from scap_ov.calibration.max_loss import LossLimit, largest_sparsity

@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
+from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any
 
@@ -16,6 +17,8 @@ from scap_ov.errors import UsageError
 CONFIG_VERSION = 1
 METHODS = ("graded", "adaptive", "scap", "teal", "cats", "wina", "topk")
 _RENAMED = {"sequential": "drift_correction"}  # keys of files that were written before
+_DEFAULT_TARGET = 0.5
+_MOST_LEVELS, _LEAST_STEP = 16, 1e-3
 WEIGHT_FORMATS = ("as_is", "int8")
 SITE_KINDS = ("qkv", "o", "up", "down", "expert_up", "expert_down", "lm_head")
 
@@ -43,10 +46,13 @@ class SparsityConfig:
     :param lm_head: make the output projection a site as well.
     :param weight_format: `as_is`, or `int8`: bring float weights into 8 bits first, so that they can be read by half.
     :param ignored_scope: names or `re:` patterns of sites or layers to leave alone.
+    :param levels: shares of bytes, such as (0, 0.25, 0.4, 0.5), that one model holds all at once; which of them a step runs with is chosen
+        at run time (`scap_ov.set_level`). 0 is the dense model. A model starts with `target_sparsity`, which is one of them; left out, it
+        is the highest.
     :raises UsageError: a value is out of range.
     """
 
-    target_sparsity: float | Mapping[str, float] = 0.5
+    target_sparsity: float | Mapping[str, float] = _DEFAULT_TARGET
     method: str = "graded"
     center: str = "zero"
     ramp: float = 0.0
@@ -60,6 +66,7 @@ class SparsityConfig:
     lm_head: bool = False
     weight_format: str = "as_is"
     ignored_scope: tuple[str, ...] = field(default=())
+    levels: tuple[float, ...] = field(default=())
     sequential: InitVar[bool | None] = None  # the old name of drift_correction
 
     def __post_init__(self, sequential: bool | None) -> None:
@@ -92,12 +99,29 @@ class SparsityConfig:
         for pattern in patterns:
             _check_pattern("ignored_scope", pattern)
         object.__setattr__(self, "ignored_scope", patterns)
+        object.__setattr__(self, "levels", _levels(self.levels))
+        self._check_levels()
+
+    def _check_levels(self) -> None:
+        if not self.levels:
+            return
+        shown = ", ".join(f"{level:g}" for level in self.levels)
+        if self.compensation or self.method == "cats" or isinstance(self.target_sparsity, Mapping):
+            other = "compensation" if self.compensation else "method cats" if self.method == "cats" else "a target for each kind"
+            msg = f"levels are {shown}, which do not go with {other}; leave one of them out"
+            raise UsageError(msg)
+        if self.target_sparsity in self.levels:
+            return
+        if self.target_sparsity != _DEFAULT_TARGET:
+            msg = f"target_sparsity is {self.target_sparsity:g}, and a model starts with one of its levels, {shown}; give one of them"
+            raise UsageError(msg)
+        object.__setattr__(self, "target_sparsity", self.levels[-1])
 
     @property
     def drops_nothing(self) -> bool:
         """Whether every target is 0: our ops then replace the layers that they compute faster, and nothing else changes."""
         targets = self.target_sparsity.values() if isinstance(self.target_sparsity, Mapping) else [self.target_sparsity]
-        return not any(targets)
+        return not any(targets) and not any(self.levels)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SparsityConfig:
@@ -131,6 +155,9 @@ class SparsityConfig:
         if isinstance(self.target_sparsity, Mapping):
             values["target_sparsity"] = dict(self.target_sparsity)
         values["ignored_scope"] = list(self.ignored_scope)
+        values["levels"] = list(self.levels)
+        if not self.levels:
+            del values["levels"]  # so that a scap_ov that knows no levels reads what has none
         return {"version": CONFIG_VERSION, **values}
 
 
@@ -145,6 +172,8 @@ def _check_type(name: str, value: object, default: object) -> None:
             isinstance(value, Real) and not isinstance(value, bool),
             "0 for none, or a width of 0.01 to 100 thresholds, such as 1",
         )
+    elif name == "levels":
+        fits, wanted = value is None or isinstance(value, (list, tuple)), "a list of shares such as [0, 0.25, 0.5]"
     elif name == "ignored_scope":
         fits, wanted = value is None or isinstance(value, (str, list, tuple, set, frozenset)), "a list of names or re:patterns"
     else:
@@ -169,6 +198,19 @@ def _target(target: object) -> float | dict[str, float]:
             raise UsageError(msg)
     found = {key: float(value) for key, value in values.items()}
     return found if isinstance(target, Mapping) else found[""]
+
+
+def _levels(levels: object) -> tuple[float, ...]:
+    """Levels as Python numbers, ascending."""
+    values = tuple(levels) if isinstance(levels, (list, tuple)) else ()
+    wrong = [v for v in values if isinstance(v, bool) or not isinstance(v, Real) or not 0 <= float(v) < 1]
+    found = tuple(sorted(round(float(v), 6) for v in values)) if not wrong else ()
+    near = [b for a, b in pairwise(found) if b - a < _LEAST_STEP]
+    if wrong or near or len(values) > _MOST_LEVELS:
+        what = f"{wrong[0]!r}" if wrong else f"{near[0]:g} twice" if near else f"{len(values)} levels"
+        msg = f"levels hold {what}; give up to {_MOST_LEVELS} different shares of at least 0 and below 1, such as 0,0.25,0.4,0.5"
+        raise UsageError(msg)
+    return found
 
 
 def _check_pattern(name: str, pattern: object) -> None:

@@ -18,10 +18,11 @@ from scap_ov.errors import OutputError, UsageError
 from scap_ov.numbers_file import Kind, read_numbers, told_if_damaged
 from scap_ov.sites import Layer, Site, SiteKind, WeightSpec
 
-PLAN_VERSION = 2  # 2: entries with a whole_threshold; a plan without any is written as 1
+PLAN_VERSION = 3  # 2: entries with a whole_threshold; 3: levels; a plan is written as the lowest version that knows what it holds
 LARGEST_CENTER = 1e8  # larger activations are refused when they are observed
 _ROUNDING = 1e-6  # of shares
 LEFT_STOCK = "left_stock"  # in a plan's notes: what replace="where_faster" decided by measuring, site -> reason
+_LEVEL = "level:"  # begins the names of tensors of a level
 _KIND = Kind("scap_ov_plan", "sparsity plan", "SparsityPlan.save", PLAN_VERSION)
 
 
@@ -99,6 +100,7 @@ class SparsityPlan:
     :param sites: all that were found.
     :param entries: by site name; a site without one stays stock.
     :param notes: how it was made: forward passes used, warnings; plain JSON values.
+    :param levels: entries of each level, where the configuration asks for several; `entries` are those of `start_level` then.
     """
 
     config: SparsityConfig
@@ -106,6 +108,33 @@ class SparsityPlan:
     sites: tuple[Site, ...]
     entries: dict[str, SitePlan]
     notes: dict[str, Any] = field(default_factory=dict)
+    levels: dict[float, dict[str, SitePlan]] = field(default_factory=dict)
+
+    @property
+    def start_level(self) -> float:
+        """The level that a model starts with, whose entries are `entries`."""
+        target = self.config.target_sparsity
+        assert not isinstance(target, Mapping)  # noqa: S101 - SparsityConfig lets no mapping beside levels
+        return target
+
+    def at(self, level: float) -> SparsityPlan:
+        """The plan of one level alone.
+
+        :raises KeyError: there is no such level.
+        """
+        return replace(self, config=replace(self.config, levels=(), target_sparsity=level), entries=self.levels[level], levels={})
+
+    def widest(self) -> SparsityPlan:
+        """A plan without levels that has an entry for every site that any level prunes; it tells which form the ops have.
+
+        The entry is that of the highest level, but one that reads by half where any does.
+        """
+        entries: dict[str, SitePlan] = {}
+        for level in sorted(self.levels):
+            for name, entry in self.levels[level].items():
+                if entry.whole_threshold is not None or name not in entries or entries[name].whole_threshold is None:
+                    entries[name] = entry
+        return replace(self, entries=entries, levels={}) if self.levels else self
 
     @property
     def left_stock(self) -> Mapping[str, str] | None:
@@ -120,6 +149,11 @@ class SparsityPlan:
         unread = sum(s.weight_bytes * self.entries[s.name].expected_sparsity for s in pruned)
         return unread / total if total else 0.0
 
+    def _version(self) -> int:
+        if self.levels:
+            return 3
+        return 2 if any(entry.whole_threshold is not None for entry in self.entries.values()) else 1
+
     def save(self, path: str | Path) -> None:
         """Write as one safetensors file; bit-identical for equal plans; the file appears only when it is complete.
 
@@ -127,23 +161,18 @@ class SparsityPlan:
         """
         tensors: dict[str, np.ndarray] = {}
         meta: dict[str, Any] = {
-            "version": PLAN_VERSION if any(e.whole_threshold is not None for e in self.entries.values()) else 1,
+            "version": self._version(),
             "config": self.config.to_dict(),
             "fingerprint": self.fingerprint,
             "sites": [asdict(s) for s in self.sites],
             "expected": {},
             "notes": self.notes,
         }
-        for name in sorted(self.entries):
-            entry = self.entries[name]
-            tensors[f"{name}/threshold"] = np.ascontiguousarray(entry.threshold, np.float32)
-            tensors[f"{name}/center"] = np.ascontiguousarray(entry.center, np.float32)
-            if entry.compensation is not None:
-                tensors[f"{name}/compensation"] = np.ascontiguousarray(entry.compensation, np.float32)
-            if entry.whole_threshold is not None:
-                tensors[f"{name}/whole_threshold"] = np.ascontiguousarray(entry.whole_threshold, np.float32)
-                meta.setdefault("expected_reads", {})[name] = [entry.expected_dropped, entry.expected_half]
-            meta["expected"][name] = entry.expected_sparsity
+        _put(self.entries, "", tensors, meta)
+        if self.levels:
+            meta["levels"] = [{"level": level, "expected": {}} for level in sorted(self.levels)]
+            for number, level in enumerate(sorted(self.levels)):
+                _put(self.levels[level], f"{_LEVEL}{number}/", tensors, meta["levels"][number])
         try:
             with new_file(path) as part:
                 save_file(tensors, str(part), metadata={"scap_ov_plan": json.dumps(meta, sort_keys=True)})
@@ -159,20 +188,43 @@ class SparsityPlan:
         """
         meta, tensors = read_numbers(path, _KIND)
         with told_if_damaged(path, _KIND):
-            reads = meta.get("expected_reads", {})
-            entries = {
-                name: SitePlan(name, tensors[f"{name}/threshold"], tensors[f"{name}/center"], expected, tensors.get(f"{name}/compensation"),
-                               tensors.get(f"{name}/whole_threshold"), *reads.get(name, ()))
-                for name, expected in meta["expected"].items()
-            }  # fmt: skip
+            entries = _taken("", tensors, meta)
+            levels = {
+                float(each["level"]): _taken(f"{_LEVEL}{number}/", tensors, each) for number, each in enumerate(meta.get("levels", []))
+            }
             sites = tuple(site_from_dict(s) for s in meta["sites"])
-            foreign = sorted(set(entries) - {site.name for site in sites})
+            every = [entries, *levels.values()]
+            foreign = sorted(set().union(*every) - {site.name for site in sites})
             if foreign:
                 msg = f"it prunes {foreign[0]}, which is none of its sites"
                 raise ValueError(msg)
-            for entry in entries.values():
+            for entry in (entry for each in every for entry in each.values()):
                 entry.check()
-            return cls(SparsityConfig.from_dict(meta["config"]), str(meta["fingerprint"]), sites, entries, dict(meta["notes"]))
+            return cls(SparsityConfig.from_dict(meta["config"]), str(meta["fingerprint"]), sites, entries, dict(meta["notes"]), levels)
+
+
+def _put(entries: Mapping[str, SitePlan], prefix: str, tensors: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+    """Write entries as tensors, and what is expected of them."""
+    for name in sorted(entries):
+        entry = entries[name]
+        tensors[f"{prefix}{name}/threshold"] = np.ascontiguousarray(entry.threshold, np.float32)
+        tensors[f"{prefix}{name}/center"] = np.ascontiguousarray(entry.center, np.float32)
+        if entry.compensation is not None:
+            tensors[f"{prefix}{name}/compensation"] = np.ascontiguousarray(entry.compensation, np.float32)
+        if entry.whole_threshold is not None:
+            tensors[f"{prefix}{name}/whole_threshold"] = np.ascontiguousarray(entry.whole_threshold, np.float32)
+            meta.setdefault("expected_reads", {})[name] = [entry.expected_dropped, entry.expected_half]
+        meta["expected"][name] = entry.expected_sparsity
+
+
+def _taken(prefix: str, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> dict[str, SitePlan]:
+    """Inverse of `_put`."""
+    reads = meta.get("expected_reads", {})
+    return {
+        name: SitePlan(name, tensors[f"{prefix}{name}/threshold"], tensors[f"{prefix}{name}/center"], expected,
+                       tensors.get(f"{prefix}{name}/compensation"), tensors.get(f"{prefix}{name}/whole_threshold"), *reads.get(name, ()))
+        for name, expected in meta["expected"].items()
+    }  # fmt: skip
 
 
 def _odd(value: np.ndarray) -> str:

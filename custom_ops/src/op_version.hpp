@@ -8,7 +8,8 @@
 
 namespace scap_ov {
 
-inline constexpr int64_t kOpVersion = 1;
+inline constexpr int64_t kVersionOfLevels = 2;
+inline constexpr int64_t kOpVersion = 2;
 
 // Collects the names of the attributes that an op visits.
 class AttributeNames : public ov::AttributeVisitor {

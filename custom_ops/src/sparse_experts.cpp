@@ -51,7 +51,7 @@ bool SparseExperts::StageAttributes::operator==(const StageAttributes& o) const 
 bool SparseExperts::Attributes::operator==(const Attributes& o) const {
     const auto all = [](const Attributes& a) {
         return std::tie(a.experts, a.up, a.down, a.gate_up, a.activation, a.alpha, a.limit, a.rows, a.max_sparse_rows,
-                        a.dynamic_quantization, a.version);
+                        a.dynamic_quantization, a.version, a.levels);
     };
     return all(*this) == all(o);
 }
@@ -67,6 +67,8 @@ void SparseExperts::check_attributes(Checked& checked) const {
                           "; clamped_swiglu needs one above 0");
     NODE_VALIDATION_CHECK(this, a.rows == "decode" || a.rows == "all", "rows is '", a.rows, "'; give decode or all");
     NODE_VALIDATION_CHECK(this, a.max_sparse_rows >= 1, "max_sparse_rows is ", a.max_sparse_rows, "; give a number of at least 1");
+    const std::string objection = a.levels.objection();
+    NODE_VALIDATION_CHECK(this, objection.empty(), objection);
 }
 
 // One format, or the packing of u8 and i8 in planes.
@@ -133,14 +135,16 @@ SparseExperts::CheckedStage SparseExperts::check_stage(const std::string& name, 
                                             {one, per_channel_bytes, one},
                                             {0, experts * checked.n * one, 0},
                                             {0, a.planes ? one : 0, a.planes ? per_channel_bytes : 0}};
-    const auto check = [&](const char* section, int64_t bytes, const size_t* allowed) {
-        const size_t got = static_cast<size_t>(bytes);
+    const auto check = [&](const char* section, int64_t bytes, const size_t* allowed, bool of_level) {
+        const size_t blocks = of_level ? attributes_.levels.count() : 1, got = static_cast<size_t>(bytes) / blocks;
+        NODE_VALIDATION_CHECK(this, got * blocks == static_cast<size_t>(bytes), "section ", section, " of ", name, " has ", bytes,
+                              " bytes, which are not those of ", blocks, " levels");
         NODE_VALIDATION_CHECK(this, got == allowed[0] || got == allowed[1] || got == allowed[2], "section ", section, " of ", name, " has ",
                               got, " bytes; with K = ", checked.k, " and N = ", checked.n, " it must have ", allowed[0], " or ",
                               allowed[1]);
     };
-    for (size_t i = 0; i < kSectionCount; ++i) check(kSectionNames[i], a.sections[i], sections[i]);
-    for (size_t i = 0; i < kSharedCount; ++i) check(kSharedNames[i], a.shared[i], shared[i]);
+    for (size_t i = 0; i < kSectionCount; ++i) check(kSectionNames[i], a.sections[i], sections[i], i == kBase);
+    for (size_t i = 0; i < kSharedCount; ++i) check(kSharedNames[i], a.shared[i], shared[i], i != kBias);
     checked.packed = shape;
     return checked;
 }
@@ -157,6 +161,7 @@ void SparseExperts::validate_and_infer_types() {
         check_attributes(checked);
         checked.up = check_stage("up", attributes_.up, up);
         checked.down = check_stage("down", attributes_.down, down);
+        if (!attributes_.levels.levels.empty()) checked.reading = join_reading(attributes_.levels);
         NODE_VALIDATION_CHECK(this, checked.up.n == 2 * checked.down.k, "up gives ", checked.up.n, " channels and down takes ",
                               checked.down.k, "; up must give gate and up, twice as many");
         checked_ = checked;
@@ -219,6 +224,7 @@ bool SparseExperts::visit_attributes(ov::AttributeVisitor& visitor) {
         v.on_attribute("rows", a.rows);
         v.on_attribute("max_sparse_rows", a.max_sparse_rows);
         v.on_attribute("dynamic_quantization", a.dynamic_quantization);
+        if (a.version >= kVersionOfLevels) a.levels.visit(v);
     });
     // A visitor that only reads, as when a compiled model is exported while it runs, leaves alone what a call needs.
     if (!(attributes_ == before)) checked_ = {};
@@ -252,9 +258,14 @@ void SparseExperts::check_call(const ov::TensorVector& outputs, const ov::Tensor
                     "; it must be that of x, ", x_type);
 }
 
-ExpertStage SparseExperts::stage_of(const StageAttributes& a, const CheckedStage& checked, const uint8_t* packed) const {
+ExpertStage SparseExperts::stage_of(const StageAttributes& a, const CheckedStage& checked, const uint8_t* packed, size_t level) const {
+    const size_t levels = attributes_.levels.count();
+    const auto block = [&](int64_t bytes) { return static_cast<size_t>(bytes) / levels; };
     const auto section = [&](Section i) { return a.sections[i] ? packed + checked.section[i] : nullptr; };
-    const auto shared = [&](Shared i) { return reinterpret_cast<const float*>(a.shared[i] ? packed + checked.shared[i] : nullptr); };
+    const auto shared = [&](Shared i) {
+        const size_t of_level = i == kBias ? 0 : level * block(a.shared[i]);
+        return reinterpret_cast<const float*>(a.shared[i] ? packed + checked.shared[i] + of_level : nullptr);
+    };
     ExpertStage stage{};
     stage.format = checked.format;
     stage.stride = checked.stride;
@@ -271,14 +282,14 @@ ExpertStage SparseExperts::stage_of(const StageAttributes& a, const CheckedStage
     stage.weight.step = section(kStep);
     stage.weight.offset = section(kOffset);
     stage.weight.step_group = static_cast<size_t>(a.step_group);
-    stage.base = reinterpret_cast<const float*>(section(kBase));
+    stage.base = reinterpret_cast<const float*>(a.sections[kBase] ? section(kBase) + level * block(a.sections[kBase]) : nullptr);
     stage.bias = shared(kBias);
     stage.center = shared(kCenter);
     stage.threshold = shared(kThreshold);
     stage.whole_threshold = shared(kWholeThreshold);
-    stage.whole_threshold_per_channel = a.shared[kWholeThreshold] > static_cast<int64_t>(sizeof(float));
-    stage.center_per_channel = a.shared[kCenter] > static_cast<int64_t>(sizeof(float));
-    stage.threshold_per_channel = a.shared[kThreshold] > static_cast<int64_t>(sizeof(float));
+    stage.whole_threshold_per_channel = block(a.shared[kWholeThreshold]) > sizeof(float);
+    stage.center_per_channel = block(a.shared[kCenter]) > sizeof(float);
+    stage.threshold_per_channel = block(a.shared[kThreshold]) > sizeof(float);
     return stage;
 }
 
@@ -289,6 +300,9 @@ bool SparseExperts::evaluate(ov::TensorVector& outputs, const ov::TensorVector& 
     shape.back() = checked_.down.n;
     outputs[0].set_shape(shape);
     OPENVINO_ASSERT(outputs[0].is_continuous(), "SparseExperts got an output that is not contiguous");
+    const Reading* reading = checked_.reading.get();
+    const size_t level = reading ? reading->level_of_step(static_cast<size_t>(attributes_.levels.op)) : 0;
+    const bool dense = reading && reading->value(level) == 0.0f;
     SparseExpertsArgs args{};
     args.x = inputs[kX].data();
     args.x_is_f16 = inputs[kX].get_element_type() == ov::element::f16;
@@ -298,14 +312,14 @@ bool SparseExperts::evaluate(ov::TensorVector& outputs, const ov::TensorVector& 
     args.routing = inputs[kRouting].data<const float>();
     args.experts = static_cast<size_t>(attributes_.experts);
     args.k = inputs[kIds].get_shape().back();
-    args.up = stage_of(attributes_.up, checked_.up, inputs[kUp].data<const uint8_t>());
-    args.down = stage_of(attributes_.down, checked_.down, inputs[kDown].data<const uint8_t>());
+    args.up = stage_of(attributes_.up, checked_.up, inputs[kUp].data<const uint8_t>(), level);
+    args.down = stage_of(attributes_.down, checked_.down, inputs[kDown].data<const uint8_t>(), level);
     args.interleaved = attributes_.gate_up == "interleaved";
     args.activation = checked_.activation;
     args.alpha = attributes_.alpha;
     args.limit = attributes_.limit;
-    args.all_rows = prunes_all_rows(attributes_.rows);
-    args.max_sparse_rows = static_cast<size_t>(attributes_.max_sparse_rows);
+    args.all_rows = !dense && prunes_all_rows(attributes_.rows);
+    args.max_sparse_rows = dense ? 0 : static_cast<size_t>(attributes_.max_sparse_rows);
     args.positions = x_shape.size() == 3 ? x_shape[1] : 1;
     args.dynamic_quantization = attributes_.dynamic_quantization;
     args.output = outputs[0].data();

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "experts.hpp"
+#include "levels.hpp"
 #include "weight_type.hpp"
 
 namespace scap_ov {
@@ -46,6 +47,7 @@ private:
         std::string rows = "decode";  // decode, all
         int64_t max_sparse_rows = 4;
         bool dynamic_quantization = true;
+        LevelAttributes levels;  // from version 2 on
 
         bool operator==(const Attributes& other) const;
     };
@@ -61,6 +63,7 @@ private:
     struct Checked {
         CheckedStage up, down;
         Activation activation = Activation::silu;
+        std::shared_ptr<const Reading> reading;  // of a model with levels
     };
 
     void visit_stage(ov::AttributeVisitor& visitor, const std::string& name, StageAttributes& stage);
@@ -68,7 +71,7 @@ private:
     WeightFormat check_format(const std::string& name, const StageAttributes& stage, const WeightType& type) const;
     CheckedStage check_stage(const std::string& name, const StageAttributes& stage, const ov::Shape& shape) const;
     void check_call(const ov::TensorVector& outputs, const ov::TensorVector& inputs) const;
-    ExpertStage stage_of(const StageAttributes& attributes, const CheckedStage& checked, const uint8_t* packed) const;
+    ExpertStage stage_of(const StageAttributes& attributes, const CheckedStage& checked, const uint8_t* packed, size_t level) const;
 
     Attributes attributes_;
     Checked checked_;

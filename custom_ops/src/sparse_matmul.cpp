@@ -26,13 +26,23 @@ constexpr int64_t kMaxSectionBytes = int64_t{1} << 40;
 bool SparseMatMul::Attributes::operator==(const Attributes& other) const {
     const auto all = [](const Attributes& a) {
         return std::tie(a.weight_type, a.group_size, a.scale_type, a.output_sizes, a.sections, a.rows, a.max_sparse_rows, a.ramp,
-                        a.dynamic_quantization, a.planes, a.step_group, a.version);
+                        a.dynamic_quantization, a.planes, a.step_group, a.version, a.levels);
     };
     return all(*this) == all(other);
 }
 
 size_t SparseMatMul::section_bytes(Section section) const {
     return section < attributes_.sections.size() ? static_cast<size_t>(attributes_.sections[section]) : 0;
+}
+
+// Blocks of a section: one for each level where its values depend on the level.
+size_t SparseMatMul::blocks(Section section) const {
+    const bool of_level = (section >= kCenter && section <= kBase) || section == kWholeThreshold;
+    return of_level ? attributes_.levels.count() : 1;
+}
+
+size_t SparseMatMul::block_bytes(Section section) const {
+    return section_bytes(section) / blocks(section);
 }
 
 // One format, or the packing of u8 and i8 in planes.
@@ -68,6 +78,8 @@ void SparseMatMul::check_attributes(Checked& checked) const {
     NODE_VALIDATION_CHECK(this, checked.n <= static_cast<size_t>(kMaxSize), "output_sizes sum up to ", checked.n, "; at most ", kMaxSize,
                           " output channels fit into one op");
     check_planes(checked);
+    const std::string objection = a.levels.objection();
+    NODE_VALIDATION_CHECK(this, objection.empty(), objection);
     for (size_t i = 0; i < a.sections.size(); ++i)
         NODE_VALIDATION_CHECK(this, a.sections[i] >= 0 && a.sections[i] <= kMaxSectionBytes, "section ", kSectionNames[i], " has ",
                               a.sections[i], " bytes; give 0 to ", kMaxSectionBytes);
@@ -120,7 +132,10 @@ void SparseMatMul::check_packed(const ov::Shape& shape, Checked& checked) const 
                                               {steps, steps},
                                               {0, whole}};
     for (size_t i = 0; i < kSectionCount; ++i) {
-        const size_t got = section_bytes(static_cast<Section>(i));
+        const Section section = static_cast<Section>(i);
+        const size_t got = block_bytes(section), levels = blocks(section);
+        NODE_VALIDATION_CHECK(this, section_bytes(section) == got * levels, "section ", kSectionNames[i], " has ", section_bytes(section),
+                              " bytes, which are not those of ", levels, " levels");
         const bool per_channel_whole = i == kWholeThreshold && got == k * whole;
         NODE_VALIDATION_CHECK(this, got == allowed[i][0] || got == allowed[i][1] || per_channel_whole, "section ", kSectionNames[i],
                               " has ", got, " bytes; with K = ", k, " and N = ", n, " it must have ", allowed[i][0], " or ", allowed[i][1]);
@@ -137,6 +152,7 @@ void SparseMatMul::validate_and_infer_types() {
         Checked checked;
         check_attributes(checked);
         check_packed(shape, checked);
+        if (!attributes_.levels.levels.empty()) checked.reading = join_reading(attributes_.levels);
         checked_ = checked;
     }
     const ov::element::Type x_type = get_input_element_type(kX);
@@ -183,6 +199,7 @@ bool SparseMatMul::visit_attributes(ov::AttributeVisitor& visitor) {
         v.on_attribute("dynamic_quantization", a.dynamic_quantization);
         v.on_attribute("planes", a.planes);
         v.on_attribute("step_group", a.step_group);
+        if (a.version >= kVersionOfLevels) a.levels.visit(v);
     });
     // A visitor that only reads, as when a compiled model is exported while it runs, leaves alone what a call needs.
     if (!(attributes_ == before)) checked_ = {};
@@ -235,7 +252,11 @@ bool SparseMatMul::evaluate(ov::TensorVector& outputs, const ov::TensorVector& i
 
     const uint8_t* packed = inputs[kPacked].data<const uint8_t>();
     const auto section = [&](Section i) { return section_bytes(i) ? packed + checked_.offset[i] : nullptr; };
-    const auto floats = [&](Section i) { return reinterpret_cast<const float*>(section(i)); };
+    const size_t level = checked_.reading ? checked_.reading->level_of_step(static_cast<size_t>(a.levels.op)) : 0;
+    const bool dense = checked_.reading && checked_.reading->value(level) == 0.0f;
+    const auto floats = [&](Section i) {
+        return reinterpret_cast<const float*>(section_bytes(i) ? section(i) + level * block_bytes(i) : nullptr);
+    };
     args.format = checked_.format;
     args.weight.data = packed;
     args.weight.row_bytes = checked_.row_bytes;
@@ -252,15 +273,15 @@ bool SparseMatMul::evaluate(ov::TensorVector& outputs, const ov::TensorVector& i
     args.weight.step_group = static_cast<size_t>(a.step_group);
     args.center = floats(kCenter);
     args.threshold = floats(kThreshold);
-    args.center_per_channel = section_bytes(kCenter) > sizeof(float);
-    args.threshold_per_channel = section_bytes(kThreshold) > sizeof(float);
+    args.center_per_channel = block_bytes(kCenter) > sizeof(float);
+    args.threshold_per_channel = block_bytes(kThreshold) > sizeof(float);
     args.whole_threshold = floats(kWholeThreshold);
-    args.whole_threshold_per_channel = section_bytes(kWholeThreshold) > sizeof(float);
+    args.whole_threshold_per_channel = block_bytes(kWholeThreshold) > sizeof(float);
     args.steepness = a.ramp > 0.0f ? 1.0f / a.ramp : 0.0f;
     args.compensation = floats(kCompensation);
     args.base = floats(kBase);
-    args.all_rows = prunes_all_rows(a.rows);
-    args.max_sparse_rows = static_cast<size_t>(a.max_sparse_rows);
+    args.all_rows = !dense && prunes_all_rows(a.rows);
+    args.max_sparse_rows = dense ? 0 : static_cast<size_t>(a.max_sparse_rows);
     args.positions = x_shape.size() == 3 ? x_shape[1] : 1;
     args.dynamic_quantization = a.dynamic_quantization;
     sparse_matmul(args, active_implementation());

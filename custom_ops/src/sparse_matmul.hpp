@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "levels.hpp"
 #include "weight_type.hpp"
 
 namespace scap_ov {
@@ -37,6 +38,7 @@ private:
         bool dynamic_quantization = true;
         int64_t planes = 0;  // 1: u8 and i8 in two planes of nibbles; files that were written before it was there have none
         int64_t step_group = 0;
+        LevelAttributes levels;  // from version 2 on
 
         bool operator==(const Attributes& other) const;
     };
@@ -48,13 +50,16 @@ private:
         const WeightType* type = nullptr;
         WeightFormat format{};
         size_t k = 0, n = 0, n_padded = 0, row_bytes = 0;
-        size_t offset[kSectionCount] = {};  // of each section in the constant
+        size_t offset[kSectionCount] = {};       // of each section in the constant
+        std::shared_ptr<const Reading> reading;  // of a model with levels
     };
 
     void check_attributes(Checked& checked) const;
     void check_planes(Checked& checked) const;
     void check_packed(const ov::Shape& shape, Checked& checked) const;
     size_t section_bytes(Section section) const;
+    size_t blocks(Section section) const;
+    size_t block_bytes(Section section) const;
     void check_call(const ov::TensorVector& outputs, const ov::TensorVector& inputs) const;
 
     Attributes attributes_;

@@ -13,6 +13,7 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.errors import UsageError
+from scap_ov.passes.openvino.level_blocks import Blocks, Dial
 from scap_ov.passes.openvino.packed_sections import as_bytes, read_sections, rows_of, write_sections
 from scap_ov.passes.openvino.packed_site import PackedSite
 from scap_ov.passes.openvino.portable_pattern import PREFIX
@@ -29,12 +30,12 @@ def _nothing() -> np.ndarray:
 
 @dataclass(frozen=True)
 class Stage:
-    """One product of all experts of a layer.
+    """One product of all experts of a layer; of an op with levels, what is pruned holds a block for every level.
 
     :param sites: the packed layers of each expert, E of them, alike in everything but their values; read once, one after the other.
     :param center: float32 [1] or [K], of all experts.
     :param threshold: float32 [1] or [K]; a negative one keeps everything.
-    :param base: float32 [E, N], added to pruned rows: W·center and what was learnt for them; or empty.
+    :param base: float32 [E, N], of L levels [E, L · N], added to pruned rows: W·center and what was learnt for them; or empty.
     :param bias: float32 [E, N], added to every row, or empty.
     :param whole_threshold: of weights in planes: float32 [1] or [K], above which a channel is read whole; empty: wherever it is kept.
     """
@@ -69,7 +70,8 @@ class Experts:
     max_sparse_rows: int = 4
 
 
-def build(create: CreateOp, x: ov.Output, ids: ov.Output, routing: ov.Output, experts: Experts, *, dynamic_quantization: bool) -> ov.Node:
+def build(create: CreateOp, x: ov.Output, ids: ov.Output, routing: ov.Output, experts: Experts, *, dynamic_quantization: bool,
+          dial: Dial | None = None) -> ov.Node:  # fmt: skip
     """The op.
 
     :param create: of `sparse_op.creator(OP)`.
@@ -88,13 +90,19 @@ def build(create: CreateOp, x: ov.Output, ids: ov.Output, routing: ov.Output, ex
         "gate_up": experts.gate_up, "activation": experts.activation, "alpha": experts.alpha, "limit": experts.limit,
         "rows": experts.rows, "max_sparse_rows": experts.max_sparse_rows, "dynamic_quantization": dynamic_quantization,
     }  # fmt: skip
+    if dial is not None:
+        attributes |= dial.attributes()
     return create([x, ids, routing, *constants], attributes)
 
 
-def read(node: ov.Node) -> Experts:
-    """What an op holds; weights are views of its constants."""
-    attributes = node.get_attributes()
-    up, down = (_read_stage(node, name, int(attributes["experts"])) for name in ("up", "down"))
+def read(node: ov.Node, level: float | None = None) -> Experts:
+    """What an op holds; weights are views of its constants.
+
+    :param level: of an op with levels, the one to read; by default that which it starts with.
+    :raises UsageError: the op has levels, and not this one.
+    """
+    attributes, block = node.get_attributes(), Blocks.of(node, level)
+    up, down = (_read_stage(node, name, int(attributes["experts"]), block) for name in ("up", "down"))
     return Experts(up, down, attributes["gate_up"], attributes["activation"], float(attributes["alpha"]), float(attributes["limit"]),
                    attributes["rows"], int(attributes["max_sparse_rows"]))  # fmt: skip
 
@@ -142,7 +150,7 @@ def _check_alike(first: PackedSite, site: PackedSite, number: int) -> None:
         raise UsageError(msg)
 
 
-def _read_stage(node: ov.Node, name: str, experts: int) -> Stage:
+def _read_stage(node: ov.Node, name: str, experts: int, block: Blocks) -> Stage:
     attributes = node.get_attributes()
     weight_type, group_size, scale_type, size, sections, shared = (
         attributes[f"{name}_{key}"] for key in ("weight_type", "group_size", "scale_type", "size", "sections", "shared")
@@ -159,7 +167,7 @@ def _read_stage(node: ov.Node, name: str, experts: int) -> Stage:
         scale, zero_point, base, step, offset = read_sections(own[k:].reshape(-1), sections)
         sites.append(PackedSite(weight_type, int(group_size), scale_type, layers, own[:k], scale, zero_point,
                                 bool(attributes[f"{name}_planes"]), int(attributes[f"{name}_step_group"]), step, offset))  # fmt: skip
-        bases.append(base.view(np.float32))
+        bases.append(block(base.view(np.float32)))
     center, threshold, bias, whole = (part.view(np.float32) for part in read_sections(data[experts * height :].reshape(-1), shared))
     base_of_all = np.stack(bases) if sections[2] else _nothing()
-    return Stage(sites, center, threshold, base_of_all, bias.reshape(experts, -1) if bias.size else bias, whole)
+    return Stage(sites, block(center), block(threshold), base_of_all, bias.reshape(experts, -1) if bias.size else bias, block(whole))

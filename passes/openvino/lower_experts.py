@@ -12,6 +12,7 @@ from openvino import opset13 as ops
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino import experts_op, sparse_op
 from scap_ov.passes.openvino.find_sites import read_routed
+from scap_ov.passes.openvino.level_blocks import PlannedLevels, joined_entries
 from scap_ov.passes.openvino.packed_site import pack_site
 from scap_ov.passes.openvino.portable_pattern import PREFIX, as_type
 from scap_ov.passes.openvino.remove_sparsity import hand_over
@@ -30,14 +31,19 @@ class LowerExperts(Pass[ov.Model]):
     2. Base, the product W·c of every expert, is computed in float64.
     3. bf16 activations go through the op in f32.
     4. What cannot be lowered stays portable and is given back with the reason: row policies that differ, a ramp.
+    5. With `levels`, thresholds, centres and bases are those of every level.
 
     :param dynamic_quantization: quantise activations to int8 for integer weights.
     :param create: makes the op; by default from the extension library.
+    :param levels: of the plan, where it has any.
     :raises ExtensionError: the library is missing or does not fit, and there is something to lower.
     """
 
-    def __init__(self, *, dynamic_quantization: bool = True, create: sparse_op.CreateOp | None = None) -> None:
+    def __init__(
+        self, *, dynamic_quantization: bool = True, create: sparse_op.CreateOp | None = None, levels: PlannedLevels | None = None
+    ) -> None:
         self._dynamic_quantization = dynamic_quantization
+        self._levels = levels
         self._create = create
 
     def call(self, model: ov.Model) -> PassResult[ov.Model]:
@@ -63,8 +69,8 @@ class LowerExperts(Pass[ov.Model]):
         assert policy is not None  # noqa: S101 - `call` picks blocks that have one
         act = block.activation
         experts = experts_op.Experts(
-            up=_stage(routed.up, block.pruned_source, block.biases[0], block.experts),
-            down=_stage((routed.down,), block.pruned_hidden, block.biases[1], block.experts),
+            up=_stage(routed.up, block.pruned_source, block.biases[0], block.experts, self._levels),
+            down=_stage((routed.down,), block.pruned_hidden, block.biases[1], block.experts, self._levels),
             gate_up="interleaved" if len(block.up) == 1 else "halves",
             activation=act.kind, alpha=act.alpha, limit=act.limit,
             rows=policy.rows, max_sparse_rows=max(policy.max_sparse_rows, 1),
@@ -73,7 +79,8 @@ class LowerExperts(Pass[ov.Model]):
         narrow = dtype == ov.Type.bf16
         x = as_type(block.source, ov.Type.f32) if narrow else block.source
         routing = block.routing if block.routing.get_element_type() == ov.Type.f32 else as_type(block.routing, ov.Type.f32)
-        op = experts_op.build(create, x, block.ids, routing, experts, dynamic_quantization=self._dynamic_quantization)
+        dial = None if self._levels is None else self._levels.dial()
+        op = experts_op.build(create, x, block.ids, routing, experts, dynamic_quantization=self._dynamic_quantization, dial=dial)
         op.set_friendly_name(experts_name(_site_names(block), [layer.get_friendly_name() for layer in block.layers]))
         output = as_type(op.output(0), dtype) if narrow else op.output(0)
         shape = block.result.get_partial_shape()
@@ -111,13 +118,28 @@ def _objection(block: ExpertBlock) -> str:
     return ""
 
 
-def _stage(weights: Sequence[WeightMatrix], pattern: Pattern | None, bias: np.ndarray | None, experts: int) -> experts_op.Stage:
+def _stage(
+    weights: Sequence[WeightMatrix], pattern: Pattern | None, bias: np.ndarray | None, experts: int, levels: PlannedLevels | None
+) -> experts_op.Stage:
     empty = np.zeros(0, np.float32)
     rows = [range(0, weight.n, weight.n // experts) for weight in weights]
     sites = [pack_site([w.part(r[e], r[e] + r.step) for w, r in zip(weights, rows, strict=True)]) for e in range(experts)]
+    own_bias = empty if bias is None else bias
+    if levels is not None:  # a place without a pattern has no site: it keeps everything at every level
+        entries = levels.entries("" if pattern is None else pattern.select.get_friendly_name().removeprefix(PREFIX))
+        center, threshold, _ = joined_entries(entries)
+        bases = [_base(weights, entry.center, experts) for entry in entries]
+        base = np.concatenate(
+            [b if b.size else np.zeros((experts, sum(w.n for w in weights) // experts), np.float32) for b in bases], axis=1
+        )
+        return experts_op.Stage(sites, center, threshold, base if any(b.size for b in bases) else empty, own_bias)
     center = np.zeros(1, np.float32) if pattern is None else pattern.center
-    base = empty
-    if center.any():
-        base = np.concatenate([product(w, center).reshape(experts, -1) for w in weights], axis=1).astype(np.float32)
     threshold = _NOTHING if pattern is None else pattern.threshold
-    return experts_op.Stage(sites, center, threshold, base, empty if bias is None else bias)
+    return experts_op.Stage(sites, center, threshold, _base(weights, center, experts), own_bias)
+
+
+def _base(weights: Sequence[WeightMatrix], center: np.ndarray, experts: int) -> np.ndarray:
+    """W·c of every expert, [E, N], or nothing where c is 0. Rule 2."""
+    if not center.any():
+        return np.zeros(0, np.float32)
+    return np.concatenate([product(w, center).reshape(experts, -1) for w in weights], axis=1).astype(np.float32)

@@ -12,6 +12,7 @@ from scap_ov.mapped_pages import let_go
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino import sparse_op
 from scap_ov.passes.openvino.half_reads import is_of
+from scap_ov.passes.openvino.level_blocks import Dial, PlannedLevels, joined, joined_entries
 from scap_ov.passes.openvino.packed_site import pack_site, packed_scale_type
 from scap_ov.passes.openvino.portable_pattern import PREFIX, as_type, follow
 from scap_ov.passes.openvino.remove_sparsity import hand_over
@@ -20,6 +21,7 @@ from scap_ov.passes.rules.match_pattern import Pattern, PatternLayer, match_patt
 from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix, product
 
 _log = logging.getLogger(__name__)
+_Values = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Dial | None]  # centre, threshold, base, whole threshold, levels
 
 
 class LowerSparseMatMul(Pass[ov.Model]):
@@ -34,14 +36,19 @@ class LowerSparseMatMul(Pass[ov.Model]):
     6. What cannot be lowered stays portable and is given back with the reason: an unreadable weight; where the first position is exempt,
        a Reshape between site and layer, for it hides the positions, and an input [T, B, K].
     7. Weights of layers that are read by half are packed in planes; beside layers that are not they become an op of their own.
+    8. With `levels`, the pattern tells only which form the op has; thresholds, centres and bases are those of every level.
 
     :param dynamic_quantization: quantise activations to int8 for integer weights.
     :param create: makes the op; by default from the extension library.
+    :param levels: of the plan, where it has any.
     :raises ExtensionError: the library is missing or does not fit, and there is something to lower.
     """
 
-    def __init__(self, *, dynamic_quantization: bool = True, create: sparse_op.CreateOp | None = None) -> None:
+    def __init__(
+        self, *, dynamic_quantization: bool = True, create: sparse_op.CreateOp | None = None, levels: PlannedLevels | None = None
+    ) -> None:
         self._dynamic_quantization = dynamic_quantization
+        self._levels = levels
         self._create = create
 
     def call(self, model: ov.Model) -> PassResult[ov.Model]:
@@ -62,7 +69,7 @@ class LowerSparseMatMul(Pass[ov.Model]):
         name = pattern.select.get_friendly_name().removeprefix(PREFIX)
         readable, reasons = _readable(pattern)
         for group in _groups(readable):
-            _replace(name, pattern, group, create, dynamic_quantization=self._dynamic_quantization)
+            _replace(name, pattern, group, create, self._levels, dynamic_quantization=self._dynamic_quantization)
         if reasons:
             skipped.append((name, "; ".join(reasons)))
         return bool(readable)
@@ -106,8 +113,8 @@ def _groups(readable: Sequence[tuple[PatternLayer, WeightMatrix]]) -> Iterator[l
         yield from (layers[start : start + sparse_op.MOST_OUTPUTS] for start in range(0, len(layers), sparse_op.MOST_OUTPUTS))
 
 
-def _replace(name: str, pattern: Pattern, group: Sequence[tuple[PatternLayer, WeightMatrix]], create: sparse_op.CreateOp, *,
-             dynamic_quantization: bool) -> None:  # fmt: skip
+def _replace(name: str, pattern: Pattern, group: Sequence[tuple[PatternLayer, WeightMatrix]], create: sparse_op.CreateOp,
+             levels: PlannedLevels | None, *, dynamic_quantization: bool) -> None:  # fmt: skip
     x = follow(pattern.source, list(group[0][0].path))
     dtype = x.get_element_type()
     narrow = dtype == ov.Type.bf16
@@ -116,16 +123,36 @@ def _replace(name: str, pattern: Pattern, group: Sequence[tuple[PatternLayer, We
         compensation = np.concatenate(
             [np.zeros(w.n, np.float32) if layer.compensation is None else layer.compensation for layer, w in group]
         )
-    base = np.zeros(0, np.float32)
-    if pattern.center.any():
-        base = np.concatenate([product(weight, pattern.center) for _, weight in group]).astype(np.float32)
-    limit = max(pattern.max_sparse_rows, 1)
+    weights = [weight for _, weight in group]
     graded = group[0][0].half is not None
-    whole = pattern.whole_threshold if graded else np.zeros(0, np.float32)
-    pruning = sparse_op.Pruning(pattern.center, pattern.threshold, compensation, base, pattern.rows, limit, pattern.ramp, whole)
-    packed = pack_site([weight for _, weight in group], in_planes=graded)
-    op = sparse_op.build(create, as_type(x, ov.Type.f32) if narrow else x, packed, pruning, dynamic_quantization=dynamic_quantization)
+    values = _values(pattern, weights, graded=graded) if levels is None else _values_of_levels(name, weights, levels, graded=graded)
+    center, threshold, base, whole, dial = values
+    limit = max(pattern.max_sparse_rows, 1)
+    pruning = sparse_op.Pruning(center, threshold, compensation, base, pattern.rows, limit, pattern.ramp, whole)
+    packed = pack_site(weights, in_planes=graded)
+    source = as_type(x, ov.Type.f32) if narrow else x
+    op = sparse_op.build(create, source, packed, pruning, dynamic_quantization=dynamic_quantization, dial=dial)
     op.set_friendly_name(sparse_op.joined_name(name, [layer.matmul.get_friendly_name() for layer, _ in group]))
     let_go(*(np.asarray(weight.constant.data) for _, weight in group))  # packed: what was read of the file need not stay in memory
     for number, (layer, _) in enumerate(group):
         hand_over(layer.result, as_type(op.output(number), dtype) if narrow else op.output(number))
+
+
+def _values(pattern: Pattern, weights: Sequence[WeightMatrix], *, graded: bool) -> _Values:
+    whole = pattern.whole_threshold if graded else np.zeros(0, np.float32)
+    return pattern.center, pattern.threshold, _base(weights, pattern.center), whole, None
+
+
+def _values_of_levels(name: str, weights: Sequence[WeightMatrix], levels: PlannedLevels, *, graded: bool) -> _Values:
+    """Of every level. Rule 8."""
+    entries = levels.entries(name)
+    center, threshold, whole = joined_entries(entries)
+    base = joined([_base(weights, entry.center) for entry in entries], 0.0)
+    return center, threshold, base, whole if graded else np.zeros(0, np.float32), levels.dial()
+
+
+def _base(weights: Sequence[WeightMatrix], center: np.ndarray) -> np.ndarray:
+    """W·c of all layers, or nothing where c is 0. Rule 4."""
+    if not center.any():
+        return np.zeros(0, np.float32)
+    return np.concatenate([product(weight, center) for weight in weights]).astype(np.float32)

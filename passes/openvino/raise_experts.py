@@ -29,20 +29,27 @@ class RaiseExperts(Pass[ov.Model]):
     3. Products get their names back.
     4. Where nothing was to be dropped at one of the two places, no pattern is written there.
     5. A second run changes nothing.
+    6. Of ops with levels, one level is written.
+
+    :param level: the level to write; by default that which the model starts with.
+    :raises UsageError: the model has levels, and not this one.
     """
+
+    def __init__(self, level: float | None = None) -> None:
+        self._level = level
 
     def call(self, model: ov.Model) -> PassResult[ov.Model]:
         """Raise all ops."""
         nodes = [node for node in model.get_ordered_ops() if node.get_type_name() == experts_op.OP]
         for node in nodes:
-            _raise(node)
+            _raise(node, self._level)
         if nodes:
             model.validate_nodes_and_infer_types()
         return PassResult(model, bool(nodes))
 
 
-def _raise(node: ov.Node) -> None:
-    experts = experts_op.read(node)
+def _raise(node: ov.Node, level: float | None) -> None:
+    experts = experts_op.read(node, level)
     x, ids, routing = (node.input_value(port) for port in range(3))
     count, dtype = len(experts.up.sites), x.get_element_type()
     layers = [(experts.up, w) for w in _weights(experts.up)] + [(experts.down, w) for w in _weights(experts.down)]

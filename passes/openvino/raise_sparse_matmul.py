@@ -25,7 +25,14 @@ class RaiseSparseMatMul(Pass[ov.Model]):
     3. Layers get their names back.
     4. Ops of one site share one pattern; weights in planes get back what half-reading loses beside their chain.
     5. A second run changes nothing.
+    6. Of ops with levels, one level is written.
+
+    :param level: the level to write; by default that which the model starts with.
+    :raises UsageError: the model has levels, and not this one.
     """
+
+    def __init__(self, level: float | None = None) -> None:
+        self._level = level
 
     def call(self, model: ov.Model) -> PassResult[ov.Model]:
         """Raise all ops."""
@@ -36,20 +43,20 @@ class RaiseSparseMatMul(Pass[ov.Model]):
                 key = (source.get_node().get_instance_id(), source.get_index(), sparse_op.names_of(node)[0])
                 sites.setdefault(key, []).append(node)
         for nodes in sites.values():
-            _raise_site(nodes)
+            _raise_site(nodes, self._level)
         if sites:
             model.validate_nodes_and_infer_types()
         return PassResult(model, bool(sites))
 
 
-def _raise_site(nodes: list[ov.Node]) -> None:
+def _raise_site(nodes: list[ov.Node], level: float | None) -> None:
     x = nodes[0].input_value(0)
     matmuls, extras, compensated = [], [], False
-    pruning = sparse_op.read(nodes[0])[1]
+    pruning = sparse_op.read(nodes[0], level)[1]
     whole = np.zeros(0, np.float32)
     residuals: list[ov.Output | None] = []
     for node in nodes:
-        packed, own = sparse_op.read(node)
+        packed, own = sparse_op.read(node, level)
         whole = own.whole_threshold if own.whole_threshold.size else whole
         compensated |= bool(own.compensation.size)
         extra = own.compensation if own.compensation.size else np.zeros(sum(packed.sizes), np.float32)

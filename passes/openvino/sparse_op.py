@@ -16,6 +16,7 @@ import openvino as ov
 
 from scap_ov.custom_ops import OP_NAME
 from scap_ov.errors import ExtensionError, reason_of
+from scap_ov.passes.openvino.level_blocks import Blocks, Dial
 from scap_ov.passes.openvino.packed_sections import as_bytes, read_sections, rows_of, write_sections
 from scap_ov.passes.openvino.packed_site import PackedSite
 from scap_ov.passes.openvino.portable_pattern import PREFIX
@@ -27,7 +28,7 @@ CreateOp = Callable[[list[Any], dict[str, Any]], ov.Node]
 
 @dataclass(frozen=True)
 class Pruning:
-    """What is pruned, as the op takes it.
+    """What is pruned, as the op takes it; of an op with levels, each array holds a block for every level.
 
     :param center: float32 [1] or [K].
     :param threshold: float32 [1] or [K].
@@ -67,7 +68,8 @@ def creator(op: str = OP_NAME) -> CreateOp:
     return lambda inputs, attributes: factory.create(op, inputs, attributes)
 
 
-def build(create: CreateOp, x: ov.Output, packed: PackedSite, pruning: Pruning, *, dynamic_quantization: bool) -> ov.Node:
+def build(create: CreateOp, x: ov.Output, packed: PackedSite, pruning: Pruning, *, dynamic_quantization: bool,
+          dial: Dial | None = None) -> ov.Node:  # fmt: skip
     """The op with its two inputs: x, and one constant for everything else."""
     floats = (pruning.center, pruning.threshold, pruning.compensation, pruning.base, pruning.whole_threshold)
     *before, whole = (as_bytes(array) for array in floats)
@@ -82,11 +84,18 @@ def build(create: CreateOp, x: ov.Output, packed: PackedSite, pruning: Pruning, 
     }  # fmt: skip
     if packed.planes:
         attributes |= {"planes": 1, "step_group": packed.step_group}
+    if dial is not None:
+        attributes |= dial.attributes()
     return create([x, constant.output(0)], attributes)
 
 
-def read(node: ov.Node) -> tuple[PackedSite, Pruning]:
-    """What an op holds."""
+def read(node: ov.Node, level: float | None = None) -> tuple[PackedSite, Pruning]:
+    """What an op holds.
+
+    :param level: of an op with levels, the one to read; by default that which it starts with.
+    :raises UsageError: the op has levels, and not this one.
+    """
+    block = Blocks.of(node, level)
     attributes = node.get_attributes()
     data = np.array(node.input_value(1).get_node().data)
     sizes = [int(size) for size in attributes["sections"]]
@@ -97,9 +106,9 @@ def read(node: ov.Node) -> tuple[PackedSite, Pruning]:
     packed = PackedSite(attributes["weight_type"], int(attributes["group_size"]), attributes["scale_type"],
                         tuple(int(n) for n in attributes["output_sizes"]), data[:k], scale, zero_point,
                         bool(attributes.get("planes", 0)), int(attributes.get("step_group", 0)), step, offset)  # fmt: skip
-    center, threshold, compensation, base = (values.view(np.float32) for values in floats)
+    center, threshold, compensation, base = (block(values.view(np.float32)) for values in floats)
     pruning = Pruning(center, threshold, compensation, base, attributes["rows"], int(attributes["max_sparse_rows"]),
-                      float(attributes.get("ramp", 0.0)), whole.view(np.float32))  # fmt: skip
+                      float(attributes.get("ramp", 0.0)), block(whole.view(np.float32)))  # fmt: skip
     return packed, pruning
 
 

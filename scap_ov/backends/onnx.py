@@ -134,6 +134,9 @@ def rewrite(model: OnnxModel, plan: SparsityPlan, form: str, stock: Mapping[str,
     if form not in FORMS:
         msg = f"form is {form!r}; give {', '.join(FORMS)}"
         raise UsageError(msg)
+    if plan.levels:
+        msg = "levels are chosen in the custom op, and an ONNX model has none; convert the .onnx file with ovc first, or leave levels out"
+        raise UsageError(msg)
     if plan.notes.get("rewrite") == "cats":
         msg = "method cats is rewritten in OpenVINO models only; convert the .onnx file with ovc first, or use another method"
         raise UsageError(msg)

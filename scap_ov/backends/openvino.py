@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,21 +146,26 @@ def rewrite(model: ov.Model, plan: SparsityPlan, form: str, stock: Mapping[str, 
     from scap_ov.evaluation.extract_plan import pruned_sites
     from scap_ov.passes.openvino.insert_cats import InsertCats
     from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
+    from scap_ov.passes.openvino.level_blocks import PlannedLevels
     from scap_ov.passes.openvino.lowering import lower
 
     if form not in FORMS:
         msg = f"form is {form!r}; give lowered or portable"
         raise UsageError(msg)
     plan = _adapt(model, plan)
-    entries = {name: entry for name, entry in plan.entries.items() if name not in stock}
-    kept = SparsityPlan(plan.config, plan.fingerprint, plan.sites, entries, plan.notes)
+    if plan.levels and form != "lowered":
+        msg = f"form is {form!r}, which holds one level; leave levels out, or take the lowered form"
+        raise UsageError(msg)
+    structure = plan.widest()
+    entries = {name: entry for name, entry in structure.entries.items() if name not in stock}
+    kept = replace(structure, entries=entries)
     skipped = find(model, plan.config)[1]
     reasons = dict(stock)
     result = (InsertCats if plan.notes.get("rewrite") == "cats" else InsertSparsity)(kept)(model.clone())
     reasons.update(dict(result.skipped))
     model = result.model
     if form == "lowered":
-        lowered = lower(model, dynamic_quantization=plan.config.dynamic_quantization)
+        lowered = lower(model, dynamic_quantization=plan.config.dynamic_quantization, levels=PlannedLevels(plan) if plan.levels else None)
         model = lowered.model
         reasons.update({name: f"{rt_info.NOT_LOWERED}: {reason}" for name, reason in lowered.skipped})
     if result.modified and plan.notes.get("rewrite") != "cats":  # the record says what is in the model
@@ -177,7 +183,8 @@ def own_files(xml: Path) -> list[Path]:
 
 def write(model: ov.Model, place: Destination) -> None:
     """Write the model, with aligned weights, to a place that was checked."""
-    place.write(lambda file: save_aligned(model, file), lambda folder: rt_info.write_config_file(model, folder))
+    named = _named(model, place.path if place.beside else place.path.with_suffix(""))
+    place.write(lambda file: save_aligned(named, file), lambda folder: rt_info.write_config_file(model, folder))
 
 
 def record(model: ov.Model) -> dict[str, Any]:
@@ -194,8 +201,19 @@ def save(model: ov.Model, path: str | Path) -> None:
     xml = path if path.suffix.lower() == ".xml" else path / MODEL_FILE
     try:
         xml.parent.mkdir(parents=True, exist_ok=True)
-        save_aligned(model, xml)
+        save_aligned(_named(model, xml.parent if xml.name == MODEL_FILE else xml.with_suffix("")), xml)
         rt_info.write_config_file(model, xml.parent)
     except OSError as e:
         msg = f"saving to {path} failed ({e.strerror or e}); give a path in a folder that can be written"
         raise OutputError(msg) from e
+
+
+def _named(model: ov.Model, path: Path) -> ov.Model:
+    """The model; of one with levels, a copy that bears the name of where it goes."""
+    from scap_ov.passes.openvino.level_blocks import levels_in, name_model
+
+    if levels_in(model) is None:
+        return model
+    copy = model.clone()
+    name_model(copy, path.resolve().name)
+    return copy

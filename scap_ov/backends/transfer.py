@@ -39,7 +39,7 @@ def plan_for(plan: SparsityPlan, fingerprint: str, sites: Sequence[Site]) -> Spa
                f"({', '.join(unlike[:3])}); calibrate this model")  # fmt: skip
         raise MismatchError(msg)
     entries = {name: _reordered(entry, theirs[name], own[name]) for name, entry in plan.entries.items()}
-    return replace(plan, fingerprint=fingerprint, sites=tuple(sites), entries=entries)
+    return replace(plan, fingerprint=fingerprint, sites=tuple(sites), entries=entries)  # levels have no compensation to reorder
 
 
 def _sizes(site: Site) -> tuple[int, list[int]]:

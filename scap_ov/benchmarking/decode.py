@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.benchmarking.paired import Spread, alternate, median_ratio
+from scap_ov.dial import set_level
 from scap_ov.errors import BadModelError, UsageError
 from scap_ov.models.genai import BACKENDS, import_genai, library_for, open_pipeline, openvino_file, tokenizer_missing, told
 from scap_ov.progress import Progress
+from scap_ov.storage.model_files import level_name
 
 _VOCABULARY = 1000  # random prompts draw from the first ids, which every vocabulary has
 
@@ -33,8 +35,21 @@ class ModelSpeed:
 
 
 @dataclass(frozen=True)
+class LevelSpeed:
+    """One level of a model with several, in the same alternating runs; the speedups are medians of paired ratios to the reference."""
+
+    level: float
+    decode_tokens_per_s: Spread
+    decode_speedup: float
+    prefill_speedup: float
+
+
+@dataclass(frozen=True)
 class BenchmarkResult:
-    """Model against reference. The speedups are medians of the ratios of paired, alternating runs."""
+    """Model against reference. The speedups are medians of the ratios of paired, alternating runs.
+
+    :param levels: of a model with levels those that were asked for; `model` then holds the figures of the last one.
+    """
 
     model: ModelSpeed
     reference: ModelSpeed
@@ -44,6 +59,7 @@ class BenchmarkResult:
     prompt_tokens: int
     new_tokens: int
     backend: str
+    levels: tuple[LevelSpeed, ...] = ()
 
 
 def benchmark(
@@ -55,6 +71,7 @@ def benchmark(
     repeats: int = 7,
     loads: int = 3,
     backend: str = "PA",
+    levels: Sequence[float] = (),
     progress: Progress | None = None,
 ) -> BenchmarkResult:
     """Measure a model folder against another one.
@@ -66,6 +83,8 @@ def benchmark(
     :param repeats: turns that count; each runs both models.
     :param loads: processes that are started for each model to see its load time and peak memory.
     :param backend: attention back end of openvino-genai: PA (its default) or SDPA.
+    :param levels: of a model with levels, those to measure, in the order given; without it the model runs with the one that is chosen.
+    :raises UsageError: the model has not all of these levels.
     :raises MissingDependencyError: openvino-genai is not installed.
     """
     backend = backend.upper()
@@ -97,21 +116,38 @@ def benchmark(
     pipelines = {name: open_pipeline(file, backend, libraries[name]) for name, file in files.items()}
     config = generation(new_tokens)
 
-    def decode(name: str) -> Callable[[int], tuple[float, float]]:
+    def decode(name: str, level: float | None = None, prompts: int = 0) -> Callable[[int], tuple[float, float]]:
         def run(turn: int) -> tuple[float, float]:
+            if level is not None:
+                set_level(level, level_name(files[name]))
             with told(files[name], "run", f"does it take {prompt_tokens + new_tokens} tokens?"):
-                metrics = pipelines[name].generate(random_prompt(turn + 1, prompt_tokens), config).perf_metrics
+                metrics = pipelines[name].generate(random_prompt(prompts + turn + 1, prompt_tokens), config).perf_metrics
             return metrics.get_tpot().mean / 1000, metrics.get_ttft().mean / 1000
 
         return run
 
-    runs = alternate({name: decode(name) for name in files}, repeats, progress=step)
-    speeds = {name: _speed(runs[name], loaded[name], prompt_tokens) for name in files}
-    ratios = [r[0] / m[0] for m, r in zip(runs["model"], runs["reference"], strict=True)]
-    prefill = median_ratio([r[1] for r in runs["reference"]], [m[1] for m in runs["model"]])
+    _check_levels(levels, files["model"])
+    of_model = {f"{level:g}": decode("model", level, number << 16) for number, level in enumerate(levels)} or {"model": decode("model")}
+    runs = alternate({**of_model, "reference": decode("reference")}, repeats, progress=step)
+    last = list(of_model)[-1]
+    speeds = {name: _speed(runs[last if name == "model" else name], loaded[name], prompt_tokens) for name in files}
+    measured = tuple(_level_speed(level, runs[f"{level:g}"], runs["reference"]) for level in levels)
+    ratios = [r[0] / m[0] for m, r in zip(runs[last], runs["reference"], strict=True)]
+    prefill = median_ratio([r[1] for r in runs["reference"]], [m[1] for m in runs[last]])
     return BenchmarkResult(
-        speeds["model"], speeds["reference"], float(np.median(ratios)), prefill, tuple(ratios), prompt_tokens, new_tokens, backend
+        speeds["model"], speeds["reference"], float(np.median(ratios)), prefill, tuple(ratios), prompt_tokens, new_tokens, backend, measured
     )
+
+
+def _check_levels(levels: Sequence[float], file: Path) -> None:
+    """Refuse what the model, which is open, has not, before anything is measured."""
+    for level in levels:
+        set_level(level, level_name(file))
+
+
+def _level_speed(level: float, runs: list[tuple[float, float]], reference: list[tuple[float, float]]) -> LevelSpeed:
+    decode, prefill = (median_ratio([r[i] for r in reference], [m[i] for m in runs]) for i in range(2))
+    return LevelSpeed(level, Spread.of([1 / tpot for tpot, _ in runs]), decode, prefill)
 
 
 def _speed(runs: list[tuple[float, float]], loads: list[dict[str, float]], prompt_tokens: int) -> ModelSpeed:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from scap_ov.cli.data import data_path
+from scap_ov.cli.levels import add_levels_option, chosen_levels, tell_losses
 from scap_ov.cli.options import add_json_option, positive
 from scap_ov.cli.output import Output, plain
 from scap_ov.errors import BadDatasetError, UsageError
@@ -20,6 +21,7 @@ DRIFT = 0.04  # of model-wide sparsity on other text; more is told
 
 EXAMPLES = (
     "scap-ov eval sparse --reference stock --data my_text.txt",
+    "scap-ov eval sparse --reference stock --data my_text.txt --levels all",
     "scap-ov eval sparse --reference stock --tasks questions.jsonl --json eval.json",
 )
 
@@ -40,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--similarity", type=positive, metavar="PROMPTS", help="compare greedy continuations of this many windows of the text"
     )
+    add_levels_option(parser)
     add_json_option(parser)
 
 
@@ -55,12 +58,22 @@ def run(args: argparse.Namespace, out: Output) -> None:
     if args.similarity and not args.data:
         msg = "--similarity takes its prompts from --data; give a text"
         raise UsageError(msg)
+    levels = chosen_levels(args)
+    if levels and not args.data:
+        msg = "--levels compares figures on --data; give a text, or choose one level for tasks with SCAP_OV_LEVEL in the environment"
+        raise UsageError(msg)
     figures: dict[str, Any] = {}
-    if args.data:
-        result = _text(args, out)
-        expected = _expected(args.model)
-        figures = {**plain(result), "expected_sparsity": expected}
+    for level in levels or ([None] if args.data else []):
+        result = _text(args, out, level)
+        expected = _expected(args.model, level)
+        one = {**plain(result), "expected_sparsity": expected}
+        if level is not None:
+            one = {"levels": [*figures.get("levels", []), {"level": level, **one}]}
+            out.say(f"level {level:g}:")
+        figures |= one
         _tell(result, expected, out)
+    if levels:
+        tell_losses(figures["levels"], out)
     if args.tasks:
         figures["tasks"] = _tasks(args, out)
     if args.similarity:
@@ -68,7 +81,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
     out.figures(figures)
 
 
-def _text(args: argparse.Namespace, out: Output) -> EvaluationResult:
+def _text(args: argparse.Namespace, out: Output, level: float | None) -> EvaluationResult:
     from scap_ov import api
 
     path = data_path(args.data)
@@ -76,15 +89,22 @@ def _text(args: argparse.Namespace, out: Output) -> EvaluationResult:
         msg = f"--data {path} is empty; give a text of some thousand words"
         raise BadDatasetError(msg)
     with out.progress("evaluating (windows)") as bar:
-        return api.evaluate(args.model, args.reference, path, rows=args.rows, window=args.window, max_tokens=args.tokens, progress=bar)
+        return api.evaluate(args.model, args.reference, path, rows=args.rows, window=args.window, max_tokens=args.tokens, level=level,
+                            progress=bar)  # fmt: skip
 
 
-def _expected(model: str) -> float | None:
-    """The sparsity that calibration predicted, of a model that scap_ov wrote."""
+def _expected(model: str, level: float | None) -> float | None:
+    """The sparsity that calibration predicted, of a model that scap_ov wrote; with levels at this one, None for that it runs with."""
+    from scap_ov import dial
+    from scap_ov.passes.openvino.level_blocks import levels_in
     from scap_ov.storage.model_folder import read_model
     from scap_ov.storage.rt_info import read_record
 
-    record = read_record(read_model(model))
+    opened = read_model(model)
+    record, own = read_record(opened), levels_in(opened)
+    if record is not None and own is not None:
+        wanted = dial.level(own.model) if level is None else level
+        return next((float(each["expected_sparsity"]) for each in record["summary"]["levels"] if each["level"] == wanted), None)
     return None if record is None else float(record["summary"]["expected_sparsity"])
 
 
@@ -114,6 +134,7 @@ def _tell(result: EvaluationResult, expected: float | None, out: Output) -> None
 
 
 def _tasks(args: argparse.Namespace, out: Output) -> dict[str, Any]:
+    from scap_ov.evaluation.at_level import at_level
     from scap_ov.evaluation.instrument import sparse_view
     from scap_ov.evaluation.tasks import run_task
     from scap_ov.models.jsonl import read_jsonl
@@ -128,7 +149,7 @@ def _tasks(args: argparse.Namespace, out: Output) -> dict[str, Any]:
     encode = load_tokenizer(model_file(args.model).parent)
     results: dict[str, Any] = {name: {} for name in shown.values()}
     for role in ("model", "reference"):
-        runner = WindowRunner(sparse_view(read_model(getattr(args, role)), rows="all").model)
+        runner = WindowRunner(sparse_view(at_level(read_model(getattr(args, role))), rows="all").model)
         for path, rows in questions.items():
             with out.progress(f"{shown[path]}, {role}") as bar:
                 results[shown[path]][role] = asdict(run_task(runner, encode, rows, progress=bar))

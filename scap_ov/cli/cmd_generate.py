@@ -6,11 +6,13 @@ import argparse
 import sys
 from typing import Any
 
+from scap_ov.cli.levels import add_level_option
 from scap_ov.cli.options import add_json_option, positive, seed
 from scap_ov.cli.output import Output
 
 EXAMPLES = (
     'scap-ov generate sparse "What is the capital of France?"',
+    'scap-ov generate sparse --level 0.25 "What is the capital of France?"',
     "cat prompt.txt | scap-ov generate sparse --raw --max-new-tokens 32",
 )
 
@@ -24,13 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sample", action="store_true", help="sample at temperature 1 instead of greedy decoding")
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of --sample (default 0)")
     parser.add_argument("--backend", default="PA", metavar="PA|SDPA", help="attention back end of openvino-genai (default PA)")
+    add_level_option(parser)
     add_json_option(parser)
 
 
 def run(args: argparse.Namespace, out: Output) -> None:
     """Generate; the text goes to standard output as it comes, the speed to standard error."""
+    from scap_ov.dial import set_level
     from scap_ov.errors import UsageError
     from scap_ov.models.genai import BACKENDS, import_genai, library_for, open_pipeline, openvino_file, told
+    from scap_ov.storage.model_files import level_name
 
     if args.backend.upper() not in BACKENDS:
         msg = f"--backend is '{args.backend}'; give PA or SDPA"
@@ -46,6 +51,8 @@ def run(args: argparse.Namespace, out: Output) -> None:
         raise UsageError(msg)
     genai, xml = import_genai(), openvino_file(args.model)
     pipeline = open_pipeline(xml, args.backend.upper(), library_for(xml))
+    if args.level is not None:
+        set_level(args.level, level_name(xml))
     config = pipeline.get_generation_config()
     config.max_new_tokens = args.max_new_tokens
     config.do_sample = args.sample

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from scap_ov.cli.levels import tell_planned
 from scap_ov.cli.options import add_json_option
 from scap_ov.cli.output import Output
 from scap_ov.cli.record import record_of
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
         f"{args.model}: {summary['form']}", ("site", "kind", "weights", "K", "N", "not read", "dropped/half/whole", "state", "reason"), rows
     )
     out.say(f"{len(sites)} sites; {summary['expected_sparsity']:.1%} of their weight bytes not read per token (expected)")
+    tell_planned(summary, out)
     for line in tokens_per_expert(summary):
         out.say(line)
     for name, reason in summary["skipped"]:

@@ -32,6 +32,7 @@ _HELP = {
     "compensation": "learn a constant per layer that pruned rows add to their output",
     "lm_head": "make the output projection a site as well",
     "weight_format": "int8 brings float weights into 8 bits first, so that they can be read by half",
+    "levels": "several shares that one model holds at once, such as 0,0.25,0.4,0.5; one is chosen at run time",
     "ignored_scope": "name or re:pattern of sites or layers to leave alone; may be repeated",
 }
 _CHOICES = {"method": METHODS, "center": ("zero", "mean", "median", "mode", "output_error"), "scope": ("all", "ffn"),
@@ -79,6 +80,8 @@ def read_config(args: argparse.Namespace) -> SparsityConfig:
 def _number(name: str, value: Any, default: object) -> Any:
     if name == "target_sparsity":
         return parse_target(value)
+    if name == "levels":
+        return parse_levels(value)
     if isinstance(value, str) and isinstance(default, (int, float)) and not isinstance(default, bool):
         try:
             return type(default)(value)
@@ -106,6 +109,18 @@ def parse_target(text: str) -> float | dict[str, float]:
         msg = f"target_sparsity is '{text}', which names {', '.join(twice)} twice; give one share for each"
         raise UsageError(msg)
     return dict(pairs)
+
+
+def parse_levels(text: str) -> list[float]:
+    """`0,0.25,0.5`.
+
+    :raises UsageError: it is no such list.
+    """
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as e:
+        msg = f"levels are '{text}'; give shares such as 0,0.25,0.4,0.5"
+        raise UsageError(msg) from e
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.errors import MismatchError, UsageError
+from scap_ov.evaluation.at_level import at_level
 from scap_ov.evaluation.bytes_read import weight_bytes_per_token
 from scap_ov.evaluation.instrument import SparseView, sparse_view
 from scap_ov.evaluation.reads import Reads
@@ -37,6 +38,7 @@ def evaluate(
     window: int = 512,
     max_tokens: int | None = None,
     properties: Mapping[str, Any] | None = None,
+    level: float | None = None,
     progress: Progress | None = None,
 ) -> EvaluationResult:
     """Perplexity, divergence from the reference, and measured sparsity of a model on text.
@@ -49,7 +51,9 @@ def evaluate(
     :param window: tokens of a window (`decode`: at most 128 of them, the first quarter is the prompt).
     :param max_tokens: most tokens in all.
     :param properties: of the CPU plugin, for both models, instead of PROPERTIES.
+    :param level: of a model with levels, the one to evaluate; None for the one that it runs with.
     :raises MismatchError: the models have different vocabularies.
+    :raises UsageError: the model has no such level.
     """
     if rows not in MAX_TOKENS:
         msg = f"rows is {rows!r}; give all or decode"
@@ -57,8 +61,8 @@ def evaluate(
     window = min(window, DECODE_WINDOW) if rows == "decode" else window
     tokenizer = tokenizer if tokenizer is not None else _tokenizer_folder(model, reference, text)
     windows = text_windows(text, tokenizer, window=window, max_tokens=max_tokens or MAX_TOKENS[rows])
-    view = sparse_view(_read(model), rows=rows)
-    stock = sparse_view(_read(reference), rows=rows)
+    view = sparse_view(at_level(_read(model), level), rows=rows)
+    stock = sparse_view(at_level(_read(reference)), rows=rows)
     chosen = PROPERTIES if properties is None else properties
     runner, base = WindowRunner(view.model, view.outputs(), chosen), WindowRunner(stock.model, stock.outputs(), chosen)
     scores, shares, base_shares = [], [], []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scap_ov.config import SparsityConfig
@@ -23,11 +24,29 @@ def fit(profile: CalibrationProfile, config: SparsityConfig | None = None, *, pr
     1. The target is a mean over the sites in scope, weighted by weight count; `plan.expected_sparsity()` counts all block sites.
     2. The method allots the target to the sites of each target group, then fits every site on the profile's rows.
     3. A site that is allotted nothing gets no entry and stays stock, unless `replace` is `always`: then its entry drops nothing.
+    4. With `levels`, every level is a fit of its own; the plan's entries are those of the level that a model starts with.
 
-    :param progress: called with (sites done, sites).
+    :param progress: called with (sites done, sites), of all levels.
     :raises UsageError: the configuration names sites that are not there, or asks for what the method cannot do.
     """
     config = SparsityConfig() if config is None else config
+    if not config.levels:
+        return _fit(profile, config, progress)
+    plans: dict[float, SparsityPlan] = {}
+    for number, level in enumerate(config.levels):
+        own = replace(config, levels=(), target_sparsity=level)
+        plans[level] = _fit(profile, own, _part(progress, number, len(config.levels)))
+    start = next(plan for level, plan in plans.items() if level == config.target_sparsity)
+    return replace(start, config=config, levels={level: plan.entries for level, plan in plans.items()})
+
+
+def _part(progress: Progress | None, number: int, parts: int) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda done, total: progress(number * (total or 0) + done, parts * (total or 0))
+
+
+def _fit(profile: CalibrationProfile, config: SparsityConfig, progress: Progress | None) -> SparsityPlan:
     criterion = criterion_for(config)
     shares = allot(profile, config, criterion)
     sites = found_sites(profile.sites, config)

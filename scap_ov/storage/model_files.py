@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from pathlib import Path
 
 from scap_ov.custom_ops import OP_NAMES
@@ -9,6 +11,7 @@ from scap_ov.errors import BadModelError
 
 MODEL_FILE = "openvino_model.xml"
 ONNX_FILE = "model.onnx"
+_LEVEL_NAME = re.compile(rb'level_model="([^"]*)"')
 _KINDS = ((".xml", MODEL_FILE), (".onnx", ONNX_FILE))
 
 
@@ -78,3 +81,15 @@ def is_lowered_file(xml: Path) -> bool:
                 return True
             tail = piece[-32:]
     return False
+
+
+def level_name(xml: Path) -> str | None:
+    """The name by which levels of a model are chosen, or None where its file has none; read from its head, where the first ops stand."""
+    with xml.open("rb") as f:
+        tail = b""
+        while piece := f.read(1 << 20):
+            found = _LEVEL_NAME.search(tail + piece)
+            if found:
+                return html.unescape(found[1].decode())
+            tail = piece[-4096:]
+    return None

@@ -13,7 +13,7 @@ from typing import Any
 import openvino as ov
 
 from scap_ov.errors import BadModelError
-from scap_ov.plan import SparsityPlan
+from scap_ov.plan import SitePlan, SparsityPlan
 from scap_ov.sites import Site, WeightSpec
 
 RECORD_VERSION = 1
@@ -34,25 +34,48 @@ def summarise(
     :param stock: site name -> why a site that was found is left as it was.
     :param skipped: layers that cannot be a site, with the reason.
     :return: form, fingerprint, expected_sparsity (model-wide), notes, and for each site its description, the share of its bytes that
-        is planned not to be read, the shares of channels that are dropped, read by half and read whole, state and reason.
+        is planned not to be read, the shares of channels that are dropped, read by half and read whole, state and reason. Of a plan with
+        levels, `levels` with the same for each, and `start_level`.
     """
     stock = dict(stock or {})
     sites = []
     unread = 0.0
+    levels = list(plan.levels.values()) or [plan.entries]
     for site in plan.sites:
         entry = plan.entries.get(site.name)
-        pruned = entry is not None and site.name not in stock
+        pruned = any(site.name in entries for entries in levels) and site.name not in stock
         if pruned and entry is not None:
             unread += site.weight_bytes * entry.expected_sparsity
         sites.append({
             **describe(site), "planned_sparsity": entry.expected_sparsity if entry is not None else 0.0,
-            **(entry.expected_reads() if entry is not None else {"dropped": 0.0, "half": 0.0, "whole": 1.0}),
+            **_reads(entry),
             "state": form if pruned else "portable" if stock.get(site.name, "").startswith(NOT_LOWERED) else "stock",
             "reason": "" if pruned else stock.get(site.name, "the plan has no entry for this site"),
         })  # fmt: skip
     total = sum(site.weight_bytes for site in plan.sites)
-    return {"form": form, "fingerprint": plan.fingerprint, "expected_sparsity": unread / total if total else 0.0,
+    told = {"levels": _levels(plan, stock), "start_level": plan.start_level} if plan.levels else {}
+    return {"form": form, "fingerprint": plan.fingerprint, "expected_sparsity": unread / total if total else 0.0, **told,
             "notes": plan.notes, "sites": sites, "skipped": [list(pair) for pair in skipped]}  # fmt: skip
+
+
+def _reads(entry: SitePlan | None) -> dict[str, float]:
+    return {"dropped": 0.0, "half": 0.0, "whole": 1.0} if entry is None else entry.expected_reads()
+
+
+def _levels(plan: SparsityPlan, stock: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Of every level, the shares of the sites' bytes that are not read and of channels, model-wide and planned of each site."""
+    total = sum(site.weight_bytes for site in plan.sites) or 1
+    found = []
+    for level in sorted(plan.levels):
+        entries = {name: entry for name, entry in plan.levels[level].items() if name not in stock}
+        unread = {site.name: entries[site.name].expected_sparsity if site.name in entries else 0.0 for site in plan.sites}
+        reads = [(site.weight_bytes / total, _reads(entries.get(site.name))) for site in plan.sites]
+        found.append({
+            "level": level, "expected_sparsity": sum(site.weight_bytes * unread[site.name] for site in plan.sites) / total,
+            **{what: sum(weight * shares[what] for weight, shares in reads) for what in ("dropped", "half", "whole")},
+            "sites": unread,
+        })  # fmt: skip
+    return found
 
 
 def describe(site: Site) -> dict[str, Any]:
