@@ -10,7 +10,8 @@ import pytest
 import scap_ov
 
 NAMES = {"apply", "calibrate", "fit", "evaluate", "benchmark", "save_model", "register", "extension_path", "register_genai",
-         "open_pipeline", "set_level", "level", "CalibrationProfile", "SparsityPlan", "SparsityConfig", "errors", "__version__"}  # fmt: skip
+         "open_pipeline", "set_level", "level", "CalibrationProfile", "SparsityPlan", "SparsityConfig", "errors",
+         "__version__"}  # fmt: skip
 
 
 def test_seventeen_names_and_no_more() -> None:

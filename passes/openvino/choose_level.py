@@ -33,7 +33,8 @@ class ChooseLevel(Pass[ov.Model]):
                 op = sparse_op.build(sparse_op.creator(), inputs[0], packed, pruning, dynamic_quantization=quantised)
             else:
                 experts = experts_op.read(node, self._level)
-                op = experts_op.build(sparse_op.creator(experts_op.OP), *inputs[:3], experts, dynamic_quantization=quantised)
+                x, ids, routing = inputs[:3]
+                op = experts_op.build(sparse_op.creator(experts_op.OP), x, ids, routing, experts, dynamic_quantization=quantised)
             op.set_friendly_name(node.get_friendly_name())
             for number in range(node.get_output_size()):
                 hand_over(node.output(number), op.output(number))

@@ -63,7 +63,8 @@ def run(args: argparse.Namespace, out: Output) -> None:
         msg = "--levels compares figures on --data; give a text, or choose one level for tasks with SCAP_OV_LEVEL in the environment"
         raise UsageError(msg)
     figures: dict[str, Any] = {}
-    for level in levels or ([None] if args.data else []):
+    each: list[float | None] = [*levels] if levels or not args.data else [None]
+    for level in each:
         result = _text(args, out, level)
         expected = _expected(args.model, level)
         one = {**plain(result), "expected_sparsity": expected}
