@@ -134,7 +134,7 @@ class SparsityConfig:
             raise UsageError(msg)
         values = {_RENAMED.get(key, key): value for key, value in values.items()}
         version = values.pop("version", CONFIG_VERSION)
-        if type(version) is not int:
+        if type(version) is not int or version < 1:
             msg = f"the configuration's version is {version!r}; give a whole number such as {CONFIG_VERSION}, or leave it out"
             raise UsageError(msg)
         if version > CONFIG_VERSION:

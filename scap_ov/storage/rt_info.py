@@ -108,7 +108,7 @@ def read_record(model: ov.Model) -> dict[str, Any] | None:
         return None
     try:
         version = int(_text(model, "version"))
-        if version > RECORD_VERSION:
+        if not 1 <= version <= RECORD_VERSION:
             msg = f"the model was written by a newer scap_ov (record version {version}, this one knows {RECORD_VERSION}); upgrade scap_ov"
             raise BadModelError(msg)
         summary = checked_summary(json.loads(_text(model, "summary")))
