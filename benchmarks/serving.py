@@ -1,0 +1,68 @@
+"""Speed over simultaneous requests: tokens per second of all requests together, stock and pruned, alternating in one process.
+
+python benchmarks/serving.py stock sparse --requests 1,2,4,8,16,32 --json serving.json
+
+Each request is a prompt of its own of a dozen tokens and writes --tokens tokens, in one openvino-genai ContinuousBatchingPipeline, as
+examples/serve.py runs it. Both sides with INFERENCE_PRECISION_HINT=f32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import openvino_genai as genai
+
+from scap_ov.models.genai import library_for
+
+OPENINGS = ("Once upon a time there was", "The history of the city begins", "A good recipe starts with", "def fibonacci(n):")
+
+
+def pipeline_of(folder: str) -> Any:
+    """A pipeline with room for all requests."""
+    scheduler = genai.SchedulerConfig()
+    scheduler.cache_size = 2
+    library = library_for(folder)
+    extra = {"extensions": [library]} if library else {}
+    return genai.ContinuousBatchingPipeline(folder, scheduler, "CPU", {"INFERENCE_PRECISION_HINT": "f32", **extra})
+
+
+def tokens_per_second(pipeline: Any, requests: int, tokens: int) -> float:
+    """Of all requests together, their prompts included."""
+    prompts = [f"{number}. {OPENINGS[number % len(OPENINGS)]}" for number in range(requests)]
+    config = genai.GenerationConfig(max_new_tokens=tokens, ignore_eos=True, apply_chat_template=False)
+    start = time.perf_counter()
+    pipeline.generate(prompts, [config] * requests)
+    return requests * tokens / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("stock")
+    parser.add_argument("sparse")
+    parser.add_argument("--requests", default="1,2,4,8,16,32")
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json")
+    args = parser.parse_args()
+    pipelines = {"stock": pipeline_of(args.stock), "sparse": pipeline_of(args.sparse)}
+    rows = []
+    print("| requests | stock, tokens/s | scap_ov, tokens/s | ratio |\n|--:|--:|--:|--:|")
+    for requests in map(int, args.requests.split(",")):
+        for pipeline in pipelines.values():
+            tokens_per_second(pipeline, requests, 4)
+        runs = [{name: tokens_per_second(p, requests, args.tokens) for name, p in pipelines.items()} for _ in range(args.repeats)]
+        speed = {name: median(run[name] for run in runs) for name in pipelines}
+        ratio = median(run["sparse"] / run["stock"] for run in runs)
+        rows.append({"requests": requests, **speed, "ratio": ratio})
+        print(f"| {requests} | {speed['stock']:.0f} | {speed['sparse']:.0f} | {ratio:.2f} |", flush=True)
+    if args.json:
+        Path(args.json).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
