@@ -26,7 +26,7 @@ def compiler() -> str:
 
 def plumbing(*, every_feature: bool) -> list[Path]:
     """The sources that all implementations share, without the op and its entry point."""
-    left_out = {"extension.cpp", "sparse_matmul.cpp", "sparse_experts.cpp", *(["cpu_features.cpp"] if every_feature else [])}
+    left_out = {"extension.cpp", "levels.cpp", "sparse_matmul.cpp", "sparse_experts.cpp", *(["cpu_features.cpp"] if every_feature else [])}
     sources = [path for path in sorted(_SOURCES.glob("*.cpp")) if path.name not in left_out]
     return [*sources, *([_NATIVE / "every_feature.cpp"] if every_feature else [])]
 
