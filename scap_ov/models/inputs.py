@@ -12,8 +12,10 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
+import openvino as ov
 
 from scap_ov.errors import BadModelError
+from scap_ov.models.past_layout import growing_axis, rows_of_one
 from scap_ov.models.tensors import port_name, port_names
 
 
@@ -41,7 +43,6 @@ _NAMES = {
     Role.SWITCH: re.compile(r"^use_cache"),
     Role.PAST: re.compile(r"past|cache|(?:^|[._])(?:keys?|values?|conv|ssm)(?:_?values?)?[._]?\d"),
 }
-_DEPTH = 6  # nodes between an input of past keys and the Concat that they grow in
 
 
 class Inputs:
@@ -54,7 +55,8 @@ class Inputs:
         self._ports = {port_name(port): port for port in model.inputs}
         self.roles = _roles(self._ports)
         self._shapes = {name: port.get_partial_shape() for name, port in self._ports.items()}
-        self._time = {name: _growing_axis(self._ports[name]) for name in self.named(Role.PAST)}
+        self._model = model if isinstance(model, ov.Model) else None
+        self._time = {name: growing_axis(self._ports[name]) for name in self.named(Role.PAST)}
 
     def named(self, role: Role) -> list[str]:
         """Names of the inputs of a role."""
@@ -142,6 +144,9 @@ class Inputs:
         """The shape of a past without tokens; a state of a fixed shape keeps it."""
         shape, time = self._shapes[name], self._time[name]
         rows = next((axis for axis, dim in enumerate(shape) if dim.is_dynamic and axis != time), None)
+        tokens = self.named(Role.TOKENS)
+        if len(shape) == 3 and rows == 0 and self._model is not None and tokens:  # batch and heads in one axis
+            batch *= rows_of_one(self._model, tokens[0], name)
         sizes = [0 if dim.is_dynamic else dim.get_length() for dim in shape]
         return [0 if axis == time else batch if axis == rows else size for axis, size in enumerate(sizes)]
 
@@ -202,48 +207,3 @@ def _looked_up(value: Any) -> int:
             if shape.rank.is_static and len(shape) == 2 and shape[0].is_static:
                 return int(shape[0].get_length())
     return 0
-
-
-def _growing_axis(port: Any) -> int | None:
-    """The axis of a past that counts tokens: where the graph puts new ones behind it; of four dimensions without a graph, the third."""
-    rank = _rank(port) or 0
-    if hasattr(port, "get_target_inputs"):
-        found = _concat_axis(port, list(range(rank)), _DEPTH)
-        if found is not None:
-            return found
-    free = [axis for axis, dim in enumerate(port.get_partial_shape()) if dim.is_dynamic]
-    later = [axis for axis in free if axis]
-    return later[0] if later else None
-
-
-def _concat_axis(value: Any, axes: list[int], depth: int) -> int | None:
-    """:param axes: which axis of the input each axis of the value is."""
-    for target in value.get_target_inputs() if depth else ():
-        node, kind = target.get_node(), target.get_node().get_type_name()
-        if kind == "Concat":
-            return axes[_number(node, "axis") % len(axes)]
-        turned = axes
-        if kind == "Transpose":
-            order = _order(node)
-            if order is None or len(order) != len(axes):
-                continue
-            turned = [axes[axis] for axis in order]
-        elif kind not in ("Convert", "ConvertLike", "Gather") or target.get_index() != 0:
-            continue
-        found = _concat_axis(node.output(0), turned, depth - 1)
-        if found is not None:
-            return found
-    return None
-
-
-def _number(node: Any, name: str) -> int:
-    own = getattr(node, "onnx", None)
-    return int(own.attributes[name].as_int() if own is not None else node.get_attributes()[name])
-
-
-def _order(node: Any) -> list[int] | None:
-    own = getattr(node, "onnx", None)
-    if own is not None:
-        return list(own.attributes["perm"].as_ints()) if "perm" in own.attributes else None
-    constant = node.input_value(1).get_node()
-    return np.asarray(constant.data).reshape(-1).astype(int).tolist() if constant.get_type_name() == "Constant" else None

@@ -42,6 +42,21 @@ def test_a_past_grows_where_the_graph_puts_tokens_behind_it(order, shape, grows,
     assert list(made["past_key_values.0.key"].shape) == wanted
 
 
+@pytest.mark.parametrize("grows", [1, 2])
+def test_heads_and_batch_in_one_axis(grows):
+    """Bloom: values [B*H, T, D] and keys [B*H, D, T], in which a sequence has as many rows as heads."""
+    ids = tiny.parameter("input_ids", [-1, -1])
+    order = [0, 1, 2] if grows == 1 else [0, 2, 1]
+    hidden = ops.reshape(ops.gather(tiny.Weights()(tiny.VOCABULARY, 32), ids, np.int32(0)), np.array([0, 0, 2, 16]), True)
+    heads = ops.transpose(hidden, np.array([0, 2, 1, 3]))
+    length = ops.gather(ops.shape_of(ids), np.array([1]), np.int64(0))
+    rows = ops.reshape(heads, ops.concat([np.array([-1]), length, np.array([16])], 0), False)
+    past = tiny.parameter("past_key_values.0.value", [-1, -1, 16] if grows == 1 else [-1, 16, -1], np.float32)
+    model = ov.Model([ops.concat([past, ops.transpose(rows, np.array(order))], grows)], [ids, past], "m")
+    made = Inputs(model).for_tokens(np.zeros((3, 4), np.int64))["past_key_values.0.value"]
+    assert list(made.shape) == ([6, 0, 16] if grows == 1 else [6, 16, 0])
+
+
 @pytest.mark.parametrize("name", ["input_ids", "tokens", "token_ids", "input_ids:0", "decoder_input_ids", "x"])
 def test_tokens_under_any_name(name):
     inputs = Inputs(model_of(attention_mask=([-1, -1], "i64"), **{name: ([-1, -1], "i32")}))
