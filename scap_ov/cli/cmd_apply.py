@@ -154,5 +154,5 @@ def _tell(backend: Backend, model: Any, plan: SparsityPlan, output: Path, out: O
         found = told["compensation"]
         out.say(f"  compensation {'kept' if found['kept'] else 'dropped'}: KL on held-out samples {found['held_out_loss_before']:.4f} "
                 f"without it, {found['held_out_loss_after']:.4f} with it")  # fmt: skip
-    out.figures({"output": str(output), **told, "form": summary["form"], "expected_sparsity": summary["expected_sparsity"], **states,
-                 "sites": summary["sites"]})  # fmt: skip
+    figures: dict[str, Any] = {"output": str(output), **told, "form": summary["form"], "expected_sparsity": summary["expected_sparsity"]}
+    out.figures({**figures, **states, "sites": summary["sites"]})
