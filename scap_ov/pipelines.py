@@ -11,7 +11,7 @@ import contextlib
 import html
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -91,27 +91,22 @@ def open_pipeline(
     ours = _lowered(path)
     if ours or (draft is not None and _lowered(Path(draft))):
         register_genai()
-    make: Callable[..., Any] = getattr(import_genai("pipelines need"), KINDS[kind])
+    genai = import_genai("pipelines need")
     words = (_F32 if ours else {}) | properties
     with contextlib.ExitStack() as stack:
         if draft is not None or draft_level is not None:
             words["draft_model"] = stack.enter_context(_draft(path, draft, device))
         stack.enter_context(told(path, "load", f"is it complete, and a model for {KINDS[kind]}?"))
-        arguments = (
-            (str(path), words.pop("scheduler_config", None) or _scheduler(), device)
-            if kind == "continuous_batching"
-            else (str(path), device)
-        )
-        pipeline = make(*arguments, **words)
+        if kind == "continuous_batching":
+            scheduler = words.pop("scheduler_config", None) or genai.SchedulerConfig()
+            pipeline = genai.ContinuousBatchingPipeline(str(path), scheduler, device, words)
+        else:
+            pipeline = getattr(genai, KINDS[kind])(str(path), device, **words)
     if level is not None:
         dial.set_level(level, _level_name(path))
     if draft_level is not None:
         dial.set_level(draft_level, _draft_name(path) if draft is None else _level_name(Path(draft)))
     return pipeline
-
-
-def _scheduler() -> Any:
-    return import_genai("pipelines need").SchedulerConfig()
 
 
 def _kind(folder: Path) -> str:

@@ -40,9 +40,10 @@ def told(model: Path, what: str, cure: str) -> Iterator[None]:
 
 def tokenizer_missing(model: Path) -> str | None:
     """What to do where the model has no tokenizer that openvino-genai reads, or None where it has: it fails in many words without."""
-    if (model.parent / "openvino_tokenizer.xml").is_file():
+    folder = model if model.is_dir() else model.parent
+    if (folder / "openvino_tokenizer.xml").is_file():
         return None
-    return f"it has no openvino_tokenizer.xml beside it: convert_tokenizer {model.parent} --with-detokenizer -o {model.parent}"
+    return f"it has no openvino_tokenizer.xml beside it: convert_tokenizer {folder} --with-detokenizer -o {folder}"
 
 
 def open_pipeline(path: str | Path, backend: str = "PA", library: str | None = None, **properties: Any) -> Any:

@@ -1,0 +1,49 @@
+"""Complete model folders that pipelines of openvino-genai run: a small Llama with levels and its stock model, with a tokenizer of words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import openvino as ov
+from decode_steps import EXACT
+from level_models import levels_plan
+from made_once import made_once
+
+import scap_ov
+from scap_ov.backends.openvino import rewrite
+from scap_ov.sample_models.random_llm import Shape, build
+
+SHAPE = Shape("words", layers=2, hidden=64, ffn=96, heads=4, kv_heads=2, vocabulary=128)
+PROMPT = "w5 w17 w9 w33 w80 w5 w17 w9 w12"
+TEMPLATE = "{% for message in messages %}w3 {{ message['content'] }} {% endfor %}"
+PROPERTIES = {name: value for name, value in EXACT.items() if name != "PERFORMANCE_HINT"}
+
+
+def word_tokenizers() -> tuple[ov.Model, ov.Model]:
+    """A tokenizer and a detokenizer of the words `w0` to `w127`."""
+    import openvino_tokenizers
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(WordLevel({f"w{i}": i for i in range(SHAPE.vocabulary)}, unk_token="w0"))
+    words.pre_tokenizer = Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0", eos_token="w2", pad_token="w1", chat_template=TEMPLATE)
+    return openvino_tokenizers.convert_tokenizer(tokenizer, with_detokenizer=True)
+
+
+def language_models() -> Path:
+    """Folders `stock` and `levels` (0, 0.25, 0.5; activations not quantised, so that texts can be compared), made once."""
+
+    def make(place: Path) -> None:
+        stock = build(SHAPE, "i8", SHAPE.layers)
+        folder = place / "stock"
+        scap_ov.save_model(stock, folder)
+        for part, name in zip(word_tokenizers(), ("tokenizer", "detokenizer"), strict=True):
+            ov.save_model(part, folder / f"openvino_{name}.xml")
+        (folder / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
+        (folder / "generation_config.json").write_text('{"eos_token_id": 2, "pad_token_id": 1}')
+        scap_ov.save_model(rewrite(stock, levels_plan(stock, graded=True), "lowered", {}), place / "levels", like=folder)
+
+    return made_once("pipelines", [SHAPE, TEMPLATE, Path(__file__), Path(__file__).with_name("level_models.py")], make)
