@@ -30,6 +30,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "scap_ov.calibration.dataset": ("scap_ov.models.dataset", "scap_ov.models.tokenizer", "scap_ov.models.inputs"),
     "scap_ov.calibration.gradient": ("scap_ov.gradients.gradient",),
     "scap_ov.calibration.gradient_rules": ("scap_ov.gradients.gradient_rules",),
+    "scap_ov.calibration.kinds": ("scap_ov.calibration.probes", "scap_ov.models.kinds"),
     "scap_ov.calibration.observers": ("scap_ov.statistics.observers",),
     "scap_ov.calibration.observers.base": ("scap_ov.statistics.observers.base",),
     "scap_ov.calibration.observers.histogram": ("scap_ov.statistics.observers.histogram",),

@@ -236,13 +236,12 @@ def _plan(
 
 
 def _lossless(backend: Any, model: Any, config: SparsityConfig) -> SparsityPlan:
-    from scap_ov.calibration.kinds import fingerprint_of
     from scap_ov.fitting.lossless import lossless_plan
 
     if not backend.LOWERS:
         msg = "target_sparsity 0 drops nothing, and only the custom op of an OpenVINO model is faster then; convert the file with ovc first"
         raise UsageError(msg)
-    return lossless_plan(backend.find(model, config)[0], config, fingerprint_of(model))
+    return lossless_plan(backend.find(model, config)[0], config, model.fingerprint)
 
 
 def _dataset(dataset: Any) -> Any:

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from scap_ov.errors import MismatchError
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.onnx.emitter import Emitter
-from scap_ov.passes.onnx.find_sites import SiteMatch, find_sites, fingerprint, site_values
+from scap_ov.passes.onnx.find_sites import FoundSites, SiteMatch, find_sites, fingerprint, site_values
 from scap_ov.passes.onnx.half_reads import residuals
 from scap_ov.passes.onnx.portable_pattern import call_function, function, pruned_rows, write_pattern
 from scap_ov.passes.onnx.runtime_inputs import RuntimeInputs, SiteInputs
@@ -42,13 +42,17 @@ class InsertSparsity(Pass[ir.Model]):
     10. With `ramp`, a kept entry is moved towards c by max(0, τ − (|x − c| − τ) / ramp), so that nothing jumps at the threshold.
 
     :param plan: of this very model.
+    :param found: the sites of the graph that the pass is called on, where they are known; the plan is then taken to be its own.
     :param graded: with `runtime_inputs`, an input for the thresholds up to which channels are read by half too.
     :raises MismatchError: the plan belongs to another model.
     :raises BadModelError: the model is sparse already.
     """
 
-    def __init__(self, plan: SparsityPlan, *, functions: bool = False, runtime_inputs: bool = False, graded: bool = False) -> None:
-        self._plan = plan
+    def __init__(
+        self, plan: SparsityPlan, *, found: FoundSites | None = None, functions: bool = False, runtime_inputs: bool = False,
+        graded: bool = False,
+    ) -> None:  # fmt: skip
+        self._plan, self._found = plan, found
         self._graded = graded
         self._functions = functions
         self._runtime = runtime_inputs
@@ -56,13 +60,13 @@ class InsertSparsity(Pass[ir.Model]):
 
     def requires(self, model: ir.Model) -> None:
         """The plan is this model's."""
-        if fingerprint(model) != self._plan.fingerprint:
+        if self._found is None and fingerprint(model) != self._plan.fingerprint:
             msg = "the plan belongs to another model (the fingerprints differ); calibrate this model, or give the one it was made from"
             raise MismatchError(msg)
 
     def call(self, model: ir.Model) -> PassResult[ir.Model]:
         """Insert the pattern."""
-        matches = planned(find_sites(model, lm_head=True), self._plan)
+        matches = planned(self._found or find_sites(model, lm_head=True), self._plan)
         skipped: list[tuple[str, str]] = []
         if self._runtime:
             graded = self._graded and any(match.site.two_planes for match in matches.values())

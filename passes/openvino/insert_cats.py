@@ -20,6 +20,7 @@ from scap_ov.passes.openvino.find_sites import find_sites
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.portable_pattern import PREFIX, PatternWriter
 from scap_ov.passes.rules.beyond import beyond
+from scap_ov.passes.rules.sites import FoundSites
 from scap_ov.plan import SparsityPlan
 from scap_ov.sites import SiteKind
 
@@ -33,18 +34,19 @@ class InsertCats(Pass[ov.Model]):
     2. Entries of other sites are left out: the mask of a gate serves both up and down.
 
     :param plan: of method `cats`; the threshold of a down site applies to |act(gate)|.
+    :param found: the sites of the graph that the pass is called on, where they are known; the plan is then taken to be its own.
     :raises BadModelError: a down site is fed by no gate.
     """
 
-    def __init__(self, plan: SparsityPlan) -> None:
-        self._plan = plan
+    def __init__(self, plan: SparsityPlan, *, found: FoundSites | None = None) -> None:
+        self._plan, self._found = plan, found
 
     def call(self, model: ov.Model) -> PassResult[ov.Model]:
         """Insert masks and patterns."""
         from scap_ov.passes.openvino.gate_activation import gate_activation
 
         gates: dict[str, tuple[ov.Output, ov.Input]] = {}
-        for match in find_sites(model).matches:
+        for match in (self._found or find_sites(model)).matches:
             if match.site.kind is SiteKind.DOWN and match.site.name in self._plan.entries:
                 gate = gate_activation(match.source)
                 if gate is None:
@@ -55,7 +57,7 @@ class InsertCats(Pass[ov.Model]):
                 gates[match.site.name] = gate, next(p for p in product.inputs() if p.get_source_output() == gate)
         nothing = np.zeros(1, np.float32)
         entries = {name: replace(self._plan.entries[name], threshold=nothing, center=nothing) for name in gates}
-        result = InsertSparsity(replace(self._plan, entries=entries))(model)
+        result = InsertSparsity(replace(self._plan, entries=entries), found=self._found)(model)
         config = self._plan.config
         for name, (gate, port) in gates.items():
             threshold = ops.constant(np.asarray(self._plan.entries[name].threshold, np.float32)).output(0)

@@ -17,7 +17,7 @@ from scap_ov.passes.openvino.portable_pattern import PatternWriter
 from scap_ov.passes.openvino.runtime_inputs import RuntimeInputs
 from scap_ov.passes.openvino.time_axis import time_first
 from scap_ov.passes.rules.planned import planned, site_compensation
-from scap_ov.passes.rules.sites import SiteMatch
+from scap_ov.passes.rules.sites import FoundSites, SiteMatch
 from scap_ov.plan import SitePlan, SparsityPlan
 from scap_ov.sites import SiteKind
 
@@ -42,26 +42,27 @@ class InsertSparsity(Pass[ov.Model]):
        they are left stock.
 
     :param plan: of this very model.
+    :param found: the sites of the graph that the pass is called on, where they are known; the plan is then taken to be its own.
     :param graded: with `runtime_inputs`, a parameter for the thresholds up to which channels are read by half too.
     :raises MismatchError: the plan belongs to another model.
     :raises BadModelError: the model is sparse already.
     """
 
-    def __init__(self, plan: SparsityPlan, *, runtime_inputs: bool = False, graded: bool = False) -> None:
-        self._plan = plan
+    def __init__(self, plan: SparsityPlan, *, found: FoundSites | None = None, runtime_inputs: bool = False, graded: bool = False) -> None:
+        self._plan, self._found = plan, found
         self._runtime = runtime_inputs
         self._graded = graded
         self.inputs: RuntimeInputs | None = None
 
     def requires(self, model: ov.Model) -> None:
         """The plan is this model's."""
-        if fingerprint(model) != self._plan.fingerprint:
+        if self._found is None and fingerprint(model) != self._plan.fingerprint:
             msg = "the plan belongs to another model (the fingerprints differ); calibrate this model, or give the one it was made from"
             raise MismatchError(msg)
 
     def call(self, model: ov.Model) -> PassResult[ov.Model]:
         """Insert the pattern."""
-        matches = planned(find_sites(model, lm_head=True), self._plan)
+        matches = planned(self._found or find_sites(model, lm_head=True), self._plan)
         config = self._plan.config
         rows = "all" if self._runtime else config.rows
         sources = [match.source if match.block is None else match.block.source for match in matches.values()] if rows == "all" else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import openvino as ov
@@ -16,6 +16,7 @@ from scap_ov.passes.rules.structure import Role, Structure
 from scap_ov.passes.rules.weight_matrix import WeightMatrix
 from scap_ov.sites import Layer, Site, SiteKind
 
+NOT_ASKED_FOR = "it is the output projection; ask for it with lm_head"
 _SAMPLED_ROWS, _SAMPLED_CHANNELS = 3, 1024  # what fingerprint reads of each weight
 _PRECEDENCE = (SiteKind.LM_HEAD, SiteKind.O, SiteKind.DOWN, SiteKind.QKV, SiteKind.UP, SiteKind.OTHER)
 
@@ -44,10 +45,14 @@ class SiteMatch:
 
 @dataclass(frozen=True)
 class FoundSites:
-    """All sites in topological order, and the layers that are none, with the reason."""
+    """All sites in topological order, and the layers that are none, with the reason.
+
+    :param ordered: all nodes of the graph, in topological order.
+    """
 
     matches: list[SiteMatch]
     skipped: list[tuple[str, str]]
+    ordered: Sequence[ov.Node] = field(default=(), repr=False)
 
     def some(self) -> list[SiteMatch]:
         """The sites, of which there is at least one.
@@ -60,6 +65,14 @@ class FoundSites:
             msg = f"the model has no fully connected layer that could be pruned{told}; give a Transformer model, as optimum-cli exports it"
             raise BadModelError(msg)
         return self.matches
+
+    def without_head(self) -> FoundSites | None:
+        """What `find_sites` gives without lm_head; None where a site of the output projection holds other layers too, perhaps."""
+        heads = [match for match in self.matches if match.site.kind is SiteKind.LM_HEAD]
+        if any(len(match.matmuls) > 1 for match in heads):
+            return None
+        skipped = [*self.skipped, *((match.site.layers[0].name, NOT_ASKED_FOR) for match in heads)]
+        return replace(self, matches=[match for match in self.matches if match.site.kind is not SiteKind.LM_HEAD], skipped=skipped)
 
 
 @dataclass(frozen=True)
@@ -104,7 +117,7 @@ def sort_out(
         matches += _expert_sites(experts, structure.role(experts.block.down).block, names)
     place = {node.get_instance_id(): i for i, node in enumerate(ordered)}
     matches.sort(key=lambda match: min(place[node.get_instance_id()] for node in match.matmuls))
-    return FoundSites(matches, skipped)
+    return FoundSites(matches, skipped, ordered)
 
 
 def hash_layers(layers: list[tuple[str, WeightMatrix | str]]) -> str:
@@ -129,7 +142,7 @@ def _objection(matmul: ov.Node, weight: WeightMatrix, role: Role, *, lm_head: bo
     if reason:
         return reason
     if role.kind is SiteKind.LM_HEAD:
-        return "" if lm_head else "it is the output projection; ask for it with lm_head"
+        return "" if lm_head else NOT_ASKED_FOR
     if role.routes:
         return "it routes tokens to experts, and is small"
     if role.starts_state:

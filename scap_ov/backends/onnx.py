@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
 from scap_ov.backends.openvino import fit
-from scap_ov.backends.transfer import plan_for
+from scap_ov.backends.transfer import adapted
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import BadModelError, OutputError, UsageError
 from scap_ov.models.onnx_model import OnnxModel, external_files, open_onnx, save_onnx, to_proto
-from scap_ov.passes.onnx import find_sites as sites
+from scap_ov.models.opened_onnx import OpenedOnnx, opened_onnx
+from scap_ov.passes.onnx.find_sites import is_sparse
 from scap_ov.passes.onnx.insert_sparsity import InsertSparsity
 from scap_ov.plan import SparsityPlan
 from scap_ov.progress import TitledProgress, titled
@@ -26,6 +27,9 @@ from scap_ov.statistics.profile import CalibrationProfile
 from scap_ov.storage import rt_info
 from scap_ov.storage.destination import Destination
 from scap_ov.storage.model_files import ONNX_FILE, model_file
+
+if TYPE_CHECKING:
+    from scap_ov.models.runner import InferenceData
 
 FORMS = ("lowered", "portable", "function")
 LOWERS = False  # no op of ours in the result, so that its speed on this machine decides nothing
@@ -48,22 +52,25 @@ __all__ = [
 ]
 
 
-def open_model(model: onnx.ModelProto | OnnxModel | str | Path) -> OnnxModel:
+def open_model(model: onnx.ModelProto | OnnxModel | OpenedOnnx | str | Path) -> OpenedOnnx:
     """Open a path or a ModelProto."""
-    return open_onnx(model_file(model) if isinstance(model, (str, Path)) else model)
+    if isinstance(model, OpenedOnnx):
+        return model
+    return OpenedOnnx(open_onnx(model_file(model) if isinstance(model, (str, Path)) else model))
 
 
-def check_stock(model: OnnxModel) -> None:
+def check_stock(model: OnnxModel | OpenedOnnx) -> None:
     """Refuse a model that is sparse already.
 
     :raises BadModelError: it carries a scap_ov record or a pattern.
     """
-    if model.has_rt_info(["scap_ov", "version"]) or sites.is_sparse(model.graph_model):
+    model = opened_onnx(model)
+    if model.model.has_rt_info(["scap_ov", "version"]) or is_sparse(model.model.graph_model):
         msg = "the model is sparse already; give the stock model that it was made from"
         raise BadModelError(msg)
 
 
-def in_format(model: OnnxModel, weight_format: str) -> OnnxModel:
+def in_format(model: OnnxModel | OpenedOnnx, weight_format: str) -> OpenedOnnx:
     """The model itself.
 
     :raises UsageError: another weight format than the model's own is asked for.
@@ -71,19 +78,19 @@ def in_format(model: OnnxModel, weight_format: str) -> OnnxModel:
     if weight_format != "as_is":
         msg = f"weight_format {weight_format} is of OpenVINO models; convert the .onnx file with ovc first, or leave weight_format out"
         raise UsageError(msg)
-    return model
+    return opened_onnx(model)
 
 
-def find(model: OnnxModel, config: SparsityConfig) -> tuple[tuple[Site, ...], tuple[tuple[str, str], ...]]:
+def find(model: OnnxModel | OpenedOnnx, config: SparsityConfig) -> tuple[tuple[Site, ...], tuple[tuple[str, str], ...]]:
     """The sites of a model, and the layers that cannot be one with the reason.
 
     :raises BadModelError: there is no fully connected layer that could be pruned.
     """
-    found = sites.find_sites(model.graph_model, lm_head=config.lm_head)
+    found = opened_onnx(model).found_for(lm_head=config.lm_head)
     return tuple(match.site for match in found.some()), tuple(found.skipped)
 
 
-def cost(model: OnnxModel, dataset: Any, memory: int | None = None) -> None:
+def cost(model: OnnxModel | OpenedOnnx, dataset: InferenceData, memory: int | None = None) -> None:
     """Not known: onnxruntime runs the model as a whole.
 
     :raises UsageError: a limit was given.
@@ -95,8 +102,8 @@ def cost(model: OnnxModel, dataset: Any, memory: int | None = None) -> None:
 
 
 def calibrate(
-    model: OnnxModel,
-    dataset: Any,
+    model: OnnxModel | OpenedOnnx,
+    dataset: InferenceData,
     *,
     sequential: bool = False,
     checkpoint: str | Path | None = None,
@@ -113,19 +120,20 @@ def calibrate(
     from scap_ov.calibration.calibrate import complete
     from scap_ov.calibration.run_onnx import observe
 
+    model = opened_onnx(model)
     profile = observe(model, dataset, progress=titled(progress, "observing"))
     return complete(model, dataset, profile, sequential=sequential, checkpoint=checkpoint, progress=progress)
 
 
-def check_plan(model: OnnxModel, plan: SparsityPlan) -> None:
+def check_plan(model: OnnxModel | OpenedOnnx, plan: SparsityPlan) -> None:
     """Refuse a plan or profile of another network; one of the same network's IR is taken.
 
     :raises MismatchError: the fingerprints differ, and the sites do too.
     """
-    _adapt(model, plan)
+    adapted(plan, opened_onnx(model))
 
 
-def rewrite(model: OnnxModel, plan: SparsityPlan, form: str, stock: Mapping[str, str]) -> onnx.ModelProto:
+def rewrite(model: OnnxModel | OpenedOnnx, plan: SparsityPlan, form: str, stock: Mapping[str, str]) -> onnx.ModelProto:
     """A pruned copy of a stock model.
 
     :param form: `portable` or `lowered`: inline; `function`: one node for each site.
@@ -140,12 +148,13 @@ def rewrite(model: OnnxModel, plan: SparsityPlan, form: str, stock: Mapping[str,
     if plan.notes.get("rewrite") == "cats":
         msg = "method cats is rewritten in OpenVINO models only; convert the .onnx file with ovc first, or use another method"
         raise UsageError(msg)
-    plan = _adapt(model, plan)
+    model = opened_onnx(model)
+    plan = adapted(plan, model)
     entries = {name: entry for name, entry in plan.entries.items() if name not in stock}
     kept = SparsityPlan(plan.config, plan.fingerprint, plan.sites, entries, plan.notes)
     skipped = find(model, plan.config)[1]
-    copy = model.clone()
-    result = InsertSparsity(kept, functions=form == "function")(copy.graph_model)
+    copy, found = model.copy()
+    result = InsertSparsity(kept, found=found, functions=form == "function")(copy.graph_model)
     summary = rt_info.summarise(plan, "function" if form == "function" else "portable", {**stock, **dict(result.skipped)}, skipped)
     rt_info.write_record(copy, plan.config.to_dict(), summary)  # type: ignore[arg-type]
     return to_proto(copy)
@@ -189,9 +198,3 @@ def save(model: onnx.ModelProto | OnnxModel, path: str | Path) -> None:
     except OSError as e:
         msg = f"saving to {path} failed ({e.strerror or e}); give a path in a folder that can be written"
         raise OutputError(msg) from e
-
-
-def _adapt(model: OnnxModel, plan: SparsityPlan) -> SparsityPlan:
-    own = sites.fingerprint(model.graph_model)
-    found = () if plan.fingerprint == own else find(model, SparsityConfig(lm_head=True))[0]
-    return plan_for(plan, own, found)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import openvino as ov
 
-from scap_ov.backends.transfer import plan_for
+from scap_ov.backends.transfer import adapted
 from scap_ov.config import SparsityConfig
 from scap_ov.custom_ops import OP_NAMES
 from scap_ov.errors import BadModelError, OutputError, UsageError
+from scap_ov.models.opened import Graph, Opened, OpenedModel, opened_model
 from scap_ov.plan import SparsityPlan
 from scap_ov.progress import TitledProgress, titled
 from scap_ov.sites import Site
@@ -25,61 +26,65 @@ from scap_ov.storage.model_folder import read_model
 
 if TYPE_CHECKING:
     from scap_ov.calibration.cost import Cost
+    from scap_ov.models.runner import InferenceData
 
 FORMS = ("lowered", "portable")
 LOWERS = True  # the result may hold the custom op
 
 
-def open_model(model: ov.Model | str | Path) -> ov.Model:
-    """Read a path; an ov.Model is given back as it is, or a copy where inputs of layers had to be straightened."""
+def open_model(model: ov.Model | OpenedModel | str | Path) -> OpenedModel:
+    """Read a path; an ov.Model is taken as it is, or a copy where inputs of layers had to be straightened."""
     from scap_ov.passes.openvino.straighten_inputs import StraightenInputs, is_turned
 
+    if isinstance(model, OpenedModel):
+        return model
     if isinstance(model, (str, Path)):
-        return StraightenInputs()(read_model(model)).model
-    return StraightenInputs()(model.clone()).model if any(map(is_turned, model.get_ordered_ops())) else model
+        return OpenedModel(StraightenInputs()(read_model(model)).model)
+    return OpenedModel(StraightenInputs()(model.clone()).model if any(map(is_turned, model.get_ordered_ops())) else model)
 
 
-def check_stock(model: ov.Model) -> None:
+def check_stock(model: ov.Model | OpenedModel) -> None:
     """Refuse a model that is sparse already.
 
     :raises BadModelError: it carries a scap_ov record or one of our ops.
     """
-    sparse = model.has_rt_info(["scap_ov", "version"]) or any(op.get_type_name() in OP_NAMES for op in model.get_ops())
+    graph = opened_model(model).model
+    sparse = graph.has_rt_info(["scap_ov", "version"]) or any(op.get_type_name() in OP_NAMES for op in graph.get_ops())
     if sparse:
         msg = "the model is sparse already; give the stock model that it was made from"
         raise BadModelError(msg)
 
 
-def in_format(model: ov.Model, weight_format: str) -> ov.Model:
+def in_format(model: ov.Model | OpenedModel, weight_format: str) -> OpenedModel:
     """The model with its weights in the format of a configuration; itself where that is `as_is`."""
+    model = opened_model(model)
     if weight_format == "as_is":
         return model
     from scap_ov.passes.openvino.weights_to_int8 import weights_to_int8
 
-    return weights_to_int8(model)
+    return OpenedModel(weights_to_int8(model.model))
 
 
-def find(model: ov.Model, config: SparsityConfig) -> tuple[tuple[Site, ...], tuple[tuple[str, str], ...]]:
+def find(model: ov.Model | OpenedModel, config: SparsityConfig) -> tuple[tuple[Site, ...], tuple[tuple[str, str], ...]]:
     """The sites of a model, and the layers that cannot be one with the reason.
 
     :raises BadModelError: there is no fully connected layer that could be pruned.
     """
-    from scap_ov.passes.openvino.find_sites import find_sites
-
-    found = find_sites(model, lm_head=config.lm_head)
+    found = opened_model(model).found_for(lm_head=config.lm_head)
     return tuple(match.site for match in found.some()), tuple(found.skipped)
 
 
-def cost(model: ov.Model, dataset: Any, memory: int | None = None) -> Cost:
+def cost(model: ov.Model | OpenedModel, dataset: InferenceData, memory: int | None = None) -> Cost:
     """What a calibration will take; the parameters are those of `calibrate`."""
     from scap_ov.calibration.cost import expected_cost, sizes_of
 
-    return expected_cost(model, *sizes_of(model, dataset), memory)
+    model = opened_model(model)
+    return expected_cost(model, *sizes_of(model.model, dataset), memory)
 
 
 def calibrate(
-    model: ov.Model,
-    dataset: Any,
+    model: ov.Model | OpenedModel,
+    dataset: InferenceData,
     *,
     sequential: bool = False,
     checkpoint: str | Path | None = None,
@@ -96,14 +101,16 @@ def calibrate(
     from scap_ov.calibration.calibrate import complete
     from scap_ov.calibration.observe import GROUP_BYTES, observe
 
+    model = opened_model(model)
     group = GROUP_BYTES if memory is None else cost(model, dataset, memory).group
     profile = observe(model, dataset, group_bytes=group, progress=titled(progress, "observing"))
     return complete(model, dataset, profile, sequential=sequential, checkpoint=checkpoint, progress=progress)
 
 
 def fit(
-    model: Any, profile: CalibrationProfile, dataset: Any, config: SparsityConfig, *, progress: TitledProgress | None = None
-) -> SparsityPlan:
+    model: ov.Model | Opened[Graph], profile: CalibrationProfile, dataset: InferenceData, config: SparsityConfig, *,
+    progress: TitledProgress | None = None,
+) -> SparsityPlan:  # fmt: skip
     """Fit a plan while the model and its data are still at hand: with `config.compensation`, learn that too.
 
     :raises UsageError: compensation is asked for, and the model is no OpenVINO model.
@@ -113,7 +120,7 @@ def fit(
     plan = fit_plan(profile, config, progress=titled(progress, "fitting"))
     if not config.compensation or not plan.entries:
         return plan
-    if not isinstance(model, ov.Model):
+    if not isinstance(model, (ov.Model, OpenedModel)):
         msg = "compensation is learned on OpenVINO models only; read the .onnx file with openvino, or leave compensation out"
         raise UsageError(msg)
     from scap_ov.calibration.compensation import fit_compensation
@@ -121,23 +128,15 @@ def fit(
     return fit_compensation(model, dataset, profile, plan, progress=titled(progress, "learning compensation"))
 
 
-def check_plan(model: ov.Model, plan: SparsityPlan) -> None:
+def check_plan(model: ov.Model | OpenedModel, plan: SparsityPlan) -> None:
     """Refuse a plan or profile of another network; one of the same network's ONNX file is taken.
 
     :raises MismatchError: the fingerprints differ, and the sites do too.
     """
-    _adapt(model, plan)
+    adapted(plan, opened_model(model))
 
 
-def _adapt(model: ov.Model, plan: SparsityPlan) -> SparsityPlan:
-    from scap_ov.passes.openvino.find_sites import fingerprint
-
-    own = fingerprint(model)
-    sites = () if plan.fingerprint == own else find(model, SparsityConfig(lm_head=True))[0]
-    return plan_for(plan, own, sites)
-
-
-def rewrite(model: ov.Model, plan: SparsityPlan, form: str, stock: Mapping[str, str]) -> ov.Model:
+def rewrite(model: ov.Model | OpenedModel, plan: SparsityPlan, form: str, stock: Mapping[str, str]) -> ov.Model:
     """A pruned copy of a stock model.
 
     :param form: `lowered` or `portable`.
@@ -152,7 +151,8 @@ def rewrite(model: ov.Model, plan: SparsityPlan, form: str, stock: Mapping[str, 
     if form not in FORMS:
         msg = f"form is {form!r}; give lowered or portable"
         raise UsageError(msg)
-    plan = _adapt(model, plan)
+    model = opened_model(model)
+    plan = adapted(plan, model)
     if plan.levels and form != "lowered":
         msg = f"form is {form!r}, which holds one level; leave levels out, or take the lowered form"
         raise UsageError(msg)
@@ -161,19 +161,20 @@ def rewrite(model: ov.Model, plan: SparsityPlan, form: str, stock: Mapping[str, 
     kept = replace(structure, entries=entries)
     skipped = find(model, plan.config)[1]
     reasons = dict(stock)
-    result = (InsertCats if plan.notes.get("rewrite") == "cats" else InsertSparsity)(kept)(model.clone())
+    clone, found = model.copy()
+    result = (InsertCats if plan.notes.get("rewrite") == "cats" else InsertSparsity)(kept, found=found)(clone)
     reasons.update(dict(result.skipped))
-    model = result.model
+    made = result.model
     if form == "lowered":
-        lowered = lower(model, dynamic_quantization=plan.config.dynamic_quantization, levels=PlannedLevels(plan) if plan.levels else None)
-        model = lowered.model
+        lowered = lower(made, dynamic_quantization=plan.config.dynamic_quantization, levels=PlannedLevels(plan) if plan.levels else None)
+        made = lowered.model
         reasons.update({name: f"{rt_info.NOT_LOWERED}: {reason}" for name, reason in lowered.skipped})
     if result.modified and plan.notes.get("rewrite") != "cats":  # the record says what is in the model
-        there = pruned_sites(model)
+        there = pruned_sites(made)
         lost = [name for name in entries if name not in reasons and name not in there]
         reasons.update(dict.fromkeys(lost, "stock: what pruning wrote for it is not recognised"))
-    rt_info.write_record(model, plan.config.to_dict(), rt_info.summarise(plan, form, reasons, skipped))
-    return model
+    rt_info.write_record(made, plan.config.to_dict(), rt_info.summarise(plan, form, reasons, skipped))
+    return made
 
 
 def own_files(xml: Path) -> list[Path]:

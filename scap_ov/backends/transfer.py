@@ -9,12 +9,19 @@ from dataclasses import replace
 import numpy as np
 
 from scap_ov.errors import MismatchError
+from scap_ov.models.opened import Graph, Opened
 from scap_ov.plan import SitePlan, SparsityPlan
 from scap_ov.sites import Layer, Site
 
 _ONNX = "onnx:"
 _OTHER = "the profile or plan belongs to another model (the fingerprints differ); calibrate this model, or give the one it was made from"
 _ROLE = re.compile(r"([qkv]_proj|gate_proj|up_proj|query|key|value|fc1|w1|w3)\b")
+
+
+def adapted(plan: SparsityPlan, model: Opened[Graph]) -> SparsityPlan:
+    """`plan_for` of a model that is at hand."""
+    own = model.fingerprint
+    return plan_for(plan, own, () if plan.fingerprint == own else model.sites)
 
 
 def plan_for(plan: SparsityPlan, fingerprint: str, sites: Sequence[Site]) -> SparsityPlan:

@@ -11,7 +11,7 @@ from openvino import opset13 as ops
 from scap_ov.benchmarking.site_models import cache_bytes
 from scap_ov.config import SparsityConfig
 from scap_ov.evaluation.bytes_read import layer_bytes
-from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
+from scap_ov.models.opened import OpenedModel
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.lowering import lower
 from scap_ov.passes.openvino.write_experts import ExpertLayers, write_experts
@@ -45,13 +45,13 @@ def lowered_experts(stock: ov.Model, sparsity: tuple[float, float], config: Spar
 
     The input of `down` is not normal: its threshold is a quantile of what a run of the stock model gives.
     """
-    matches = find_sites(stock).matches
+    clone, found = OpenedModel(stock).copy()
     entries = {}
-    for match, share in zip(matches, sparsity, strict=True):
-        threshold = np.quantile(_magnitudes(stock, match.source), share) if share else -1.0
+    for match, share in zip(found.matches, sparsity, strict=True):
+        threshold = np.quantile(_magnitudes(clone, match.source), share) if share else -1.0
         entries[match.site.name] = SitePlan(match.site.name, np.array([threshold], np.float32), np.zeros(1, np.float32), share)
-    plan = SparsityPlan(config, fingerprint(stock), tuple(match.site for match in matches), entries)
-    return lower(InsertSparsity(plan)(stock.clone()).model, dynamic_quantization=config.dynamic_quantization).model
+    plan = SparsityPlan(config, "", tuple(match.site for match in found.matches), entries)
+    return lower(InsertSparsity(plan, found=found)(clone).model, dynamic_quantization=config.dynamic_quantization).model
 
 
 def inputs_of(model: ov.Model, seed: int) -> dict[int, np.ndarray]:

@@ -18,8 +18,8 @@ from openvino import opset13 as ops
 from scap_ov.config import SparsityConfig
 from scap_ov.custom_ops import OP_NAME
 from scap_ov.evaluation.bytes_read import layer_bytes
+from scap_ov.models.opened import OpenedModel
 from scap_ov.passes.openvino import sparse_op
-from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
 from scap_ov.passes.openvino.packed_site import split_site
@@ -102,15 +102,16 @@ def sparse_model(stock: ov.Model, sparsity: float, config: SparsityConfig, *, gr
 
     :param graded: read channels by half too, so that this share of the bytes is not read.
     """
-    sites = tuple(match.site for match in find_sites(stock, lm_head=True).matches)
+    clone, found = OpenedModel(stock).copy()
+    sites = tuple(match.site for match in found.matches)
     values = np.abs(np.random.default_rng(0).standard_normal(sites[0].in_features).astype(np.float32))
     scores = np.concatenate([values, values / _GRADES]) if graded else values
     threshold = np.array([np.quantile(scores, sparsity) if sparsity else -1.0], np.float32)
     whole = np.where(threshold < 0, threshold, _GRADES * threshold) if graded else None
     zero = np.zeros(1, np.float32)
     entries = {site.name: SitePlan(site.name, threshold, zero, sparsity, None, whole) for site in sites}
-    plan = SparsityPlan(config, fingerprint(stock), sites, entries)
-    return LowerSparseMatMul(dynamic_quantization=config.dynamic_quantization)(InsertSparsity(plan)(stock.clone()).model).model
+    inserted = InsertSparsity(SparsityPlan(config, "", sites, entries), found=found)(clone).model
+    return LowerSparseMatMul(dynamic_quantization=config.dynamic_quantization)(inserted).model
 
 
 def graded_model(sparse: ov.Model) -> ov.Model:

@@ -22,8 +22,8 @@ from scap_ov.gradients.cut import Wanted
 from scap_ov.gradients.piecewise import Piecewise, Values, carried
 from scap_ov.gradients.reach import key_of
 from scap_ov.models.main_output import Loss, main_output
+from scap_ov.models.opened import OpenedModel, opened_model
 from scap_ov.models.tensors import before_narrowing, fed
-from scap_ov.passes.openvino.find_sites import find_sites
 from scap_ov.passes.openvino.gate_activation import gate_activation
 from scap_ov.passes.openvino.portable_pattern import follow
 from scap_ov.passes.openvino.time_axis import time_first
@@ -50,10 +50,10 @@ class BlockModel:
     :raises BadModelError: it has no site.
     """
 
-    def __init__(self, model: ov.Model, *, prunes: Iterable[str] | None = None, compensation: bool = False) -> None:
-        self.stock = model
-        clone = model.clone()
-        found = find_sites(clone, lm_head=True)
+    def __init__(self, model: ov.Model | OpenedModel, *, prunes: Iterable[str] | None = None, compensation: bool = False) -> None:
+        opened = opened_model(model)
+        self.stock = opened.model
+        clone, found = opened.copy()
         self.sites = tuple(match.site for match in found.some())
         if any(match.block is not None for match in found.matches):
             msg = "it has routed experts"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scap_ov.calibration.drift import measure_drift
 from scap_ov.calibration.refine import refine
@@ -13,12 +13,13 @@ from scap_ov.fitting.fit import fit
 from scap_ov.progress import TitledProgress, titled
 
 if TYPE_CHECKING:
+    from scap_ov.models.kinds import Model
     from scap_ov.models.runner import InferenceData
     from scap_ov.statistics.profile import CalibrationProfile
 
 
 def complete(
-    model: Any,
+    model: Model,
     dataset: InferenceData,
     profile: CalibrationProfile,
     *,

@@ -19,6 +19,7 @@ from scap_ov.calibration.probe_model import ProbeModel, Reference
 from scap_ov.calibration.samples import counted, pick_pieces
 from scap_ov.errors import BadDatasetError
 from scap_ov.fitting.output_error import output_energy
+from scap_ov.models.opened import OpenedModel, opened_model
 from scap_ov.passes.rules.places import COMPENSATION
 from scap_ov.progress import Progress
 
@@ -43,7 +44,7 @@ _ALL = 1 << 40  # tokens: every sample
 
 
 def fit_compensation(
-    model: ov.Model,
+    model: ov.Model | OpenedModel,
     dataset: InferenceData,
     profile: CalibrationProfile,
     plan: SparsityPlan,
@@ -91,8 +92,9 @@ def fit_compensation(
 class _Learner:
     """A plan's constants while they move."""
 
-    def __init__(self, model: ov.Model, profile: CalibrationProfile, plan: SparsityPlan) -> None:
+    def __init__(self, model: ov.Model | OpenedModel, profile: CalibrationProfile, plan: SparsityPlan) -> None:
         graded = any(entry.whole_threshold is not None for entry in plan.entries.values())
+        model = opened_model(model)
         self.gradient = GradientModel(model, constants=True, thresholds=True, graded=graded)
         self.probe = ProbeModel(model, measure=True, graded=graded)  # without derivatives: a third of the time
         self.sites = [s for s in self.probe.sites if s.name in plan.entries and not s.experts]  # the op for experts has none

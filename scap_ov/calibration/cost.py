@@ -20,6 +20,7 @@ from scap_ov.calibration.projection import CHUNK_BYTES
 from scap_ov.calibration.sensitivity import GRADIENT_TOKENS
 from scap_ov.errors import UncutError, UsageError
 from scap_ov.gradients.program import EXACT
+from scap_ov.models.opened import OpenedModel, opened_model
 from scap_ov.models.runner import samples_of
 from scap_ov.models.sample import SampleReader
 from scap_ov.sites import SiteKind
@@ -62,7 +63,7 @@ class Cost:
         return f"calibrating block by block: memory of about {self.memory / 1e9:.1f} GB, and {told} on this machine"
 
 
-def expected_cost(model: ov.Model, tokens: int, window: int, memory: int | None = None) -> Cost:
+def expected_cost(model: ov.Model | OpenedModel, tokens: int, window: int, memory: int | None = None) -> Cost:
     """What the calibration of a model will take.
 
     :param tokens: of the calibration data.
@@ -70,7 +71,8 @@ def expected_cost(model: ov.Model, tokens: int, window: int, memory: int | None 
     :param memory: bytes that it shall stay below; None for no limit.
     :raises UsageError: it cannot.
     """
-    constants = [node for node in model.get_ops() if node.get_type_name() == "Constant"]
+    model = opened_model(model)
+    constants = [node for node in model.model.get_ops() if node.get_type_name() == "Constant"]
     weights = sum(math.prod(node.shape) * node.get_element_type().bitwidth // 8 for node in constants)
     try:
         blocks = BlockModel(model)

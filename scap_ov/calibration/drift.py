@@ -11,22 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scap_ov.calibration.kinds import inputs_model
+from scap_ov.calibration.probes import inputs_model
 from scap_ov.calibration.samples import counted, pick_pieces
 from scap_ov.config import SparsityConfig
 from scap_ov.fitting.allocation.sensitivity import predicted_loss
 from scap_ov.fitting.drift import DRIFT, LOSS, drift_ratios, knows_drift
 from scap_ov.fitting.fit import allot, criterion_for, fit
+from scap_ov.models.kinds import opened
 from scap_ov.progress import Progress
 from scap_ov.sites import SiteKind
 from scap_ov.statistics.observers.histogram import HistogramObserver, magnitude_quantile
 
 if TYPE_CHECKING:
     from scap_ov.calibration.samples import Piece
+    from scap_ov.models.kinds import Model
     from scap_ov.models.runner import InferenceData
     from scap_ov.plan import SitePlan
     from scap_ov.statistics.profile import CalibrationProfile
@@ -36,7 +38,7 @@ TOKENS = 1024
 
 
 def measure_drift(
-    model: Any, dataset: InferenceData, profile: CalibrationProfile, *, tokens: int = TOKENS, progress: Progress | None = None
+    model: Model, dataset: InferenceData, profile: CalibrationProfile, *, tokens: int = TOKENS, progress: Progress | None = None
 ) -> CalibrationProfile:
     """The profile with the ratios of pruned to dense thresholds in its sensitivity tables.
 
@@ -45,7 +47,7 @@ def measure_drift(
     :param profile: with the sensitivity of every block site.
     :param progress: called with (samples done, samples).
     """
-    probe = inputs_model(model, [site.name for site in profile.sites if site.kind is not SiteKind.LM_HEAD])
+    probe = inputs_model(opened(model), [site.name for site in profile.sites if site.kind is not SiteKind.LM_HEAD])
     pieces = pick_pieces(probe, dataset, tokens)
     for turn, target in enumerate(REFERENCES):
         config = SparsityConfig(target_sparsity=target, method="adaptive", drift_correction=False)

@@ -16,6 +16,7 @@ from scap_ov.calibration.probe_model import ProbeModel
 from scap_ov.errors import BadModelError
 from scap_ov.gradients.gradient import gradients
 from scap_ov.gradients.pruning_gradient import dropped_rows, half_rows, threshold_gradient, whole_threshold_gradient
+from scap_ov.models.opened import OpenedModel
 from scap_ov.passes.rules.places import CENTERS, COMPENSATION
 
 
@@ -30,7 +31,13 @@ class GradientModel(ProbeModel):
     """
 
     def __init__(
-        self, model: ov.Model, *, inputs: bool = False, constants: bool = False, thresholds: bool = False, graded: bool = False
+        self,
+        model: ov.Model | OpenedModel,
+        *,
+        inputs: bool = False,
+        constants: bool = False,
+        thresholds: bool = False,
+        graded: bool = False,
     ) -> None:
         self._inputs_wanted, self._constants, self._thresholds = inputs, constants, thresholds
         super().__init__(model, observe=inputs, graded=graded)

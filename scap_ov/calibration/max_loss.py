@@ -9,20 +9,22 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scap_ov.calibration.kinds import probe_of
 from scap_ov.calibration.probe_model import Reference
+from scap_ov.calibration.probes import probe_of
 from scap_ov.calibration.samples import pick_pieces
 from scap_ov.errors import BadDatasetError, UsageError
 from scap_ov.fitting.fit import fit
+from scap_ov.models.kinds import opened
 from scap_ov.progress import Progress
 
 if TYPE_CHECKING:
     from scap_ov.calibration.probe_model import ProbeModel, Settings
     from scap_ov.config import SparsityConfig
+    from scap_ov.models.kinds import Model
     from scap_ov.models.runner import InferenceData
     from scap_ov.plan import SparsityPlan
     from scap_ov.statistics.profile import CalibrationProfile
@@ -82,7 +84,7 @@ class Found:
 
 
 def largest_sparsity(
-    model: Any,
+    model: Model,
     held_out: InferenceData,
     profile: CalibrationProfile,
     config: SparsityConfig,
@@ -97,7 +99,7 @@ def largest_sparsity(
     :raises BadDatasetError: there are fewer than four windows, or they cannot tell so small a loss; says how much text would do.
     :raises UsageError: a relative perplexity of a model without logits.
     """
-    measured = _Measured(probe_of(model, ramp=config.ramp, graded=config.method == "graded"), held_out, limit)
+    measured = _Measured(probe_of(opened(model), ramp=config.ramp, graded=config.method == "graded"), held_out, limit)
     tried: list[tuple[float, float, float, float]] = []
     steps = math.ceil(math.log2((MOST - LEAST) / STEP)) + 1
 

@@ -14,9 +14,9 @@ from scap_ov.calibration.flow import Flow
 from scap_ov.calibration.samples import Piece
 from scap_ov.calibration.site_taps import site_taps, summarised
 from scap_ov.errors import BadDatasetError, UncutError
+from scap_ov.models.opened import OpenedModel, opened_model
 from scap_ov.models.runner import InferenceData, misfit, samples_of, stream
 from scap_ov.models.sample import SampleReader, counted_rows
-from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
 from scap_ov.progress import Progress
 from scap_ov.statistics.collector import Collector, Sample, collect, finished
 from scap_ov.statistics.observers.reservoir import row_priorities
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 def observe(
-    model: ov.Model,
+    model: ov.Model | OpenedModel,
     dataset: InferenceData,
     *,
     capacity: int | None = None,
@@ -48,17 +48,17 @@ def observe(
     :raises BadDatasetError: the data is empty, does not fit the model's inputs, or gives NaN or infinite activations.
     :raises BadModelError: the model has no fully connected layer that could be pruned.
     """
-    clone = model.clone()
-    found = find_sites(clone, lm_head=True)
-    weights = [(match.site, summarised(match)) for match in found.some()]
+    opened = opened_model(model)
+    weights = [(match.site, summarised(match)) for match in opened.found.some()]
     sites = tuple(site for site, _ in weights)
     capacity = capacity_for(sites) if capacity is None else capacity
     try:
-        collector = _ByBlocks(BlockModel(model), Collector(sites, capacity), group_bytes, progress).observe(dataset)
+        collector = _ByBlocks(BlockModel(opened), Collector(sites, capacity), group_bytes, progress).observe(dataset)
     except UncutError as e:
         _log.info("observing the whole model at once: %s", e)
-        return collect(weights, stream(clone, site_taps(found), dataset, progress=progress), fingerprint(model), capacity)
-    return finished(collector, weights, fingerprint(model))
+        clone, found = opened.copy()
+        return collect(weights, stream(clone, site_taps(found), dataset, progress=progress), opened.fingerprint, capacity)
+    return finished(collector, weights, opened.fingerprint)
 
 
 @dataclass(frozen=True)

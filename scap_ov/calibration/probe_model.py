@@ -20,10 +20,10 @@ from scap_ov.config import SparsityConfig
 from scap_ov.fitting.thresholds import NOTHING
 from scap_ov.gradients.attention_gradient import repeat_heads
 from scap_ov.models.main_output import Loss, MainOutput, main_output
+from scap_ov.models.opened import OpenedModel, opened_model
 from scap_ov.models.runner import EXACT
 from scap_ov.models.tensors import as_f32, before_narrowing, fed
 from scap_ov.passes.openvino.expert_rows import chosen_rows
-from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.portable_pattern import PREFIX
 from scap_ov.passes.openvino.runtime_inputs import RuntimeInputs
@@ -90,7 +90,7 @@ class ProbeModel:
 
     def __init__(
         self,
-        model: ov.Model,
+        model: ov.Model | OpenedModel,
         *,
         compare: bool = True,
         observe: bool = False,
@@ -98,17 +98,17 @@ class ProbeModel:
         ramp: float = 0.0,
         graded: bool = False,
     ) -> None:
-        self.stock = model  # what the samples are for: without the run-time inputs
-        clone = model.clone()
-        found = find_sites(clone, lm_head=True)
+        opened = opened_model(model)
+        self.stock = opened.model  # what the samples are for: without the run-time inputs
+        clone, found = opened.copy()
         matches = found.some()
         self.sites = tuple(match.site for match in matches)
         self._blocks = {m.site.name: m.block for m in matches if m.block is not None and m.site.kind is SiteKind.EXPERT_DOWN}
         repeat_heads(clone)
         taps: dict[Any, ov.Output] = dict(site_taps(found)) if observe else {}
         self.graded = graded and any(site.two_planes for site in self.sites)
-        plan = SparsityPlan(SparsityConfig(ramp=ramp), fingerprint(clone), self.sites, {})
-        insert = InsertSparsity(plan, runtime_inputs=True, graded=graded)
+        plan = SparsityPlan(SparsityConfig(ramp=ramp), opened.fingerprint, self.sites, {})
+        insert = InsertSparsity(plan, found=found, runtime_inputs=True, graded=graded)
         insert(clone)
         if insert.inputs is None:
             msg = "InsertSparsity(runtime_inputs=True) made no inputs"

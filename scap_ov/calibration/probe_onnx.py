@@ -15,7 +15,7 @@ from scap_ov.models.agreement import log_softmax
 from scap_ov.models.main_output import Loss, main_output
 from scap_ov.models.onnx_model import OnnxModel
 from scap_ov.models.onnx_session import OnnxSession
-from scap_ov.passes.onnx.find_sites import find_sites, fingerprint
+from scap_ov.models.opened_onnx import OpenedOnnx, opened_onnx
 from scap_ov.passes.onnx.insert_sparsity import InsertSparsity
 from scap_ov.passes.onnx.time_axis import time_first
 from scap_ov.passes.rules.places import CENTERS, COMPENSATION, THRESHOLDS, WHOLE
@@ -33,19 +33,20 @@ class OnnxProbe(ProbeModel):
     """
 
     def __init__(
-        self, model: OnnxModel, *, compare: bool = True, observe: bool = False, ramp: float = 0.0, graded: bool = False
+        self, model: OnnxModel | OpenedOnnx, *, compare: bool = True, observe: bool = False, ramp: float = 0.0, graded: bool = False
     ) -> None:  # super().__init__ would compile an ov.Model
+        opened = opened_onnx(model)
+        model = opened.model
         self.stock: Any = model
-        clone = model.clone()
-        found = find_sites(clone.graph_model, lm_head=True)
+        clone, found = opened.copy()
         self.sites = tuple(match.site for match in found.some())
         taps = tapped_values(found) if observe else {}
         self._tapped_names = {name: value.name for name, value in taps.items()}
         turned = time_first(clone.graph_model, list(taps.values()))
         self._turned = {name for name, turn in zip(taps, turned, strict=True) if turn}
-        plan = SparsityPlan(SparsityConfig(ramp=ramp), fingerprint(clone.graph_model), self.sites, {})
+        plan = SparsityPlan(SparsityConfig(ramp=ramp), opened.fingerprint, self.sites, {})
         self.graded = graded and any(site.two_planes for site in self.sites)
-        insert = InsertSparsity(plan, runtime_inputs=True, graded=graded)
+        insert = InsertSparsity(plan, found=found, runtime_inputs=True, graded=graded)
         insert(clone.graph_model)
         if insert.inputs is None:
             msg = "InsertSparsity(runtime_inputs=True) made no inputs"

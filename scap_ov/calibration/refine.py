@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scap_ov.calibration.kinds import fingerprint_of, inputs_model
+from scap_ov.calibration.probes import inputs_model
 from scap_ov.calibration.samples import counted, pick_pieces
 from scap_ov.errors import MismatchError
 from scap_ov.fitting.fit import fit
+from scap_ov.models.kinds import opened
 from scap_ov.progress import Progress
 from scap_ov.statistics.collector import Collector, Sample
 from scap_ov.statistics.observers import OBSERVERS
@@ -24,10 +25,9 @@ from scap_ov.statistics.observers.reservoir import row_priorities
 from scap_ov.statistics.profile import CalibrationProfile, SiteStatistics
 
 if TYPE_CHECKING:
-    import openvino as ov
-
     from scap_ov.calibration.block_model import BlockModel
     from scap_ov.calibration.probe_model import ProbeModel
+    from scap_ov.models.kinds import Model
     from scap_ov.models.runner import InferenceData
     from scap_ov.plan import SparsityPlan
 
@@ -35,7 +35,7 @@ TOKENS = 8192
 
 
 def refine(
-    model: ov.Model,
+    model: Model,
     dataset: InferenceData,
     profile: CalibrationProfile,
     plan: SparsityPlan,
@@ -56,10 +56,10 @@ def refine(
     :param progress: called with (samples done, samples in all rounds).
     :raises MismatchError: profile or plan are of another model.
     """
-    if not profile.fingerprint == plan.fingerprint == fingerprint_of(model):
+    if not profile.fingerprint == plan.fingerprint == opened(model).fingerprint:
         msg = "profile, plan and model are not of one model (the fingerprints differ); fit a plan to a profile of this model"
         raise MismatchError(msg)
-    probe = inputs_model(model, [site.name for site in profile.sites])
+    probe = inputs_model(opened(model), [site.name for site in profile.sites])
     for turn in range(rounds):
         shift = _of_turn(progress, turn, rounds) if progress else None
         profile = observe_pruned(probe, dataset, profile, plan, tokens=tokens, progress=shift)

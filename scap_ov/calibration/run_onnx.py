@@ -13,9 +13,10 @@ import numpy as np
 from scap_ov.calibration.site_taps import site_taps
 from scap_ov.models.onnx_model import OnnxModel
 from scap_ov.models.onnx_session import OnnxSession
+from scap_ov.models.opened_onnx import OpenedOnnx, opened_onnx
 from scap_ov.models.runner import InferenceData, run_samples
 from scap_ov.models.sample import SampleReader
-from scap_ov.passes.onnx.find_sites import FoundSites, find_sites, fingerprint
+from scap_ov.passes.onnx.find_sites import FoundSites
 from scap_ov.passes.onnx.time_axis import time_first
 from scap_ov.progress import Progress
 from scap_ov.statistics.collector import collect
@@ -23,7 +24,7 @@ from scap_ov.statistics.profile import CalibrationProfile
 
 
 def observe(
-    model: OnnxModel, dataset: InferenceData, *, capacity: int | None = None, progress: Progress | None = None
+    model: OnnxModel | OpenedOnnx, dataset: InferenceData, *, capacity: int | None = None, progress: Progress | None = None
 ) -> CalibrationProfile:
     """Stream a dataset through a model and keep bounded statistics of every site's input; as observe.observe.
 
@@ -33,7 +34,8 @@ def observe(
     :raises BadDatasetError: the data is empty, does not fit the model's inputs, or gives NaN or infinite activations.
     :raises BadModelError: the model has no fully connected layer that could be pruned, or onnxruntime refuses it.
     """
-    found = find_sites(model.graph_model, lm_head=True)
+    opened = opened_onnx(model)
+    found, model = opened.found, opened.model
     matches = found.some()
     taps = tapped_values(found)
     turned = {name for name, turn in zip(taps, time_first(model.graph_model, list(taps.values())), strict=True) if turn}
@@ -45,7 +47,7 @@ def observe(
         return {name: given[value.name].swapaxes(0, 1) if name in turned else given[value.name] for name, value in taps.items()}
 
     samples = run_samples(SampleReader(model), dataset, infer, progress=progress)
-    return collect([(match.site, match.weights) for match in matches], samples, fingerprint(model.graph_model), capacity)
+    return collect([(match.site, match.weights) for match in matches], samples, opened.fingerprint, capacity)
 
 
 def tapped_values(found: FoundSites) -> dict[str, Any]:

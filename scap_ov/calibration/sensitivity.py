@@ -12,17 +12,16 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import openvino as ov
 
 from scap_ov.calibration.block_model import BlockModel
 from scap_ov.calibration.checkpoint import Checkpoint
 from scap_ov.calibration.fisher import FisherTables
 from scap_ov.calibration.gradient_model import GradientModel
-from scap_ov.calibration.kinds import fingerprint_of, probe_of
 from scap_ov.calibration.probe_model import ProbeModel, Reference
+from scap_ov.calibration.probes import probe_of
 from scap_ov.calibration.samples import Piece, pick_pieces
 from scap_ov.calibration.site_gradients import block_gradients, whole_gradients
 from scap_ov.config import SparsityConfig
@@ -31,10 +30,13 @@ from scap_ov.fitting.allocation.sensitivity import GRADED, LEVELS
 from scap_ov.fitting.criteria.adaptive import AdaptiveCriterion
 from scap_ov.fitting.criteria.graded import GradedCriterion, reads_by_half
 from scap_ov.fitting.output_error import error_curve
+from scap_ov.models.kinds import opened
+from scap_ov.models.opened import OpenedModel
 from scap_ov.plan import SitePlan
 from scap_ov.progress import Progress
 
 if TYPE_CHECKING:
+    from scap_ov.models.kinds import AnyOpened, Model
     from scap_ov.models.runner import InferenceData
     from scap_ov.sites import Site
     from scap_ov.statistics.profile import CalibrationProfile, SiteStatistics
@@ -48,7 +50,7 @@ _log = logging.getLogger(__name__)
 
 
 def measure_sensitivity(
-    model: Any,
+    model: Model,
     dataset: InferenceData,
     profile: CalibrationProfile,
     *,
@@ -73,20 +75,21 @@ def measure_sensitivity(
     :raises MismatchError: the profile is of another model.
     :raises BadDatasetError: the data has no sequence of two tokens.
     """
-    if fingerprint_of(model) != profile.fingerprint:
+    own = opened(model)
+    if own.fingerprint != profile.fingerprint:
         msg = "the profile was observed on another model; calibrate the model that is to be pruned"
         raise MismatchError(msg)
     sites = [s for s in profile.sites if s.name not in profile.sensitivity]
-    if gradients and sites and isinstance(model, ov.Model):
+    if gradients and sites and isinstance(own, OpenedModel):
         try:
-            return _by_gradients(model, dataset, profile, sites, tokens or GRADIENT_TOKENS, checkpoint, progress)
+            return _by_gradients(own, dataset, profile, sites, tokens or GRADIENT_TOKENS, checkpoint, progress)
         except BadModelError as e:
             _log.warning("measuring site by site, on the whole model: %s", e)
-    return _one_by_one(model, dataset, profile, sites, levels, tokens or TOKENS, checkpoint, progress)
+    return _one_by_one(own, dataset, profile, sites, levels, tokens or TOKENS, checkpoint, progress)
 
 
 def _by_gradients(
-    model: ov.Model,
+    model: OpenedModel,
     dataset: InferenceData,
     profile: CalibrationProfile,
     sites: Sequence[Site],
@@ -131,7 +134,7 @@ def _resumed(store: Checkpoint, tables: FisherTables, windows: int) -> tuple[int
 
 
 def _one_by_one(
-    model: Any,
+    model: AnyOpened,
     dataset: InferenceData,
     profile: CalibrationProfile,
     sites: Sequence[Site],

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
     beside = args.profile and (args.max_loss or config.compensation)
     if beside and args.data == "self":
         args.seed += 1  # other text than a profile from `self` was calibrated on
-    data = calibration_dataset(args, model, out) if beside else None
+    data = calibration_dataset(args, model.model, out) if beside else None
     calibration = _calibration(args, model, config, out)
     from scap_ov import api
     from scap_ov.benchmarking.measured import Measurements
@@ -125,7 +125,7 @@ def _calibration(args: argparse.Namespace, model: Any, config: SparsityConfig, o
         from scap_ov.statistics.profile import CalibrationProfile
 
         return CalibrationProfile.load(args.profile)
-    return calibration_dataset(args, model, out)
+    return calibration_dataset(args, model.model, out)
 
 
 def _tell(backend: Backend, model: Any, plan: SparsityPlan, output: Path, out: Output) -> None:

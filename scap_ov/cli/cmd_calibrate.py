@@ -54,7 +54,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
     backend.check_stock(model)
     SparsityConfig(weight_format=args.weight_format)  # refused before the long work
     backend.find(model, SparsityConfig())
-    dataset = calibration_dataset(args, model, out, shard=shard)
+    dataset = calibration_dataset(args, model.model, out, shard=shard)
     cost = backend.cost(model, dataset, memory)
     if cost is not None:
         out.say(str(cost))

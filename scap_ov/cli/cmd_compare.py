@@ -88,7 +88,7 @@ def _profile(args: argparse.Namespace, model: Any, out: Output) -> Any:
 
     if args.profile:
         return CalibrationProfile.load(args.profile)
-    dataset = calibration_dataset(args, model, out)
+    dataset = calibration_dataset(args, model.model, out)
     with out.progress("observing (samples)") as bar:
         return api.calibrate(model, dataset, progress=bar)
 

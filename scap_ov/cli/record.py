@@ -30,5 +30,5 @@ def record_of(model: str) -> dict[str, Any] | None:
             msg = f"{noted} is damaged ({e}); remove it, or apply the plan to the stock model again"
             raise BadModelError(msg) from e
     backend = backend_of(model)
-    record = backend.record(backend.open_model(model))
+    record = backend.record(backend.open_model(model).model)
     return {"config": record.get("config", {}), "summary": record["summary"]} if record.get("summary") else None

@@ -105,7 +105,7 @@ def pruned(load):
     def models(row, file):
         if (row.name, file) not in made:
             path = load(row, file)
-            stock = open_model(path)
+            stock = open_model(path).model
             data = nncf.Dataset([inputs_for(stock, random_ids(1, 24, seed), seed=seed) for seed in range(4)])
             # the whole calibration for one row; sensitivities, which SCAP's uniform allocation does not use, cost more than all the rest
             profile = scap_ov.calibrate(path, data) if row.name == "llama" else observe(stock, data)

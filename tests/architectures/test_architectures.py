@@ -34,7 +34,7 @@ def cleaned(name):
 @pytest.mark.covers_row("sites")
 @pytest.mark.parametrize(("row", "file"), FILES)
 def test_sites(row, file, load):
-    found = find_sites(open_model(load(row, file)), lm_head=True)
+    found = find_sites(open_model(load(row, file)).model, lm_head=True)
     assert {match.site.name: sorted(cleaned(layer.name) for layer in match.site.layers) for match in found.matches} == row.sites[file]
     expected = row.stock.get(file, {})
     for name, reason in found.skipped:
@@ -46,7 +46,7 @@ def test_sites(row, file, load):
 @pytest.mark.covers_row("exact at 0 %")
 @pytest.mark.parametrize(("row", "file"), FILES)
 def test_exact_at_0(row, file, load):
-    stock = open_model(load(row, file))
+    stock = open_model(load(row, file)).model
     portable = InsertSparsity(plan_of(stock, -1, rows=row.policy(file)))(stock.clone()).model
     lowered = lower(portable, dynamic_quantization=False)
     assert lowered.skipped == []
@@ -85,7 +85,7 @@ def test_relu_is_sparse_by_itself(row, file, load):
     """A threshold of 0 drops the zeros of ReLU: not a bit changes in the portable form, the op adds up in another order, and
     `calibrate` reports how many there are."""
     path = load(row, file)
-    stock = open_model(path)
+    stock = open_model(path).model
     plan = plan_of(stock, -1)
     zeros = {name: entry for name, entry in plan_of(stock, 0).entries.items() if name.endswith(".down")}
     at_zero = scap_ov.SparsityPlan(plan.config, plan.fingerprint, plan.sites, plan.entries | zeros)

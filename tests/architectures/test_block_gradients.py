@@ -22,7 +22,7 @@ ROUNDING = 2e-5  # of f32 through two blocks, relative to the largest entry of a
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in DECODERS if not row.refused])
 def test_gradients_block_by_block_are_those_of_the_whole_model(row, load):
-    model = open_model(load(row, row.files[0]))
+    model = open_model(load(row, row.files[0])).model
     blocks = BlockModel(model)
     assert blocks.blocks == 2
     windows = pick_pieces(blocks, nncf.Dataset([inputs_for(model, random_ids(1, 24, seed), seed=seed) for seed in range(2)]), 1 << 30)

@@ -70,7 +70,7 @@ def test_perplexity(name, exported, record_property):
     folder, text = exported(name), documentation(60_000)
     middle = text.index("\n", len(text) // 2)
     encode = load_tokenizer(folder)
-    data = text_dataset(text[:middle], encode, open_model(folder), seq_len=WINDOW, max_tokens=CALIBRATION_TOKENS)
+    data = text_dataset(text[:middle], encode, open_model(folder).model, seq_len=WINDOW, max_tokens=CALIBRATION_TOKENS)
     profile = scap_ov.calibrate(folder, data)
     perplexities = []
     for sparsity in SPARSITIES:
@@ -108,8 +108,8 @@ def test_embeddings(exported, record_property):
     folder = exported("minilm")
     calibration, sentences = texts()
     profile = scap_ov.calibrate(folder, nncf.Dataset(calibration))
-    dense = embeddings(open_model(folder), sentences)
-    noted(record_property, ENCODER, "dense", spread((embeddings(open_model(folder), sentences) * dense).sum(1)))
+    dense = embeddings(open_model(folder).model, sentences)
+    noted(record_property, ENCODER, "dense", spread((embeddings(open_model(folder).model, sentences) * dense).sum(1)))
     means = []
     for sparsity in SPARSITIES:
         config = scap_ov.SparsityConfig(target_sparsity=sparsity, rows="all", replace="always")

@@ -33,7 +33,7 @@ def test_the_tokenizer_is_berts():
 def test_the_graph_is_the_model(stock):
     """Sentences of one meaning lie closer than others, as the model was trained for."""
     encode = wordpiece(model_folder() / "vocab.txt")
-    session = OnnxSession(backend.open_model(stock))
+    session = OnnxSession(backend.open_model(stock).model)
     sentences = "A man is eating food.", "Someone has a meal.", "The stock market fell sharply."
     rows = []
     for sentence in sentences:

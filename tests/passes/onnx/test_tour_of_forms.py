@@ -14,7 +14,6 @@ import scap_ov
 from scap_ov.backends import onnx as backend
 from scap_ov.config import SparsityConfig
 from scap_ov.models.onnx_session import OnnxSession
-from scap_ov.passes.onnx.find_sites import fingerprint
 from scap_ov.passes.onnx.openvino_functions import conversions
 from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
 from scap_ov.passes.openvino.sparse_op import names_of
@@ -36,7 +35,7 @@ def plan_of(form: Form, *, compensation: bool = False, **options) -> tuple[objec
     (site,) = sites
     extra = np.linspace(-1, 1, site.out_features, dtype=np.float32) if compensation else None
     entry = SitePlan(site.name, np.full(1, THRESHOLD, np.float32), np.full(site.in_features, CENTER, np.float32), 0.5, extra)
-    return opened, SparsityPlan(SparsityConfig(**options), fingerprint(opened.graph_model), sites, {site.name: entry})
+    return opened, SparsityPlan(SparsityConfig(**options), opened.fingerprint, sites, {site.name: entry})
 
 
 def sample(form: Form, seed: int = 1) -> np.ndarray:
@@ -73,7 +72,7 @@ def openvino_outputs(model: ov.Model, x: np.ndarray, count: int, core: ov.Core) 
 def test_the_stock_model_is_what_the_reference_says(name):
     form = made(name)
     x = sample(form)
-    got = OnnxSession(backend.open_model(form.proto)).run({"x": x})
+    got = OnnxSession(backend.open_model(form.proto).model).run({"x": x})
     assert_close(form, [got[f"y{i}"] for i in range(len(form.weights))], form.dense(x.T if form.transposed else x))
 
 
@@ -82,7 +81,7 @@ def test_weights_are_read_as_they_are(name):
     from scap_ov.passes.onnx.find_sites import find_sites
 
     form = made(name)
-    (match,) = find_sites(backend.open_model(form.proto).graph_model).matches
+    (match,) = find_sites(backend.open_model(form.proto).model.graph_model).matches
     for weight, real in zip(match.weights, form.weights, strict=True):
         np.testing.assert_allclose(np.asarray(weight), real, rtol=1e-6, atol=1e-7)
 
@@ -95,7 +94,7 @@ def test_pruned_in_onnxruntime(name, inserted):
     sparse = backend.rewrite(opened, plan, inserted, {})
     onnx.checker.check_model(sparse)
     x = sample(form)
-    got = OnnxSession(backend.open_model(sparse)).run({"x": x})
+    got = OnnxSession(backend.open_model(sparse).model).run({"x": x})
     assert_close(form, [got[f"y{i}"] for i in range(len(form.weights))], expected(form, x))
 
 
@@ -129,7 +128,7 @@ def test_ramp(name, inserted, tmp_path):
     opened, plan = plan_of(form, ramp=0.5)
     onnx.save(backend.rewrite(opened, plan, inserted, {}), tmp_path / "sparse.onnx")
     x, count = sample(form), len(form.weights)
-    got = OnnxSession(backend.open_model(tmp_path / "sparse.onnx")).run({"x": x})
+    got = OnnxSession(backend.open_model(tmp_path / "sparse.onnx").model).run({"x": x})
     assert_close(form, [got[f"y{i}"] for i in range(count)], expected(form, x, ramp=0.5))
     core = ov.Core()
     scap_ov.register(core)
@@ -143,7 +142,7 @@ def test_long_steps_are_dense(inserted):
     form = made("matmul f32")
     opened, plan = plan_of(form, max_sparse_rows=2, compensation=True)
     x = sample(form)
-    got = OnnxSession(backend.open_model(backend.rewrite(opened, plan, inserted, {}))).run({"x": x})
+    got = OnnxSession(backend.open_model(backend.rewrite(opened, plan, inserted, {})).model).run({"x": x})
     assert_close(form, [got["y0"]], form.dense(x))
 
 
@@ -159,7 +158,7 @@ def test_all_rows_but_the_first(name, inserted, ramp, tmp_path):
     x = sample(form)
     wanted = expected(form, x, [0], ramp)
     count = len(form.weights)
-    got = OnnxSession(backend.open_model(sparse)).run({"x": x})
+    got = OnnxSession(backend.open_model(sparse).model).run({"x": x})
     assert_close(form, [got[f"y{i}"] for i in range(count)], wanted)
     core = ov.Core()
     scap_ov.register(core)
@@ -190,7 +189,7 @@ def test_compensation_reaches_pruned_rows(name, rows, inserted, tmp_path):
             part[:, 0] = 0
         np.add(value, part, out=value)
     count = len(form.weights)
-    got = OnnxSession(backend.open_model(sparse)).run({"x": x})
+    got = OnnxSession(backend.open_model(sparse).model).run({"x": x})
     assert_close(form, [got[f"y{i}"] for i in range(count)], wanted)
     core = ov.Core()
     scap_ov.register(core)

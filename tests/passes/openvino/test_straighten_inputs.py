@@ -57,7 +57,7 @@ def test_rule_3_a_second_run_changes_nothing():
 
 def test_the_callers_model_is_not_changed():
     model = turned()
-    opened = open_model(model)
+    opened = open_model(model).model
     assert len(find_sites(opened).matches) == 1
     assert find_sites(model).matches == []
-    assert open_model(opened) is opened
+    assert open_model(opened).model is opened

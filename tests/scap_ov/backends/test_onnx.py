@@ -73,7 +73,7 @@ def test_forms_differ_in_boxes_only(profile):
 def test_the_record_travels(tmp_path, profile):
     scap_ov.save_model(scap_ov.apply(small_decoder(), profile, CONFIG), tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["model.onnx", "scap_config.json"]
-    record = backend.record(backend.open_model(tmp_path / "out" / "model.onnx"))
+    record = backend.record(backend.open_model(tmp_path / "out" / "model.onnx").model)
     assert record == json.loads((tmp_path / "out" / "scap_config.json").read_text())
     assert record["config"]["method"] == "scap"
     assert {site["state"] for site in record["summary"]["sites"]} == {"portable"}

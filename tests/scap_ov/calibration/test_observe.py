@@ -11,6 +11,7 @@ from openvino.op.util import Variable, VariableInfo
 
 from scap_ov.calibration import observe as observing
 from scap_ov.errors import BadDatasetError, BadModelError, UsageError
+from scap_ov.models import opened
 from scap_ov.models.dataset import token_dataset
 from scap_ov.passes.rules.sites import FoundSites, SiteMatch
 from scap_ov.sites import Layer, Site, SiteKind, WeightSpec
@@ -64,8 +65,8 @@ def fake_find_sites(model: ov.Model, *, lm_head: bool) -> FoundSites:
 @pytest.fixture(autouse=True)
 def known_sites(monkeypatch) -> None:
     """The graph is ours, so its sites are known; finding them is tested with the pass."""
-    monkeypatch.setattr(observing, "find_sites", fake_find_sites)
-    monkeypatch.setattr(observing, "fingerprint", lambda model: model.get_friendly_name())
+    monkeypatch.setattr(opened, "find_sites", fake_find_sites)
+    monkeypatch.setattr(opened, "fingerprint", lambda model: model.get_friendly_name())
 
 
 def observed_rows(dataset, model: ov.Model | None = None) -> np.ndarray:
