@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ from scap_ov.config import SparsityConfig
 from scap_ov.fitting.allocation.sensitivity import GRADED, LEVELS
 from scap_ov.fitting.criteria.adaptive import AdaptiveCriterion
 from scap_ov.fitting.criteria.graded import GradedCriterion, plane_error, reads_by_half
+from scap_ov.fitting.mean_shift import Sample
 
 if TYPE_CHECKING:
     from scap_ov.fitting.criteria import SiteFit
@@ -84,12 +86,13 @@ class _Measured:
         self.name = site.name
         self._by_half = reads_by_half(site, statistics)
         self._error = plane_error(statistics) if self._by_half else 0.0
+        sample = Sample(rows).prepare()
         adaptive, graded = AdaptiveCriterion(SparsityConfig()), GradedCriterion(SparsityConfig())
-        wanted = [(adaptive.fit_site, level) for level in AT]
+        wanted = [partial(adaptive.fit_sample, sample, level) for level in AT]
         if self._by_half:
-            wanted += [(graded.fit_site, level) for level in GRADED_AT]
+            wanted += [partial(graded.fit_sample, sample, self._error, level) for level in GRADED_AT]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            self._fits = list(pool.map(lambda how: how[0](site, rows, statistics, how[1]), wanted))
+            self._fits = list(pool.map(lambda fit: fit(), wanted))
         self.sums = np.zeros(len(self._fits))
 
     def add(self, x: np.ndarray, g: np.ndarray) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scap_ov.fitting.criteria.base import SiteFit
+from scap_ov.fitting.mean_shift import CENTER_ROWS, FULL_ROWS, Distances, Sample
 from scap_ov.fitting.thresholds import dropped, quantile_threshold
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 ROUNDS = 4  # from these starts two more change the output error by less than 0.3 % (from zero, 40 rounds would be needed)
 LEAST_DROPPED = 8  # a mean of fewer values is noise: the channel keeps the centre that it has
-FULL_ROWS = 512  # rows that settle the threshold of the early rounds
-CENTER_ROWS = 1024  # rows that centres are means over; the final threshold is a quantile of all, half of which no centre was fitted to
 
 
 class AdaptiveCriterion:
@@ -41,14 +40,20 @@ class AdaptiveCriterion:
     def fit_site(self, site: Site, rows: np.ndarray, statistics: SiteStatistics, sparsity: float) -> SiteFit:
         """Rounds of threshold and centre, then the threshold once more on all rows."""
         del site, statistics
+        return self.fit_sample(Sample(rows), sparsity)
+
+    def fit_sample(self, sample: Sample, sparsity: float) -> SiteFit:
+        """The same of rows that are fitted at several levels."""
+        rows = sample.rows
         center = np.zeros(rows.shape[1], np.float32)
         if sparsity > 0:
-            part, most = rows[:FULL_ROWS], rows[:CENTER_ROWS]
-            center = _start(part, quantile_threshold(np.abs(part), sparsity))
+            distances = Distances(rows[:CENTER_ROWS])
+            distances.of(center)
+            square = np.square(distances.quantile(sparsity, FULL_ROWS))
+            center = sample.start(lambda squares, made: np.minimum(np.subtract(squares, square, out=made), 0, out=made))
             for _ in range(ROUNDS):
-                mask = dropped(most, center, quantile_threshold(np.abs(part - center), sparsity))
-                count = mask.sum(0)
-                total = np.einsum("rk,rk->k", most, mask, dtype=np.float64)
+                distances.of(center)
+                count, total = distances.below(distances.quantile(sparsity, FULL_ROWS))
                 center = np.where(count >= LEAST_DROPPED, total / np.maximum(count, 1), center).astype(np.float32)
         return SiteFit(center, np.array([quantile_threshold(np.abs(rows - center), sparsity)]))
 
@@ -60,10 +65,3 @@ class AdaptiveCriterion:
     def notes(self) -> dict[str, object]:
         """Nothing to tell."""
         return {}
-
-
-def _start(rows: np.ndarray, tau: np.float32) -> np.ndarray:
-    """Zero or the median of each channel, where the density through a window of width tau is higher; float32 [K]."""
-    median = np.median(rows, axis=0).astype(np.float32)
-    at_zero, at_median = (np.maximum(tau * tau - np.square(rows - c), 0).sum(0, dtype=np.float64) for c in (np.float32(0), median))
-    return np.where(at_median > at_zero, median, np.float32(0))

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scap_ov.fitting.criteria.adaptive import CENTER_ROWS, FULL_ROWS, LEAST_DROPPED, ROUNDS, AdaptiveCriterion
+from scap_ov.fitting.criteria.adaptive import LEAST_DROPPED, ROUNDS, AdaptiveCriterion
 from scap_ov.fitting.criteria.base import SiteFit
+from scap_ov.fitting.mean_shift import CENTER_ROWS, FULL_ROWS, Distances, Sample
 from scap_ov.fitting.thresholds import NOTHING, quantile_threshold
 
 if TYPE_CHECKING:
@@ -45,19 +46,26 @@ class GradedCriterion:
         """
         if not reads_by_half(site, statistics):
             return self._pruning.fit_site(site, rows, statistics, sparsity)
-        error = plane_error(statistics)
+        return self.fit_sample(Sample(rows), plane_error(statistics), sparsity)
+
+    def fit_sample(self, sample: Sample, error: float, sparsity: float) -> SiteFit:
+        """The same of rows that are fitted at several levels, for a site that can be read by half.
+
+        :param error: ε, see plane_error.
+        """
+        rows = sample.rows
         ratio = np.float32(np.sqrt((1 - error) / error))
         center = np.zeros(rows.shape[1], np.float32)
         if sparsity > 0:
-            part, most = rows[:FULL_ROWS], rows[:CENTER_ROWS]
-            center = _start(part, _lower(np.abs(part), ratio, sparsity), error)
+            distances = Distances(rows[:CENTER_ROWS], copies=2)
+            distances.of(center)
+            worth = np.float32(1 - error) * np.square(distances.quantile(sparsity, FULL_ROWS, ratio))
+            center = sample.start(lambda squares, made: _cost(squares, made, np.float32(error), worth))
             for _ in range(ROUNDS):
-                tau = _lower(np.abs(part - center), ratio, sparsity)
-                distance = np.abs(most - center)
-                weight = np.where(distance <= tau, np.float32(1), np.float32(error) * (distance <= ratio * tau))
-                count = (weight > 0).sum(0)
-                total = np.einsum("rk,rk->k", most, weight, dtype=np.float64)
-                mean = total / np.maximum(weight.sum(0, dtype=np.float64), 1e-12)
+                distances.of(center)
+                tau = distances.quantile(sparsity, FULL_ROWS, ratio)
+                (dropped, total), (count, half) = distances.below(tau), distances.below(ratio * tau)
+                mean = ((1 - error) * total + error * half) / np.maximum((1 - error) * dropped + error * count, 1e-12)
                 center = np.where(count >= LEAST_DROPPED, mean, center).astype(np.float32)
         tau = _lower(np.abs(rows - center), ratio, sparsity)
         return SiteFit(center, np.array([tau]), np.array([tau if tau < 0 else ratio * tau], np.float32))
@@ -91,12 +99,9 @@ def _lower(distance: np.ndarray, ratio: np.float32, sparsity: float) -> np.float
     return quantile_threshold(np.concatenate([distance, distance / ratio]), sparsity)
 
 
-def _start(rows: np.ndarray, tau: np.float32, error: float) -> np.ndarray:
-    """Zero or the median of each channel, where entries cost less; float32 [K]."""
-    median = np.median(rows, axis=0).astype(np.float32)
-    worth = np.float32(1 - error) * tau * tau
-    at_zero, at_median = (
-        np.minimum(np.square(rows - c), np.minimum(np.float32(error) * np.square(rows - c) + worth, 2 * worth)).sum(0, dtype=np.float64)
-        for c in (np.float32(0), median)
-    )
-    return np.where(at_median < at_zero, median, np.float32(0))
+def _cost(squares: np.ndarray, made: np.ndarray, error: np.float32, worth: np.float32) -> np.ndarray:
+    """min(d², ε d² + λ, 2 λ)."""
+    np.multiply(squares, error, out=made)
+    made += worth
+    np.minimum(made, 2 * worth, out=made)
+    return np.minimum(made, squares, out=made)
