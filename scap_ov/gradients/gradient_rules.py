@@ -14,6 +14,7 @@ from openvino import opset13 as ops
 
 from scap_ov.errors import BadModelError
 from scap_ov.gradients import routing_rules as routing
+from scap_ov.gradients import stretches
 from scap_ov.gradients.attention_gradient import attention
 from scap_ov.gradients.norm_gradient import layer_norm
 
@@ -179,26 +180,28 @@ def concat(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
 
 
 def slice_back(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
-    """A stretch of step 1 along axes of known length, or from their beginning: zeros around it; or every few of the last axis."""
+    """A stretch of step 1, wherever it begins: zeros around it; or every few of the last axis."""
     del need
-    x = node.input_value(0)
-    rank = len(x.get_partial_shape())
-    begin, step = _constant(node, 1), _constant(node, 3)
-    axes = _constant(node, 4) if node.get_input_size() > 4 else np.arange(len(begin))
-    if list(axes) in ([rank - 1], [-1]) and step[0] > 1 and 0 <= begin[0] < step[0]:
-        return [routing.every_second(node, g, int(begin[0]), int(step[0])), *([None] * (node.get_input_size() - 1))]
-    if not begin.any() and (step == 1).all() and x.get_partial_shape().is_dynamic:
-        return [routing.first_part(node, g), *([None] * (node.get_input_size() - 1))]
-    before, after = np.zeros(rank, np.int64), np.zeros(rank, np.int64)
-    for axis, first, stride in zip(axes, begin, step, strict=True):
-        dims = x.get_partial_shape()[int(axis)], node.get_output_partial_shape(0)[int(axis)]
-        if stride != 1 or any(d.is_dynamic for d in dims):
-            _refuse(node, "slices an axis whose length is not known")
-        whole, part = (d.get_length() for d in dims)
-        before[axis] = min(max(int(first) + (whole if first < 0 else 0), 0), whole)
-        after[axis] = whole - part - before[axis]
-    padded = ops.pad(g, before, after, "constant", _like(0.0, g))
-    return [padded.output(0), *([None] * (node.get_input_size() - 1))]
+    rank, step = len(node.get_input_partial_shape(0)), _constant(node, 3)
+    axes = _constant(node, 4) if node.get_input_size() > 4 else np.arange(len(step))
+    if (step == 1).all():
+        return [stretches.around(node, g, axes), *([None] * (node.get_input_size() - 1))]
+    begin = _constant(node, 1)
+    if list(axes) not in ([rank - 1], [-1]) or step[0] < 1 or not 0 <= begin[0] < step[0]:
+        _refuse(node, "takes every few entries of another axis than the last, or backwards")
+    return [stretches.every_second(node, g, int(begin[0]), int(step[0])), *([None] * (node.get_input_size() - 1))]
+
+
+def gather(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """Entries at fixed places of an axis of known length: back to their places, zeros elsewhere."""
+    axis, places = int(_constant(node, 2).reshape(-1)[0]), _constant(node, 1)
+    length = node.get_input_partial_shape(0)[axis]
+    if need[1] or places.ndim > 1 or length.is_dynamic:
+        _refuse(node, "looks up at places in several dimensions, or along an axis whose length is not known")
+    chosen = places.reshape(-1) % length.get_length()
+    if len(set(chosen.tolist())) < len(chosen):
+        _refuse(node, "looks an entry up twice")
+    return [stretches.put_back(node, g, axis, chosen), None, None]
 
 
 def broadcast(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
@@ -241,7 +244,7 @@ RULES: dict[str, Rule] = {
     "Add": add, "Subtract": subtract, "Multiply": multiply, "Divide": divide, "Power": power, "Sqrt": square_root,
     "Negative": negative, "Sigmoid": sigmoid, "Tanh": tanh, "Relu": relu, "Swish": swish, "Gelu": gelu, "Softmax": softmax,
     "MatMul": matmul, "Reshape": reshape_back, "Squeeze": reshape_back, "Unsqueeze": reshape_back, "Transpose": transpose,
-    "Concat": concat, "Slice": slice_back, "Broadcast": broadcast, "ReduceMean": reduce_mean, "Convert": convert,
+    "Concat": concat, "Slice": slice_back, "Gather": gather, "Broadcast": broadcast, "ReduceMean": reduce_mean, "Convert": convert,
     "Select": select, "MVN": layer_norm,
     "ScaledDotProductAttention": attention, "Tile": routing.tile, "ReduceSum": routing.reduce_sum, "TopK": routing.top_k,
     "ScatterElementsUpdate": routing.scatter_elements_update, "Clamp": routing.clamp, "Minimum": routing.minimum,

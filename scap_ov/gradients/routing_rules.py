@@ -68,27 +68,6 @@ def minimum(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
     return [ops.select(ops.less(x, limit), g, _like(0.0, x)).output(0), None]
 
 
-def every_second(node: ov.Node, g: ov.Output, start: int, step: int) -> ov.Output:
-    """Of a Slice of the whole last axis with a step: zeros between.
-
-    :param start: of the slice, below the step.
-    """
-    x = node.input_value(0)
-    rank = len(x.get_partial_shape())
-    before, after = np.zeros(rank + 1, np.int64), np.zeros(rank + 1, np.int64)
-    before[-1], after[-1] = start, step - 1 - start
-    spread = ops.pad(ops.unsqueeze(g, np.array([rank])), before, after, "constant", _like(0.0, x))
-    return ops.reshape(spread, ops.shape_of(x), special_zero=False).output(0)
-
-
-def first_part(node: ov.Node, g: ov.Output) -> ov.Output:
-    """Of a Slice that starts at 0 along every axis: zeros behind."""
-    x = node.input_value(0)
-    behind = ops.subtract(ops.shape_of(x), ops.shape_of(node.output(0)))
-    before = ops.constant(np.zeros(len(x.get_partial_shape()), np.int64))
-    return ops.pad(g, before, behind, "constant", _like(0.0, x)).output(0)
-
-
 def _like(value: float, other: ov.Output) -> ov.Node:
     return ops.constant(np.array(value, other.get_element_type().to_dtype()))
 
