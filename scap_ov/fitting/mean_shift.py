@@ -71,6 +71,19 @@ class Distances:
         self._mask = np.empty(rows.shape, bool)
         self._last: np.float32 | None = None  # the quantile before, which the next one is near to
 
+    def over(self, rows: np.ndarray) -> Distances:
+        """Those of more rows, which begin with these."""
+        if len(rows) == len(self._rows):
+            return self
+        more = Distances(rows, len(self._sorted))
+        more._last = self._last
+        return more
+
+    def last_quantile(self, center: np.ndarray, sparsity: float, ratio: np.float32 | None = None) -> np.float32:
+        """`quantile` of all rows, for this centre."""
+        self.of(center)
+        return self.quantile(sparsity, len(self._rows), ratio)
+
     def of(self, center: np.ndarray) -> np.ndarray:
         """|x − c|, float32 [R, K]; valid until the next call."""
         np.subtract(self._rows, center, out=self.values)

@@ -8,7 +8,7 @@ import numpy as np
 
 from scap_ov.fitting.criteria.base import SiteFit
 from scap_ov.fitting.mean_shift import CENTER_ROWS, FULL_ROWS, Distances, Sample
-from scap_ov.fitting.thresholds import dropped, quantile_threshold
+from scap_ov.fitting.thresholds import dropped
 
 if TYPE_CHECKING:
     from scap_ov.config import SparsityConfig
@@ -46,8 +46,8 @@ class AdaptiveCriterion:
         """The same of rows that are fitted at several levels."""
         rows = sample.rows
         center = np.zeros(rows.shape[1], np.float32)
+        distances = Distances(rows[:CENTER_ROWS])
         if sparsity > 0:
-            distances = Distances(rows[:CENTER_ROWS])
             distances.of(center)
             square = np.square(distances.quantile(sparsity, FULL_ROWS))
             center = sample.start(lambda squares, made: np.minimum(np.subtract(squares, square, out=made), 0, out=made))
@@ -55,7 +55,7 @@ class AdaptiveCriterion:
                 distances.of(center)
                 count, total = distances.below(distances.quantile(sparsity, FULL_ROWS))
                 center = np.where(count >= LEAST_DROPPED, total / np.maximum(count, 1), center).astype(np.float32)
-        return SiteFit(center, np.array([quantile_threshold(np.abs(rows - center), sparsity)]))
+        return SiteFit(center, np.array([distances.over(rows).last_quantile(center, sparsity)]))
 
     def expected_sparsity(self, site: Site, rows: np.ndarray, fit: SiteFit, sparsity: float) -> float:
         """Share of dropped entries."""

@@ -14,7 +14,6 @@ import numpy as np
 from scap_ov.fitting.criteria.adaptive import LEAST_DROPPED, ROUNDS, AdaptiveCriterion
 from scap_ov.fitting.criteria.base import SiteFit
 from scap_ov.fitting.mean_shift import CENTER_ROWS, FULL_ROWS, Distances, Sample
-from scap_ov.fitting.thresholds import NOTHING, quantile_threshold
 
 if TYPE_CHECKING:
     from scap_ov.config import SparsityConfig
@@ -56,9 +55,9 @@ class GradedCriterion:
         rows = sample.rows
         ratio = np.float32(np.sqrt((1 - error) / error))
         center = np.zeros(rows.shape[1], np.float32)
+        distances = Distances(rows[:CENTER_ROWS], copies=2)
         if sparsity > 0:
-            distances = Distances(rows[:CENTER_ROWS], copies=2)
-            distances.of(center)
+            distances.of(center)  # an entry gives half of its bytes at τ₁ = ratio·τ₀ and the other half at τ₀
             worth = np.float32(1 - error) * np.square(distances.quantile(sparsity, FULL_ROWS, ratio))
             center = sample.start(lambda squares, made: _cost(squares, made, np.float32(error), worth))
             for _ in range(ROUNDS):
@@ -67,7 +66,7 @@ class GradedCriterion:
                 (dropped, total), (count, half) = distances.below(tau), distances.below(ratio * tau)
                 mean = ((1 - error) * total + error * half) / np.maximum((1 - error) * dropped + error * count, 1e-12)
                 center = np.where(count >= LEAST_DROPPED, mean, center).astype(np.float32)
-        tau = _lower(np.abs(rows - center), ratio, sparsity)
+        tau = distances.over(rows).last_quantile(center, sparsity, ratio)
         return SiteFit(center, np.array([tau]), np.array([tau if tau < 0 else ratio * tau], np.float32))
 
     def expected_sparsity(self, site: Site, rows: np.ndarray, fit: SiteFit, sparsity: float) -> float:
@@ -90,13 +89,6 @@ def plane_error(statistics: SiteStatistics) -> float:
     """ε: the share of the weights' energy that the high plane misses."""
     missed, whole = (np.square(statistics.tensors[key], dtype=np.float64).sum() for key in ("missed_norm", "column_norm"))
     return float(np.clip(missed / max(whole, 1e-30), LEAST_ERROR, 0.5))
-
-
-def _lower(distance: np.ndarray, ratio: np.float32, sparsity: float) -> np.float32:
-    """The τ₀ at which `sparsity` of the bytes are not read: an entry gives half of its bytes at τ₁ = ratio·τ₀ and the other half at τ₀."""
-    if sparsity <= 0:
-        return NOTHING
-    return quantile_threshold(np.concatenate([distance, distance / ratio]), sparsity)
 
 
 def _cost(squares: np.ndarray, made: np.ndarray, error: np.float32, worth: np.float32) -> np.ndarray:
