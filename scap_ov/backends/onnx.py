@@ -119,10 +119,16 @@ def calibrate(
     cost(model, dataset, memory)
     from scap_ov.calibration.calibrate import complete
     from scap_ov.calibration.run_onnx import observe
+    from scap_ov.calibration.unfinished import Unfinished
 
     model = opened_onnx(model)
-    profile = observe(model, dataset, progress=titled(progress, "observing"))
-    return complete(model, dataset, profile, sequential=sequential, checkpoint=checkpoint, progress=progress)
+    kept = Unfinished(checkpoint, model, dataset, sequential)
+    profile = kept.profile
+    if profile is None:
+        profile = observe(model, dataset, progress=titled(progress, "observing"))
+        kept.keep(profile)
+    profile = complete(model, dataset, profile, sequential=sequential, checkpoint=checkpoint, keep=kept.keep, progress=progress)
+    return kept.finished(profile)
 
 
 def check_plan(model: OnnxModel | OpenedOnnx, plan: SparsityPlan) -> None:

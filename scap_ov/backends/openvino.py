@@ -94,17 +94,24 @@ def calibrate(
     """Observe every site on a dataset, and measure how sensitive the model's output is to each and how thresholds drift.
 
     :param sequential: observe once more, every site behind sites that are pruned at the default configuration.
-    :param checkpoint: file to keep an interrupted measurement in.
+    :param checkpoint: file to keep an interrupted measurement in; what is observed and measured by then lies beside it, as `.profile`.
     :param memory: bytes that the process shall stay below; None for no limit.
     :raises UsageError: that is too little.
     """
     from scap_ov.calibration.calibrate import complete
     from scap_ov.calibration.observe import GROUP_BYTES, observe
+    from scap_ov.calibration.unfinished import Unfinished
 
     model = opened_model(model)
     group = GROUP_BYTES if memory is None else cost(model, dataset, memory).group
-    profile = observe(model, dataset, group_bytes=group, progress=titled(progress, "observing"))
-    return complete(model, dataset, profile, sequential=sequential, checkpoint=checkpoint, progress=progress)
+    kept = Unfinished(checkpoint, model, dataset, sequential)
+    profile = kept.profile
+    if profile is None or not profile.sensitivity:
+        keep = kept.keep if kept.kept else None
+        profile = observe(model, dataset, group_bytes=group, so_far=profile, keep=keep, progress=titled(progress, "observing"))
+        kept.keep(profile)
+    profile = complete(model, dataset, profile, sequential=sequential, checkpoint=checkpoint, keep=kept.keep, progress=progress)
+    return kept.finished(profile)
 
 
 def fit(

@@ -27,6 +27,7 @@ from scap_ov.sites import SiteKind
 from scap_ov.statistics.observers.histogram import HistogramObserver, magnitude_quantile
 
 if TYPE_CHECKING:
+    from scap_ov.calibration.observe import Keep
     from scap_ov.calibration.samples import Piece
     from scap_ov.models.kinds import Model
     from scap_ov.models.runner import InferenceData
@@ -38,18 +39,23 @@ TOKENS = 1024
 
 
 def measure_drift(
-    model: Model, dataset: InferenceData, profile: CalibrationProfile, *, tokens: int = TOKENS, progress: Progress | None = None
-) -> CalibrationProfile:
+    model: Model, dataset: InferenceData, profile: CalibrationProfile, *, tokens: int = TOKENS, keep: Keep | None = None,
+    progress: Progress | None = None,
+) -> CalibrationProfile:  # fmt: skip
     """The profile with the ratios of pruned to dense thresholds in its sensitivity tables.
 
     Cost: a forward pass over `tokens` tokens for each of REFERENCES.
 
-    :param profile: with the sensitivity of every block site.
+    :param profile: with the sensitivity of every block site; what it holds of the first REFERENCES is not measured again.
+    :param keep: called with the profile after each of REFERENCES.
     :param progress: called with (samples done, samples).
     """
     probe = inputs_model(opened(model), [site.name for site in profile.sites if site.kind is not SiteKind.LM_HEAD])
     pieces = pick_pieces(probe, dataset, tokens)
+    there = max((len(table.get(LOSS, ())) for table in profile.sensitivity.values()), default=0)
     for turn, target in enumerate(REFERENCES):
+        if turn < there:
+            continue
         config = SparsityConfig(target_sparsity=target, method="adaptive", drift_correction=False)
         criterion = criterion_for(config)
         shares = {name: share for name, share in allot(profile, config, criterion).items() if share > 0}
@@ -59,6 +65,8 @@ def measure_drift(
         counts = _Counts(pieces, dense)
         probe.inputs_of(pieces, entries, counts.take, _of_turn(progress, turn))
         profile = _noted(profile, predicted_loss(profile, shares, criterion), counts.ratios())
+        if keep:
+            keep(profile)
     return profile
 
 

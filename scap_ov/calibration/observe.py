@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,9 @@ from scap_ov.statistics.observers.reservoir import row_priorities
 from scap_ov.statistics.profile import CalibrationProfile, capacity_for
 
 GROUP_BYTES = 256 << 20  # of hidden states; more samples pass through the blocks in several groups
+KEPT_TOKENS = 4096  # of a group where every one is kept: the weights of a block are made f32 once for each, a twentieth of the time
+
+Keep = Callable[[CalibrationProfile], None]
 _log = logging.getLogger(__name__)
 
 
@@ -32,6 +35,8 @@ def observe(
     *,
     capacity: int | None = None,
     group_bytes: int = GROUP_BYTES,
+    so_far: CalibrationProfile | None = None,
+    keep: Keep | None = None,
     progress: Progress | None = None,
 ) -> CalibrationProfile:
     """Stream a dataset through a model and keep bounded statistics of every site's input.
@@ -44,6 +49,8 @@ def observe(
     :param dataset: nncf.Dataset, or anything with `get_inference_data()`.
     :param capacity: rows to keep per site; None for what `profile.capacity_for` allows.
     :param group_bytes: most bytes of hidden states of samples that are between two blocks together.
+    :param so_far: what an interrupted run has kept; its samples are passed over.
+    :param keep: called with the profile of the samples so far after every group, which then is of KEPT_TOKENS at most.
     :param progress: called with (steps done, steps or None).
     :raises BadDatasetError: the data is empty, does not fit the model's inputs, or gives NaN or infinite activations.
     :raises BadModelError: the model has no fully connected layer that could be pruned.
@@ -52,13 +59,31 @@ def observe(
     weights = [(match.site, summarised(match)) for match in opened.found.some()]
     sites = tuple(site for site, _ in weights)
     capacity = capacity_for(sites) if capacity is None else capacity
+    done = so_far
+
+    def finish(collector: Collector) -> CalibrationProfile:
+        if done is None:
+            return finished(collector, weights, opened.fingerprint)
+        return done.merge(finished(collector, [(site, ()) for site in sites], opened.fingerprint)) if collector.samples else done
+
+    def kept(collector: Collector) -> Collector:
+        nonlocal done
+        if keep is None or not min(collector.counts.values()):
+            return collector
+        done = finish(collector)
+        keep(done)
+        return Collector(sites, capacity)
+
     try:
-        collector = _ByBlocks(BlockModel(opened), Collector(sites, capacity), group_bytes, progress).observe(dataset)
+        blocks = BlockModel(opened)
+        most = group_bytes if keep is None else min(group_bytes, 4 * blocks.width * KEPT_TOKENS)
+        passed = 0 if so_far is None else int(so_far.metadata["samples"])
+        collector = _ByBlocks(blocks, Collector(sites, capacity), most, progress).observe(dataset, passed, kept)
     except UncutError as e:
         _log.info("observing the whole model at once: %s", e)
         clone, found = opened.copy()
         return collect(weights, stream(clone, site_taps(found), dataset, progress=progress), opened.fingerprint, capacity)
-    return finished(collector, weights, opened.fingerprint)
+    return finish(collector) if collector.samples or done is None else done
 
 
 @dataclass(frozen=True)
@@ -80,28 +105,34 @@ class _ByBlocks:
     def __init__(self, model: BlockModel, collector: Collector, group_bytes: int, progress: Progress | None) -> None:
         self._model, self._collector, self._most, self._progress = model, collector, group_bytes, progress
         self._steps: int | None = None
+        self._done = 0  # samples
 
-    def observe(self, dataset: InferenceData) -> Collector:
+    def observe(self, dataset: InferenceData, passed: int, each: Callable[[Collector], Collector]) -> Collector:
         """Take in a dataset.
 
+        :param passed: samples at its beginning that are not taken in.
+        :param each: called after every group with what collected it; gives what collects the next one.
         :raises UncutError: a sample continues another.
         """
         length = getattr(dataset, "get_length", lambda: None)()
-        self._steps = None if length is None else length * (self._model.blocks + 1)
+        self._steps, self._done = None if length is None else length * (self._model.blocks + 1), passed
         group: list[_Arrival] = []
         size = 0
-        for arrival in self._arrivals(dataset):
+        for arrival in self._arrivals(dataset, passed):
             group.append(arrival)
             size += 4 * self._model.width * int(np.prod(arrival.flow.window.pruned.shape))
             if size >= self._most:
                 self._run(group)
+                self._collector = each(self._collector)
                 group, size = [], 0
         self._run(group)
         return self._collector
 
-    def _arrivals(self, dataset: InferenceData) -> Iterator[_Arrival]:
+    def _arrivals(self, dataset: InferenceData, passed: int) -> Iterator[_Arrival]:
         reader = SampleReader(self._model.stock)
         for number, item in enumerate(samples_of(dataset)):
+            if number < passed:
+                continue
             sample = reader.read(item, number)
             if not sample.starts:
                 msg = f"sample {number} continues the one before"
@@ -118,7 +149,7 @@ class _ByBlocks:
         return BadDatasetError(misfit(f"sample {number} does not fit the model", self._model.stock.inputs, window.inputs, error))
 
     def _run(self, group: list[_Arrival]) -> None:
-        done = self._collector.samples * (self._model.blocks + 1)
+        done = self._done * (self._model.blocks + 1)
         for block in range(self._model.blocks):
             for index, one in enumerate(group):
                 try:
@@ -130,6 +161,7 @@ class _ByBlocks:
             self._take(one, self._model.head.taps(one.flow))
             self._tell(done + self._model.blocks * len(group) + index + 1)
         self._collector.samples += len(group)
+        self._done += len(group)
 
     def _take(self, one: _Arrival, taps: Mapping[str, np.ndarray]) -> None:
         observed = {name: counted_rows(value.shape, one.mask) for name, value in taps.items()}

@@ -80,7 +80,9 @@ def measure_sensitivity(
         msg = "the profile was observed on another model; calibrate the model that is to be pruned"
         raise MismatchError(msg)
     sites = [s for s in profile.sites if s.name not in profile.sensitivity]
-    if gradients and sites and isinstance(own, OpenedModel):
+    if not sites:
+        return profile
+    if gradients and isinstance(own, OpenedModel):
         try:
             return _by_gradients(own, dataset, profile, sites, tokens or GRADIENT_TOKENS, checkpoint, progress)
         except BadModelError as e:
