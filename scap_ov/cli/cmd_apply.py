@@ -144,7 +144,7 @@ def _tell(backend: Backend, model: Any, plan: SparsityPlan, output: Path, out: O
         out.say(f"  pruned, not read by half: {plan.notes['pruned_only']}")
     for line in tokens_per_expert(summary, warnings_only=True):
         out.say(line)
-    told = {key: plan.notes[key] for key in ("max_loss", "compensation") if key in plan.notes}
+    told: dict[str, Any] = {key: plan.notes[key] for key in ("max_loss", "compensation") if key in plan.notes}
     if "max_loss" in told:
         found = told["max_loss"]
         low, high = found["interval_95"]
