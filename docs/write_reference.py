@@ -43,6 +43,7 @@ FIGURES = {
                "system": "the oldest glibc (`GLIBC`) and libstdc++ (`GLIBCXX`) that will do"},
     "calibrate": {"profile": "the file", "sites": "how many", "fingerprint": "of the model", "samples, tokens": "that were observed"},
     "compare": {"points": "for each method and target, and each dense model: `method`, `target_sparsity`, and the fields of `eval`"},
+    "completion": {"shell": "as given", "script": "the script"},
     "demo": {"export": "`genai` or `optimum`", "target_sparsity, kept_sparsity": "asked for, and the largest that keeps the answer",
              "answers": "of `stock` and `sparse`", "eval, bench": "as these commands give them", "report": "the page"},
     "doctor": {"healthy": "whether everything that is needed works", "findings": "`what`, `found`, `advice`, `ok`, `needed`"},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scap_ov.custom_ops.formats.base import COLUMN_BLOCK, from_position_blocks, padded_columns, position_blocks, row_slices
+from scap_ov.custom_ops.formats.base import COLUMN_BLOCK, from_position_blocks, padded_columns, position_blocks, row_slices, side_by_side
 
 DTYPE = np.dtype(np.uint8)
 
@@ -22,13 +22,17 @@ def pack(weights: np.ndarray, offset: int) -> np.ndarray:
     """[N, K] -> uint8 [K, row_bytes]."""
     n, k = weights.shape
     packed = np.zeros((k, row_bytes(padded_columns(n))), np.uint8)
-    for rows, blocks in position_blocks(weights, offset):
+
+    def some(rows: slice) -> None:
+        blocks = position_blocks(weights, offset, rows)
         pairs = blocks.shape[1] // 2
         both = blocks[:, 0 : 2 * pairs : 2] | (blocks[:, 1 : 2 * pairs : 2] << 4)
         packed[rows, : pairs * COLUMN_BLOCK] = both.reshape(len(blocks), -1)
         if blocks.shape[1] % 2:
             last, half = blocks[:, -1], COLUMN_BLOCK // 2
             packed[rows, pairs * COLUMN_BLOCK :][:, :half] = last[:, :half] | (last[:, half:] << 4)
+
+    side_by_side(some, row_slices(k))
     return packed
 
 

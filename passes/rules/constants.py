@@ -57,9 +57,10 @@ def typed_constant(values: np.ndarray, shape: list[int], dtype: str) -> ov.Node:
     tensor = ov.Tensor(getattr(ov.Type, dtype), ov.Shape(shape))
     flat = np.ascontiguousarray(values).reshape(-1)
     if dtype in ("u4", "i4"):
-        nibbles = np.zeros(tensor.get_byte_size() * 2, np.uint8)
-        nibbles[: flat.size] = flat.astype(np.int16) & 15
-        raw = nibbles[0::2] | (nibbles[1::2] << 4)
+        nibbles = flat.view(np.uint8) if flat.dtype.itemsize == 1 else flat.astype(np.int16).astype(np.uint8)
+        nibbles = np.concatenate([nibbles, np.zeros(flat.size % 2, np.uint8)]) if flat.size % 2 else nibbles
+        pairs = nibbles.view("<u2")  # the first of two values in the low byte
+        raw = (pairs & 15 | pairs >> 4 & 240).astype(np.uint8)
     elif dtype == "bf16":
         raw = (flat if flat.dtype == np.uint16 else (flat.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)).view(np.uint8)
     else:

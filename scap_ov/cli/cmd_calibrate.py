@@ -14,7 +14,7 @@ from scap_ov.errors import UsageError
 EXAMPLES = (
     "scap-ov calibrate stock -o profile.safetensors",
     "scap-ov calibrate stock --data my_text.txt --tokens 8192 -o profile.safetensors",
-    "scap-ov calibrate stock --data my_text.txt --tokens 262144 --shard 3/16 -o part-3.safetensors  # then scap-ov merge",
+    "scap-ov calibrate stock --data my_text.txt --tokens 262144 --shard 3/16 -o part-3.safetensors",
 )
 
 

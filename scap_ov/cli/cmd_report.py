@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,6 @@ def run(args: argparse.Namespace, out: Output) -> None:
         raise UsageError(msg)
     summary = record["summary"]
     profile = _profile(args.profile, summary)
-    pictures = _folder(args.png, overwrite=args.overwrite)
     plan = _plan(args.model, summary) if profile is not None else None
     evaluation, benchmark = given.get("eval"), given.get("bench")
     if args.measure:
@@ -68,7 +68,14 @@ def run(args: argparse.Namespace, out: Output) -> None:
     points = operating_points(evaluation or {}, benchmark or {}, given.get("compare") or {})
     title = args.title or Path(args.model).resolve().name
     findings = Findings(title, summary, record["config"], plan, profile, evaluation, benchmark, points)
-    page = write_report(args.output, findings, pictures=pictures)
+    fresh = args.png is not None and not Path(args.png).exists()
+    pictures = _folder(args.png, overwrite=args.overwrite)
+    try:
+        page = write_report(args.output, findings, pictures=pictures)
+    except BaseException:
+        if pictures is not None and fresh:
+            shutil.rmtree(pictures, ignore_errors=True)
+        raise
     out.say(verdict(summary, evaluation or {}, benchmark or {}))
     out.say(f"{page}{f', pictures in {pictures}' if pictures else ''}")
     out.figures({"report": str(page), "pictures": str(pictures) if pictures else None, "eval": evaluation, "bench": benchmark})

@@ -55,7 +55,7 @@ def command(out: Output, *arguments: object) -> None:
 
     words = [str(argument) for argument in arguments]
     out.say(f"  $ scap-ov {shlex.join(words)}")
-    if code := main(words):
+    if code := main([*words, *(["-q"] if out.silent else [])]):
         error = StepError(f"`scap-ov {words[0]}` failed, see above")
         error.exit_code = code
         raise error

@@ -9,9 +9,10 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import ModuleType
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from scap_ov import __version__
 from scap_ov.errors import MissingDependencyError, ScapError, UsageError
@@ -31,9 +32,11 @@ COMMANDS = {
     "bundle": ("scap_ov.cli.cmd_bundle", "pack a model and what runs it for a device without Python"),
     "merge": ("scap_ov.cli.cmd_merge", "merge profiles of shards of the data"),
     "build-extension": ("scap_ov.cli.cmd_build_extension", "build the custom op against the installed OpenVINO"),
+    "completion": ("scap_ov.cli.cmd_completion", "print a script for bash, zsh or tcsh that completes commands and options"),
     "doctor": ("scap_ov.cli.cmd_doctor", "tell what works on this machine, and what to do where it does not"),
 }
 
+_Parser = TypeVar("_Parser", bound=argparse.ArgumentParser)
 _NUMBER = re.compile(r"-\.?\d.*")
 
 
@@ -96,6 +99,14 @@ def parser_of(name: str) -> tuple[Parser, ModuleType]:
 
     :raises MissingDependencyError: the command needs a package that is not installed.
     """
+    return command_parser(name, partial(Parser, prog=f"scap-ov {name}"))
+
+
+def command_parser(name: str, make: Callable[..., _Parser]) -> tuple[_Parser, ModuleType]:
+    """As `parser_of`, with a parser that `make` makes of the words that describe the command.
+
+    :raises MissingDependencyError: the command needs a package that is not installed.
+    """
     home, description = COMMANDS[name]
     try:
         module = importlib.import_module(home)
@@ -103,15 +114,14 @@ def parser_of(name: str) -> tuple[Parser, ModuleType]:
         msg = f"`{name}` needs the package {e.name}; install the extra that brings it (export, genai, onnx, report, demo)"
         raise MissingDependencyError(msg) from e
     examples = "".join(f"\n  {line}" for line in getattr(module, "EXAMPLES", ()))
-    parser = Parser(
-        prog=f"scap-ov {name}",
+    parser = make(
         description=module.__doc__.splitlines()[0] if module.__doc__ else description,
         epilog=f"examples:{examples}" if examples else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
     group = parser.add_argument_group("messages")
-    group.add_argument("-q", "--quiet", action="store_true", help="print warnings and errors only")
+    group.add_argument("-q", "--quiet", action="store_true", help="print errors only, and what a model writes")
     group.add_argument("-v", "--verbose", action="store_true", help="print what is done on the way as well")
     group.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser, module
@@ -133,7 +143,7 @@ def _run(argv: list[str]) -> int:
     parser, module = parser_of(name)
     try:
         parser.check_options(argv[1:])
-        args = parser.parse_args(argv[1:])
+        args = parser.parse_intermixed_args(argv[1:])  # `apply stock --profile p out` too
     except SystemExit as e:  # --help; errors are raised by Parser.error
         return int(e.code or 0)
     from scap_ov.cli.files import check_outputs

@@ -36,14 +36,14 @@ class Output:
     What users bring (names, paths, reasons) is shown as it is: never read as markup, control characters escaped.
 
     :param target: value of `--json`: a file, `-`, or None.
-    :param quiet: warnings and errors only.
+    :param quiet: errors only, and the text of `stream`.
     :param verbose: also what the library notes on its way.
     """
 
     def __init__(self, target: str | None, *, quiet: bool = False, verbose: bool = False) -> None:
         self._target = target
         self._stdout: int | None = None
-        self._silent = quiet or target == "-"
+        self.silent = quiet or target == "-"
         self._handler = _Handler()
         self._level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
 
@@ -54,8 +54,9 @@ class Output:
             os.dup2(2, 1)
         # rich must not cut names when the output is a file or a pipe
         width = None if sys.stdout.isatty() else 200
-        self._tables = Console(width=width, highlight=False, markup=False, emoji=False)
-        self._progress_console = Console(stderr=True, markup=False, emoji=False)
+        colours: Any = None if os.environ.get("NO_COLOR") else "auto"  # rich alone would leave bold and italics
+        self._tables = Console(width=width, highlight=False, markup=False, emoji=False, color_system=colours)
+        self._progress_console = Console(stderr=True, markup=False, emoji=False, color_system=colours)
         self._handler.setLevel(self._level)
         logger = logging.getLogger("scap_ov")
         self._before = logger.level
@@ -87,7 +88,7 @@ class Output:
 
     def table(self, title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print a table; columns whose cells are numbers are right-aligned."""
-        if self._silent:
+        if self.silent:
             return
         cells = [[_cell(value) for value in row] for row in rows]
         table = Table(title=Text(shown(title), "table.title") if title else None, title_justify="left")
@@ -100,17 +101,17 @@ class Output:
 
     def say(self, text: str) -> None:
         """A line for people."""
-        if not self._silent:
+        if not self.silent:
             self._tables.print(Text(shown(text)), soft_wrap=True)
 
     def note(self, text: str) -> None:
         """A line beside the result: on standard error."""
-        if not self._silent:
+        if not self.silent:
             print(shown(text), file=sys.stderr)
 
     def stream(self, piece: str) -> None:
-        """A piece of text that a model writes: as it comes, line breaks and tabs included."""
-        if not self._silent:
+        """A piece of text that is the result itself, such as what a model writes: as it comes, line breaks and tabs included."""
+        if self._target != "-":
             print("".join(c if c in "\n\t" else shown(c) for c in piece), end="", flush=True)
 
     @contextlib.contextmanager

@@ -23,6 +23,16 @@ def test_join_undoes_split_and_values_stay_in_range(n, k, group, seed, signed):
     assert (np.abs(made.missed()) <= (step - 1) / 2).all()
 
 
+@pytest.mark.parametrize("step", range(1, 17))
+def test_every_value_above_every_step_is_divided_exactly(step):
+    """The division is a multiplication by a reciprocal in 16 bits."""
+    raw = np.arange(16 * step, dtype=np.uint8)[None]
+    made = planes.split(raw, raw.size)
+    assert (made.step, made.offset) == (step, 0)
+    assert (made.high[0] == raw[0] // step).all()
+    assert (made.low[0] == raw[0] % step).all()
+
+
 def test_a_group_of_equal_weights_and_one_of_all_values():
     raw = np.stack([np.full(256, 77, np.uint8), np.arange(256, dtype=np.uint8)])
     made = planes.split(raw, 256)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import logging
 import os
+import pty
 import shlex
 import subprocess
 import sys
@@ -69,10 +71,10 @@ def test_every_example_in_a_help_is_a_command_that_is_understood(name: str) -> N
     parser, module = cli.parser_of(name)
     assert "examples:" in parser.format_help()
     for line in module.EXAMPLES:
-        program, command, *words = shlex.split(line.rpartition("| ")[2])
+        program, command, *words = shlex.split(line.rpartition("| ")[2].partition(" > ")[0])
         assert (program, command) == ("scap-ov", name)
         parser.check_options(words)
-        parser.parse_args(words)
+        parser.parse_intermixed_args(words)
 
 
 @pytest.mark.parametrize(
@@ -186,6 +188,44 @@ def test_json_goes_to_a_file_and_a_missing_folder_is_told_first(
     assert ran == [1]
     assert main(["fake", "--json", str(tmp_path / "f.json"), "--overwrite"]) == 0
     assert ran == [1, 1]
+
+
+def test_quiet_says_nothing_but_errors_and_what_is_streamed(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    def run(args: object, out: Output) -> None:
+        out.table("T", ("a",), [("x",)])
+        out.say("said")
+        out.note("noted")
+        logging.getLogger("scap_ov.somewhere").warning("warned")
+        with out.progress("long work") as bar:
+            bar(1, 2)
+        out.stream("written\n")
+
+    command(monkeypatch, run)
+    assert main(["fake", "-q"]) == 0
+    assert capfd.readouterr() == ("written\n", "")
+    assert main(["fake"]) == 0
+    shown = capfd.readouterr()
+    assert all(text in shown.out for text in ("T", "said", "written"))
+    assert shown.err.splitlines()[:2] == ["noted", "scap-ov: warning: warned"]
+
+
+@pytest.mark.parametrize(("colourless", "escapes"), [("", True), ("1", False)])
+def test_a_terminal_gets_no_escapes_with_no_color(colourless: str, escapes: bool, tmp_path: Path) -> None:
+    """Run on a terminal of its own: a pipe gets none in any case."""
+    code = "from scap_ov.cli.output import Output\nwith Output(None) as out: out.table('title', ('a',), [('x',)])"
+    reader, writer = pty.openpty()
+    env = {**os.environ, "TERM": "xterm-256color", "NO_COLOR": colourless, "COLUMNS": "80"}
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=writer, env=env, cwd=tmp_path)
+    os.close(writer)
+    shown = os.read(reader, 10_000)
+    os.close(reader)
+    assert b"title" in shown
+    assert (b"\x1b" in shown) == escapes
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_has_two_or_three_examples(name: str) -> None:
+    assert 2 <= len(cli.parser_of(name)[1].EXAMPLES) <= 3
 
 
 def test_targets_by_kind() -> None:
