@@ -1,10 +1,11 @@
 # Every target makes its own .venv when there is none, prints the commands that it runs, and needs nothing but Python 3.10-3.13 and a C++ compiler.
 #   make demo                  the light road: no torch, a few minutes on two cores
 #   make demo EXPORT=optimum   the main road: optimum-cli export openvino (int8)
+#   make docs                  the pages as a site in build/site; fails on a link that leads nowhere
 #   make test | lint | bench | quality | notebook | test-slow | format | clean
 .POSIX:
 .SUFFIXES:
-.PHONY: demo test test-slow lint format bench quality coverage notebook wheel clean
+.PHONY: demo docs test test-slow lint format bench quality coverage notebook wheel clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -71,6 +72,9 @@ lint: $(STAMP)
 	cd build/mypy && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p scap_ov
 	$(BIN)/codespell
 	$(BIN)/python -Im pytest -q tests/test_structure.py tests/test_docs.py
+
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict --quiet
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import re
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -43,13 +44,31 @@ def test_files_that_are_named_are_there(page: Path) -> None:
         assert (ROOT / path).exists(), f"{page.name} names {path}, which is not there"
 
 
-def test_the_reference_is_current() -> None:
-    spec = importlib.util.spec_from_file_location("write_reference", ROOT / "docs" / "write_reference.py")
+def loaded(name: str) -> ModuleType:
+    """A script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    writer = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(writer)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_is_current() -> None:
+    writer = loaded("write_reference")
     assert writer.PAGE.read_text(encoding="utf-8") == writer.page(), "run python docs/write_reference.py"
+
+
+def test_the_site_links_between_its_pages_and_names_other_files() -> None:
+    """`make docs` builds all of it; MkDocs itself checks the links between pages."""
+    errors = pytest.importorskip("mkdocs.exceptions")
+    site = loaded("site_pages")
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="adr/0001-packed-layout.md"))
+    text = "[a](../packing.md#rows) [b](../../README.md) [c](../../tests/conftest.py) [d](https://a.org) [e](#here) `[f](none)`"
+    expected = "[a](../packing.md#rows) [b](../index.md) c (`tests/conftest.py`) [d](https://a.org) [e](#here) `[f](none)`"
+    assert site.on_page_markdown(text, page, None, None) == expected
+    with pytest.raises(errors.PluginError, match=r"links to none\.md, which is not there"):
+        site.on_page_markdown("[a](none.md)", page, None, None)
 
 
 @pytest.mark.parametrize("public", PUBLIC, ids=lambda public: public.__name__)
