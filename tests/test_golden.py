@@ -94,14 +94,15 @@ def test_a_configuration_beside_a_model_says_what_it_said() -> None:
     assert (config.method, config.target_sparsity, config.ignored_scope, config.replace) == ("adaptive", 0.5, ("block.0.o",), "always")
 
 
-def test_graded_reads_of_experts_compute_as_then() -> None:
-    """Version 1 of both ops, weights in planes, and version 2 of plans, written by tests/golden/write_graded.py."""
-    expected = dict(np.load(GOLDEN / "graded" / "expected.npz"))
+@pytest.mark.parametrize("name", ["graded", "levels"])
+def test_graded_reads_of_experts_compute_as_then(name: str) -> None:
+    """Weights in planes, with one level and with three, written by tests/golden/write_graded.py."""
+    folder = GOLDEN / name
+    expected = dict(np.load(folder / "expected.npz"))
     core = ov.Core()
-    model = read_model(GOLDEN / "graded" / "decoder", core)
+    model = read_model(folder / "decoder", core)
     assert {op.get_type_name() for op in model.get_ops()} >= {"SparseMatMul", "SparseExperts"}
     assert_like(run_steps(core.compile_model(model, "CPU", EXACT), expected["ids"]), expected["logits"], DECODER_TOLERANCE)
     stock = build(Shape("golden", layers=1, hidden=32, ffn=32, heads=2, kv_heads=1, vocabulary=64, experts=3, used=2), "i8", 1)
-    plan = scap_ov.SparsityPlan.load(GOLDEN / "graded" / "plan.safetensors")
-    again = core.compile_model(scap_ov.apply(stock, plan), "CPU", EXACT)
+    again = core.compile_model(scap_ov.apply(stock, scap_ov.SparsityPlan.load(folder / "plan.safetensors")), "CPU", EXACT)
     assert_like(run_steps(again, expected["ids"]), expected["logits"], DECODER_TOLERANCE)

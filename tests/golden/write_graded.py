@@ -1,6 +1,7 @@
-"""Write the folder graded: what version 1 of both ops and version 2 of plans look like. Run with scap_ov of revision 1c79d5d, not again.
+"""Write the folders graded and levels; not to be run again.
 
-python tests/golden/write_graded.py FOLDER
+graded, by scap_ov of revision 1c79d5d: version 1 of both ops and version 2 of plans. levels, by revision 41ac8b1: versions 2 and 3.
+python tests/golden/write_graded.py FOLDER [LEVEL ...]
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from scap_ov.storage.model_folder import write_model_folder
 SHAPE = Shape("golden", layers=1, hidden=32, ffn=32, heads=2, kv_heads=1, vocabulary=64, experts=3, used=2)
 
 
-def main(folder: Path) -> None:
-    """An int8 decoder with routed experts, read by grades."""
+def main(folder: Path, levels: tuple[float, ...]) -> None:
+    """An int8 decoder with routed experts, read by grades; its logits at the highest level."""
     folder.mkdir(parents=True)
     core = ov.Core()
     scap_ov.register(core)
     rng = np.random.default_rng(8)
     stock = build(SHAPE, "i8", SHAPE.layers)
     profile = scap_ov.calibrate(stock, token_dataset([rng.integers(0, 64, 16).tolist() for _ in range(4)], stock))
-    plan = scap_ov.fit(profile, scap_ov.SparsityConfig(0.5, replace="always"))
+    plan = scap_ov.fit(profile, scap_ov.SparsityConfig(0.5, replace="always", **({"levels": levels} if levels else {})))
     plan.save(folder / "plan.safetensors")
     pruned = scap_ov.apply(stock, plan)
     write_model_folder(pruned, None, folder / "decoder")
@@ -40,4 +41,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), tuple(map(float, sys.argv[2:])))
