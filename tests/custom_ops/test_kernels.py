@@ -1,5 +1,7 @@
 """Every implementation that this CPU runs against the float64 reference: formats, groups, tails, rows, sparsities, splits.
 
+Random cases of all of these together: tests/reliability/sweep.py.
+
 Implementations that cannot run are reported as skipped, and SCAP_OV_REQUIRE_ISA makes that a failure.
 """
 
@@ -7,8 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from kernel_library import implementations, run, runnable
 from random_operands import random_operands
 from reference import OFFSETS, Operands, sparse_matmul, tolerance
@@ -71,34 +71,6 @@ def test_shapes(implementation: str, weight_type: str, quantize: bool, shape: in
 
 
 @pytest.mark.parametrize("implementation", RUNNABLE)
-@settings(max_examples=100)
-@given(data=st.data())
-def test_any_operands(implementation: str, data: st.DataObject) -> None:
-    weight_type = data.draw(st.sampled_from(WEIGHT_TYPES))
-    k = data.draw(st.integers(1, 400))
-    o = random_operands(
-        k,
-        data.draw(st.lists(st.integers(1, 200), min_size=1, max_size=3)),
-        weight_type,
-        m=data.draw(st.integers(1, 12)),
-        group_size=data.draw(st.sampled_from([None, 4, 16, 32, 64, 96, 128, 256])),
-        sparsity=data.draw(st.one_of(st.none(), st.floats(0, 1))),
-        seed=data.draw(st.integers(0, 2**32)),
-        zero_point=data.draw(st.sampled_from([None, True, False])),
-        scale_dtype=data.draw(st.sampled_from([np.float16, np.float32])),
-        x_dtype=data.draw(st.sampled_from([np.float16, np.float32])),
-        per_channel=data.draw(st.booleans()),
-        added=data.draw(st.booleans()),
-        rows=data.draw(st.sampled_from(["decode", "all"])),
-        max_sparse_rows=data.draw(st.integers(1, 12)),
-        positions=data.draw(st.integers(1, 3)),
-        dynamic_quantization=data.draw(st.booleans()),
-        ramp=data.draw(st.sampled_from([0.0, 0.25, 1.0])),
-    )
-    check(o, implementation, data.draw(st.integers(1, 3)), data.draw(st.sampled_from([0, 0, 1, 4, 60])))
-
-
-@pytest.mark.parametrize("implementation", RUNNABLE)
 @pytest.mark.parametrize("m", [1, 3, 11])
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_ramp(implementation: str, m: int, per_channel: bool) -> None:
@@ -153,35 +125,6 @@ def test_planes(implementation: str, quantize: bool, shape: int) -> None:
             per_channel=number % 3 == 1,
         )
         check(o, implementation, threads=1 + number % 2, misalign=number)
-
-
-@pytest.mark.parametrize("implementation", RUNNABLE)
-@settings(max_examples=60)
-@given(data=st.data())
-def test_any_planes(implementation: str, data: st.DataObject) -> None:
-    k, step_group = data.draw(st.integers(1, 400)), data.draw(st.sampled_from([4, 16, 32, 64, 128]))
-    o = random_operands(
-        k,
-        data.draw(st.lists(st.integers(1, 200), min_size=1, max_size=3)),
-        data.draw(st.sampled_from(["u8", "i8"])),
-        m=data.draw(st.integers(1, 12)),
-        group_size=data.draw(st.sampled_from([None, step_group, 2 * step_group])),
-        sparsity=data.draw(st.one_of(st.none(), st.floats(0, 1))),
-        half=data.draw(st.one_of(st.none(), st.floats(0, 1))),
-        step_group=step_group,
-        seed=data.draw(st.integers(0, 2**32)),
-        zero_point=data.draw(st.booleans()),
-        scale_dtype=data.draw(st.sampled_from([np.float16, np.float32])),
-        x_dtype=data.draw(st.sampled_from([np.float16, np.float32])),
-        per_channel=data.draw(st.booleans()),
-        added=data.draw(st.booleans()),
-        rows=data.draw(st.sampled_from(["decode", "all"])),
-        max_sparse_rows=data.draw(st.integers(1, 12)),
-        positions=data.draw(st.integers(1, 3)),
-        dynamic_quantization=data.draw(st.booleans()),
-        ramp=data.draw(st.sampled_from([0.0, 0.0, 0.25])),
-    )
-    check(o, implementation, data.draw(st.integers(1, 3)), data.draw(st.sampled_from([0, 0, 1, 4, 60])))
 
 
 @pytest.mark.parametrize("implementation", RUNNABLE)

@@ -1,0 +1,35 @@
+// Gives an op its attributes, in place of a file.
+#pragma once
+#include <map>
+#include <openvino/core/attribute_visitor.hpp>
+#include <string>
+#include <vector>
+
+class Setter : public ov::AttributeVisitor {
+public:
+    std::map<std::string, std::string> text;
+    std::map<std::string, int64_t> whole;
+    std::map<std::string, std::vector<int64_t>> lists;
+    std::map<std::string, float> floats;
+    std::vector<float> levels;
+    bool dynamic_quantization = true;
+
+    using ov::AttributeVisitor::on_adapter;
+    void on_adapter(const std::string&, ov::ValueAccessor<void>&) override {}
+    void on_adapter(const std::string& name, ov::ValueAccessor<std::string>& a) override {
+        if (text.count(name)) a.set(text[name]);
+    }
+    void on_adapter(const std::string& name, ov::ValueAccessor<int64_t>& a) override {
+        if (whole.count(name)) a.set(whole[name]);
+    }
+    void on_adapter(const std::string& name, ov::ValueAccessor<double>& a) override {
+        if (floats.count(name)) a.set(floats[name]);
+    }
+    void on_adapter(const std::string&, ov::ValueAccessor<bool>& a) override { a.set(dynamic_quantization); }
+    void on_adapter(const std::string& name, ov::ValueAccessor<std::vector<float>>& a) override {
+        if (name == "levels") a.set(levels);
+    }
+    void on_adapter(const std::string& name, ov::ValueAccessor<std::vector<int64_t>>& a) override {
+        if (lists.count(name)) a.set(lists[name]);
+    }
+};

@@ -1,0 +1,166 @@
+"""Commands that are killed, at every step of theirs and at random moments, and commands whose disk is full from some step on.
+
+After each the output is the old one or none, the next run succeeds and gives what an undisturbed run gives, and nothing else is left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from commands import Ended, complaint, run
+from report import SEED, Part
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command, and what it writes into its folder."""
+
+    name: str
+    argv: Callable[[Path], list[str]]
+    outputs: tuple[str, ...]
+
+
+def jobs(files: Path) -> list[Job]:
+    """The commands that write."""
+    apply = ["apply", str(files / "stock"), "--replace", "always", "-o"]
+    data = ["--data", str(files / "text.txt"), "--tokens", "96", "--window", "32"]
+    return [
+        Job("apply", lambda w: [*apply, str(w / "out"), "--plan", str(files / "plan.safetensors")], ("out",)),
+        Job("apply --profile", lambda w: [*apply, str(w / "out"), "--profile", str(files / "profile.safetensors"), "--target-sparsity",
+                                          "0.4", "--save-plan", str(w / "plan"), "--json", str(w / "json")], ("out", "plan", "json")),
+        Job("merge", lambda w: ["merge", str(files / "profile.safetensors"), str(files / "shard.safetensors"), "-o", str(w / "merged")],
+            ("merged",)),
+        Job("calibrate", lambda w: ["calibrate", str(files / "stock"), *data, "--checkpoint", str(w / "check"), "-o", str(w / "profile")],
+            ("profile",)),
+        Job("bundle", lambda w: ["bundle", str(files / "sparse"), str(w / "sparse.tar"), "--libraries", "list"], ("sparse.tar",)),
+    ]  # fmt: skip
+
+
+def crashes(files: Path, work: Path, kills: int, starved: int, shares: tuple[float, ...]) -> Part:
+    """`kills` kills and `starved` full disks, shared out among the commands; file systems with such shares of the room that is needed."""
+    part = Part("Kills and full disks")
+    rng = np.random.default_rng(SEED)
+    chosen = [job for job in jobs(files) if not isinstance(_undisturbed(job, work), str)]
+    for job in jobs(files):
+        told = _undisturbed(job, work)
+        part.check(not isinstance(told, str), f"{job.name} undisturbed: {told}")
+    for job in chosen:
+        folder = _fresh(work)
+        whole = run(job.argv(folder), folder)
+        wanted, size = _digests(job, folder), _size(folder)
+        for number, how in enumerate(_moments(whole, kills // len(chosen), rng)):
+            folder = _fresh(work)
+            ended = run(job.argv(folder), folder, **how)
+            if ended.code != -signal.SIGKILL:
+                continue
+            part.count("kills")
+            _check(part, job, folder, wanted, f"killed {how}", again=number % 4 == 0)
+        for step in rng.permutation(whole.steps)[: starved // len(chosen)]:
+            folder = _fresh(work)
+            ended = run(job.argv(folder), folder, fail_at=int(step) + 1)
+            part.count("full disks")
+            wrong = complaint(ended)
+            part.check(wrong is None, f"{job.name}, disk full from step {step + 1}: {wrong}")
+            left = sorted(p.name for p in folder.iterdir() if p.name not in (*job.outputs, "check"))
+            # what cannot be removed is named; what can be is gone
+            part.check(not left or all(name in ended.said for name in left), f"{job.name}, disk full from step {step + 1}: {left} is left")
+            _check(part, job, folder, wanted, f"disk full from step {step + 1}", again=step % 4 == 0)
+        _small_disks(part, job, size, work, shares)
+    shutil.rmtree(work / "job", ignore_errors=True)
+    return part
+
+
+def _small_disks(part: Part, job: Job, size: int, work: Path, shares: tuple[float, ...]) -> None:
+    """File systems with too little room, where what is written below Python meets the end too, and one that cannot be written."""
+    for share in shares:
+        folder = _fresh(work)
+        if not _mounted(folder, f"size={max(int(size * share), 16_384)}"):
+            part.figures["small file systems"] = 0
+            return
+        ended = run(job.argv(folder), folder)
+        part.count("small file systems")
+        wrong = complaint(ended) or ("" if ended.code else "it succeeded")
+        left = sorted(p.name for p in folder.iterdir() if p.name != "check")
+        part.check(not wrong and not left, f"{job.name} with {share:.0%} of the room: {wrong or f'{left} is left'}")
+        _umount(folder)
+    folder = _fresh(work)
+    if _mounted(folder, "ro"):
+        ended = run(job.argv(folder), folder)
+        part.count("read-only folders")
+        wrong = complaint(ended) or ("" if ended.code == 2 else f"exit code {ended.code}")
+        part.check(not wrong, f"{job.name} into a read-only folder: {wrong}")
+        _umount(folder)
+
+
+def _mounted(folder: Path, options: str) -> bool:
+    """Whether a tmpfs could be put there: that takes root."""
+    mount = shutil.which("mount")
+    return mount is not None and os.getuid() == 0 and subprocess.run([mount, "-t", "tmpfs", "-o", options, "none", folder],
+                                                                      capture_output=True, check=False).returncode == 0  # fmt: skip
+
+
+def _umount(folder: Path) -> None:
+    subprocess.run([shutil.which("umount") or "umount", folder], check=True)
+
+
+def _size(folder: Path) -> int:
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+
+
+def _undisturbed(job: Job, work: Path) -> str | None:
+    folder = _fresh(work)
+    ended = run(job.argv(folder), folder)
+    return None if ended.code == 0 else ended.said[-400:]
+
+
+def _moments(whole: Ended, count: int, rng: np.random.Generator) -> Iterator[dict[str, float]]:
+    """A third at steps, spread evenly; the others at random moments, most of them late, where files are written."""
+    steps = np.unique(np.linspace(1, whole.steps, count // 3 + 1).astype(int))
+    yield from ({"kill_at": int(step)} for step in steps)
+    for number in range(count - len(steps)):
+        yield {"kill_after": whole.seconds * (rng.random() if number % 2 else 0.6 + 0.4 * rng.random())}
+
+
+def _check(part: Part, job: Job, folder: Path, wanted: dict[str, str], what: str, *, again: bool) -> None:
+    for name in job.outputs:
+        if (folder / name).exists():
+            part.check(_digest(folder / name) == wanted[name], f"{job.name}, {what}: {name} is there and not complete")
+    if not again:
+        return
+    for name in job.outputs:  # a complete output stands in the way of a second run, as it should
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    second = run(job.argv(folder), folder)
+    part.count("runs afterwards")
+    part.check(second.code == 0, f"{job.name} after being {what}: {second.said[-300:]}")
+    if second.code == 0:
+        part.check(_digests(job, folder) == wanted, f"{job.name} after being {what}: another result")
+        left = sorted(p.name for p in folder.iterdir() if p.name not in job.outputs)
+        part.check(not left, f"{job.name} after being {what}: {left} is left by the second run")
+
+
+def _fresh(work: Path) -> Path:
+    folder = work / "job"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _digests(job: Job, folder: Path) -> dict[str, str]:
+    return {name: _digest(folder / name) for name in job.outputs}
+
+
+def _digest(path: Path) -> str:
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    found = hashlib.sha256()
+    for file in files:
+        found.update(file.name.encode() + file.read_bytes())
+    return found.hexdigest()

@@ -1,0 +1,68 @@
+"""docs/reliability.md from what `make reliability` found."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import platform
+from pathlib import Path
+
+import openvino as ov
+from report import SEED, Part
+
+_HEAD = """# Reliability
+
+What is tried against the library and the commands, and what came of it. This page is written by `make reliability`; CI runs a short form
+of the same, `make reliability-short`.
+
+| part | result | figures | minutes |
+|---|---|---|---|
+"""
+_PARTS = """
+## What the parts are
+
+- **Correctness sweep**: in the manner of oneDNN's benchdnn. A case is made from one seed: weight form (all formats, planes and experts
+  too), group size, shape (1, primes, tails), rows, sparsity (nothing dropped, a threshold of 0, one channel kept, none kept), centre
+  and threshold as a number or per channel, bias, f32 and f16 activations, special values (±0, denormals, infinity, NaN, the largest
+  f16). Every implementation that the CPU runs is compared with float64; the bound follows from the formats (`tests/reference.py`). NaN
+  and infinity come out where float64 has them; with float weights, the same one.
+- **libFuzzer over the ops**: attributes, shapes and bytes of any kind for the constructors and `evaluate`, under AddressSanitizer and
+  UndefinedBehaviorSanitizer.
+- **Damaged files through the commands**: models, profiles, plans, records, configurations, tokenizers and texts with flipped bits,
+  cuts, and numbers replaced; drawn by hypothesis. A sentence and exit code 1 or 2, or success; never a crash, a hang (three minutes), a
+  traceback, an "unexpected" error, or a file left behind.
+- **Kills and full disks**: `apply`, `calibrate` and `merge` end by SIGKILL at steps of the file system and at random moments, or find
+  the disk full from some step on. The output is complete or not there; the next run gives what an undisturbed run gives, and nothing
+  else is left.
+- **Native tests under ASan and UBSan**: another range of the sweep, and the tests of the op. Alignment is not checked: a model file
+  may put constants at odd offsets, and x86 reads them.
+- **Concurrency under TSan**: requests at once on threads of their own. TBB is replaced by a small pool, for it is not built with the
+  sanitizer.
+- **Concurrency**: eight requests at once, streams, several compiled models, compilations while others infer; bit for bit what one
+  request after the other gives.
+- **Memory over decode steps**: the slope of resident memory.
+
+A failure names its seed, and the command that repeats it.
+"""
+
+
+def page(found: list[Part]) -> str:
+    """The page."""
+    lines = []
+    for part in found:
+        state = f"not run: {part.skipped}" if part.skipped else f"**{len(part.failures)} failures**" if part.failures else "clean"
+        figures = ", ".join(f"{value:,g} {what}" for what, value in part.figures.items())
+        lines.append(f"| {part.name} | {state} | {figures} | {part.seconds / 60:.1f} |\n")
+    date = dt.datetime.now(dt.timezone.utc).date()
+    machine = f"\nSeed {SEED}; {date}, {_processor()}, {os.cpu_count()} cores, OpenVINO {ov.__version__.split('-')[0]}.\n"
+    return _HEAD + "".join(lines) + machine + _PARTS
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = (
+        [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.is_file()
+        else []
+    )
+    return names[0] if names else platform.processor()
