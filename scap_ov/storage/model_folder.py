@@ -15,6 +15,7 @@ from scap_ov.storage.aligned import save_aligned
 from scap_ov.storage.companions import companions
 from scap_ov.storage.model_files import MODEL_FILE, is_lowered_file, model_file
 from scap_ov.storage.outputs import check_folder
+from scap_ov.storage.state_names import objection
 
 
 def read_model(path: str | Path, core: ov.Core | None = None) -> ov.Model:
@@ -33,6 +34,10 @@ def read_model(path: str | Path, core: ov.Core | None = None) -> ov.Model:
     if xml.suffix.lower() == ".onnx":
         for conversion in conversions():
             core.add_extension(conversion)
+    why = objection(xml) if xml.suffix.lower() == ".xml" else None
+    if why is not None:
+        msg = f"OpenVINO cannot read {xml} ({why}); export the model again, or apply its plan again"
+        raise BadModelError(msg)
     try:
         return core.read_model(str(xml))
     except RuntimeError as e:

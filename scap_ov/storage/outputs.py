@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -11,6 +13,8 @@ from pathlib import Path
 from scap_ov.atomic import is_special, leftovers, must_be_filled_in_place
 from scap_ov.errors import OutputError
 from scap_ov.storage.rt_info import CONFIG_FILE
+
+_PROBE = ".scap_ov."  # folders that are made to see whether one can be
 
 
 def check_files(
@@ -121,8 +125,17 @@ def _probe(final: Path) -> Path:
 
 
 def _probe_in(place: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix=".scap_ov.", dir=place):
-        pass
+    """Write something into a folder that nobody sees: a file without a name, which a run that is killed does not leave behind."""
+    try:
+        os.close(os.open(place, os.O_TMPFILE | os.O_WRONLY, 0o600))
+    except OSError as e:
+        if e.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):  # the file system knows no such files
+            raise
+        for left in place.glob(f"{_PROBE}????????"):
+            with contextlib.suppress(OSError):
+                left.rmdir()
+        with tempfile.TemporaryDirectory(prefix=_PROBE, dir=place):
+            pass
 
 
 def _check_name(path: Path) -> None:

@@ -59,9 +59,17 @@ def gcc_build() -> Build | None:
 
 
 def runtime(build: Build) -> str:
-    """The sanitizer's library, which a process loads first."""
+    """The sanitizer's library."""
     name = "libclang_rt.asan-x86_64.so" if "clang" in build.compiler else "libasan.so"
     return _file_of(build.compiler, name)
+
+
+def preloaded(build: Build) -> str:
+    """What a process loads first: the sanitizer, the library whose exceptions it sees, and before them a dlopen that it takes."""
+    own = build.folder / "libdlopen.so"
+    source = NATIVE / "sanitize" / "dlopen.cpp"
+    subprocess.run([build.compiler, "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", source, "-ldl", "-o", own], check=True)
+    return f"{own}:{runtime(build)}:{_file_of(build.compiler, 'libstdc++.so.6')}"
 
 
 def _file_of(compiler: str, name: str) -> str:

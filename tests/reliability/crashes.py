@@ -30,12 +30,13 @@ class Job:
 
 def jobs(files: Path) -> list[Job]:
     """The commands that write."""
-    apply = ["apply", str(files / "stock"), "--replace", "always", "-o"]
+    apply = ["apply", str(files / "stock"), "-o"]
     data = ["--data", str(files / "text.txt"), "--tokens", "96", "--window", "32"]
     return [
         Job("apply", lambda w: [*apply, str(w / "out"), "--plan", str(files / "plan.safetensors")], ("out",)),
-        Job("apply --profile", lambda w: [*apply, str(w / "out"), "--profile", str(files / "profile.safetensors"), "--target-sparsity",
-                                          "0.4", "--save-plan", str(w / "plan"), "--json", str(w / "json")], ("out", "plan", "json")),
+        Job("apply --profile", lambda w: [*apply, str(w / "out"), "--profile", str(files / "profile.safetensors"), "--replace", "always",
+                                          "--target-sparsity", "0.4", "--save-plan", str(w / "plan"), "--json", str(w / "json")],
+            ("out", "plan", "json")),
         Job("merge", lambda w: ["merge", str(files / "profile.safetensors"), str(files / "shard.safetensors"), "-o", str(w / "merged")],
             ("merged",)),
         Job("calibrate", lambda w: ["calibrate", str(files / "stock"), *data, "--checkpoint", str(w / "check"), "-o", str(w / "profile")],

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from builds import KEPT, ROOT, Build, fuzzer, fuzzer_build, gcc_build, runtime, sanitized_library, thread_program
+from builds import KEPT, ROOT, Build, fuzzer, fuzzer_build, gcc_build, preloaded, sanitized_library, thread_program
 from report import SEED, Part
 
 FUZZERS = ("fuzz_sparse_matmul", "fuzz_sparse_experts")
@@ -52,7 +52,7 @@ def sanitized_sweep(cases: int) -> Part:
     library = sanitized_library(build)
     environment = os.environ | {
         "SCAP_OV_EXTENSION": str(library),
-        "LD_PRELOAD": runtime(build),
+        "LD_PRELOAD": preloaded(build),
         "ASAN_OPTIONS": _OPTIONS + ":verify_asan_link_order=0",
     }
     sweep = [sys.executable, Path(__file__).with_name("sweep.py"), "--seed", str(SEED + 10_000_000), "--cases", str(cases)]
@@ -61,6 +61,7 @@ def sanitized_sweep(cases: int) -> Part:
         "-m",
         "pytest",
         "-q",
+        "-s",
         "-p",
         "no:cacheprovider",
         "tests/custom_ops/test_op.py",
@@ -89,5 +90,6 @@ def threads(calls: int) -> Part:
 
 
 def _told(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if re.search(r"ERROR|SUMMARY|runtime error|WARNING|assert|FAILED|seed ", line)]
+    telling = re.compile(r"ERROR|CHECK failed|SUMMARY|runtime error|WARNING|sanitizer|assert|FAILED|seed ")
+    lines = [line.strip() for line in text.splitlines() if telling.search(line)]
     return " | ".join(lines[:4])[:600] or text.strip()[-300:]

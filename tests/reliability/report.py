@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 
 SEED = 20261126  # of every part; a failure names the seed of its case
@@ -30,3 +31,4 @@ class Part:
         """Note a failure where something did not hold."""
         if not held:
             self.failures.append(failure)
+            print(failure, file=sys.stderr, flush=True)

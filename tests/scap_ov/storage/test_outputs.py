@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -13,14 +16,14 @@ from scap_ov.storage.outputs import check_files, check_folder
 
 def refuse_to_write(monkeypatch, place):
     """As for a user who may not write there; tests may run as root."""
-    make = outputs.tempfile.TemporaryDirectory
+    open_ = os.open
 
-    def made(**options):
-        if str(options["dir"]) == str(place):
+    def opened(path, flags, *args, **options):
+        if str(path) == str(place):
             raise PermissionError(13, "Permission denied")
-        return make(**options)
+        return open_(path, flags, *args, **options)
 
-    monkeypatch.setattr(outputs.tempfile, "TemporaryDirectory", made)
+    monkeypatch.setattr(outputs.os, "open", opened)
 
 
 def test_files_that_can_be_written_are_left_to_be_written(tmp_path):
@@ -127,3 +130,21 @@ def test_rule_3_a_disk_without_room(tmp_path):
     with pytest.raises(OutputError, match=r"needs about \d+ MB for some time, and .* has \d+ MB left"):
         check_folder(tmp_path / "out", size=free + 10**9)
     check_folder(tmp_path / "out", size=free // 2)
+
+
+def test_looking_whether_a_folder_can_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where a run is killed meanwhile: on file systems without nameless files, the next run removes what is left."""
+    open_ = os.open
+
+    def without_nameless(path: object, flags: int, *args: object, **kwargs: object) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "not supported")
+        return open_(path, flags, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", without_nameless)
+    (tmp_path / ".scap_ov.killed_1").mkdir()
+    check_files({"--json": tmp_path / "new"})
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    monkeypatch.setattr(tempfile, "mkdtemp", None)
+    check_files({"--json": tmp_path / "new"})
