@@ -25,10 +25,17 @@ def attention(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> list[ov.Outp
     inner = ops.subtract(weighted, ops.multiply(p, ops.reduce_sum(weighted, last, keep_dims=True)))
     found: list[ov.Output | None] = [
         ops.multiply(ops.matmul(inner, k, False, False), scale).output(0) if need[0] else None,
-        ops.matmul(inner, scaled, True, False).output(0) if need[1] else None,
-        ops.matmul(p, g, True, False).output(0) if need[2] else None,
+        _over_heads(ops.matmul(inner, scaled, True, False).output(0), k) if need[1] else None,
+        _over_heads(ops.matmul(p, g, True, False).output(0), v) if need[2] else None,
     ]
     return found + [None] * (node.get_input_size() - 3)
+
+
+def _over_heads(gradient: ov.Output, own: ov.Output) -> ov.Output:
+    """Of keys or values whose one head all queries share, as in Falcon: the sum over the heads."""
+    shape, got = own.get_partial_shape(), gradient.get_partial_shape()
+    shared = [i for i in range(len(shape) - 2) if shape[i] == ov.Dimension(1) and got[i] != ov.Dimension(1)]
+    return ops.reduce_sum(gradient, np.array(shared), keep_dims=True).output(0) if shared else gradient
 
 
 def repeat_heads(model: ov.Model) -> None:

@@ -16,6 +16,11 @@ def test_attention_with_heads_and_a_mask():
     check(lambda q, k, v: ops.scaled_dot_product_attention(q, k, v, ops.constant(mask)), [(shape, size)] * 3)
 
 
+def test_attention_whose_queries_share_one_head_of_keys_and_values():
+    one = [-1, 1, -1, 8], (1, 1, 5, 8)
+    check(ops.scaled_dot_product_attention, [([-1, 3, -1, 8], (1, 3, 5, 8)), one, one])
+
+
 def test_rotary_embedding():
     def build(x):
         heads = ops.transpose(ops.reshape(x, np.array([0, 0, 3, 8]), special_zero=True), np.array([0, 2, 1, 3]))
