@@ -1,13 +1,13 @@
-"""What pruning costs in quality: methods, sparsities and weight forms on SmolLM2-135M; writes docs/quality.md and its plot.
+"""What reading less costs in quality: methods, shares and weight forms on SmolLM2-135M; writes docs/quality.md and its plot.
 
     make quality                                                                     # on Python's own documentation
     make quality QUALITY_TEXT=wiki.txt QUALITY_TITLE="WikiText-2"
     python benchmarks/quality.py --forms f16 --methods adaptive,scap --sparsities 0.5 --tokens 1024     # a short look
 
 Calibrates on the first half of the text and measures on the second. Results are kept in the JSON file after every point, and a run that
-is repeated goes on from there. Folders f16, i8 and i4 in the work folder are used as they
-are (what optimum-cli exported, say); else they are made, without torch, from what openvino-genai reads out of the demo's GGUF file. All
-three must be of one source: genai rounds the zero points of Q4_1, and dense models of the two sources differ by a KL of 0.3.
+is repeated goes on from there; `--only-speed` fills in the speeds, on an idle machine. Folders f16, i8 and i4 in the work folder are used
+as they are (what optimum-cli exported, say); else they are made from what openvino-genai reads out of the demo's GGUF file. All three must
+be of one source: genai rounds the zero points of Q4_1, and dense models of the two sources differ by a KL of 0.3.
 Every row but the first of a window is pruned; KL is against the dense f16 model whatever the weight form.
 """
 
@@ -16,20 +16,21 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from machine import machine
 from minilm import ranking
-from quality_deployed import DECODED, PROMPT, divergence, exact_matches, runner, tokenizer_of
+from quality_deployed import Deployed, speedup
 from quality_evaluation import WINDOW, Evaluation, everything_documented
+from quality_options import options
 from quality_page import write_page
-from quality_rivals import RIVALS, bytes_of, quantised
+from quality_rivals import bytes_of, quantised
 from quality_tasks import answer
 
 from scap_ov import api
-from scap_ov.calibration.compensation import fit_compensation
 from scap_ov.calibration.drift import measure_drift
 from scap_ov.calibration.probe_model import ProbeModel
 from scap_ov.calibration.refine import refine
@@ -38,12 +39,12 @@ from scap_ov.evaluation.evaluate import evaluate
 from scap_ov.fitting.fit import fit
 from scap_ov.models.dataset import self_dataset, text_dataset
 from scap_ov.models.tokenizer import load_tokenizer
-from scap_ov.models.windows import text_windows
-from scap_ov.sample_models.real_weights import FORMS, write_in_form
+from scap_ov.sample_models.real_weights import write_in_form
 from scap_ov.sample_models.sample_text import documentation
 from scap_ov.sample_models.source import stock_model
 from scap_ov.statistics.profile import CalibrationProfile
 from scap_ov.storage.model_folder import read_model
+from scap_ov.tuning.compensation import fit_compensation
 
 COMPENSATION_TOKENS = 16_384  # read once; a second time fits the noise of these tokens
 FFN_SHARE = 1 / 3  # of the FFN's weights: CATS with half of its gates
@@ -61,10 +62,10 @@ class Run:
         middle = text.index("\n", len(text) // 2)
         self.fitted, self.unseen = text[:middle], text[middle:]
         self.evaluations: dict[str, Evaluation] = {}
+        self._deployed: Deployed | None = None
         other = "Python's documentation" if args.text else "Python's sources"
-        self.keep("about", {"machine": machine(), "text": args.title, "other": other, "tokens": args.tokens,
-                            "calibration_tokens": args.calibration_tokens,
-                            "source": args.source})  # fmt: skip
+        self.keep("about", {"machine": machine(), "text": args.title, "other": other, "tokens": args.tokens, "source": args.source,
+                            "calibration_tokens": args.calibration_tokens})  # fmt: skip
 
     def keep(self, key: str, value: Any) -> None:
         """Note a result."""
@@ -113,9 +114,8 @@ class Run:
 
     def rewritten(self, folder: Path, profile: CalibrationProfile, config: SparsityConfig) -> dict[str, Any]:
         """Measure through the rewritten model."""
-        made = api.apply(folder, profile, config, form="portable")
         windows = [np.asarray(p.inputs["input_ids"]).reshape(-1) for p in self.evaluations["unseen"].pieces]
-        found = evaluate(made, folder, windows, rows="all")
+        found = evaluate(api.apply(folder, profile, config, form="portable"), folder, windows, rows="all")
         return {"kl": found.kl_divergence, "perplexity": found.perplexity, "top1": found.top1_agreement, "sparsity": found.sparsity,
                 "bytes": found.weight_bytes_per_token}  # fmt: skip
 
@@ -159,35 +159,56 @@ class Run:
             if key in self.kept:
                 continue
             started = time.monotonic()
-            model = quantised(self.folder("f16"), name, self.fitted)
+            folder = self.saved(key, lambda n=name: quantised(self.folder("f16"), n, self.fitted))
             seconds = time.monotonic() - started
-            probe = ProbeModel(model, measure=True)
+            probe = ProbeModel(read_model(folder), measure=True)
             unseen = self.evaluation(probe, "unseen", self.unseen, "rival")
             found = {**unseen.measure(probe, None), "bytes": bytes_of(self.folder("f16"), name), "seconds": seconds}
-            self.keep(key, {**found, **self.asked(model)})
+            self.keep(key, {**found, **self.asked(read_model(folder))})
             print(f"{key}: KL {found['kl']:.4f} ({time.monotonic() - started:.0f} s)", flush=True)
 
     def deployed(self) -> None:
-        """Decoding behind a dense prompt, and questions: int8 dense, graded, pruned, and the f16 model itself."""
-        wanted = [("f16", "dense", 0.0), ("i8", "dense", 0.0), *(("i8", m, s) for s in self.args.deployed for m in ("graded", "adaptive"))]
+        """Decoding behind a dense prompt, and questions: int8 dense, graded and pruned, and int4."""
+        wanted = [(form, "dense", 0.0) for form in ("i8", "i4")] + [
+            ("i8", m, s) for s in self.args.deployed for m in ("graded", "adaptive")
+        ]
+        wanted += [("i4", "adaptive", s) for s in self.args.deployed[:1]]
         for form, method, share in wanted:
             key = f"deployed {form} {method} {share:g}"
             if key in self.kept or form not in self.args.forms:
                 continue
-            folder, started = self.folder(form), time.monotonic()
-            config = SparsityConfig(target_sparsity=share, method=method, replace="always") if method != "dense" else None
-            model = read_model(folder) if config is None else api.apply(folder, self.profile(form, folder), config)
-            self.keep(key, self.asked(model))
+            started = time.monotonic()
+            self.keep(key, self.asked(read_model(self.saved(key, lambda f=form, m=method, s=share: self.made(f, m, s)))))
             print(f"{key}: {self.kept[key]} ({time.monotonic() - started:.0f} s)", flush=True)
+
+    def made(self, form: str, method: str, share: float) -> Any:
+        """A model to deploy."""
+        folder = self.folder(form)
+        if method == "dense":
+            return read_model(folder)
+        config = SparsityConfig(target_sparsity=share, method=method, replace="always")
+        return api.apply(folder, self.profile(form, folder), config)
+
+    def saved(self, key: str, make: Callable[[], Any]) -> Path:
+        """The folder of a model that is measured as it is deployed; made once."""
+        folder: Path = self.args.work / "deployed" / key.replace(" ", "-").replace(",", "")
+        if not folder.exists():
+            api.save_model(make(), folder)
+        return folder
 
     def asked(self, model: Any) -> dict[str, Any]:
         """What a model loses as it is deployed."""
-        folder = self.folder("f16")
-        encode, words = load_tokenizer(folder), tokenizer_of(folder)
-        windows = text_windows(self.unseen, folder, window=PROMPT + DECODED, max_tokens=self.args.tokens // 2)
-        own, dense = runner(model.clone()), runner(read_model(folder))
-        found = {"deployed": divergence(own, dense, [w for w in windows if len(w) == PROMPT + DECODED])}
-        return {**found, "exact_matches": exact_matches(own, encode, words)}
+        if self._deployed is None:
+            self._deployed = Deployed(self.folder("f16"), self.unseen, self.args.tokens // 2)
+        return self._deployed.losses(model)
+
+    def speeds(self) -> None:
+        """Decode speed of everything that was deployed, against stock int8; wants an idle machine."""
+        stock = self.args.work / "deployed" / "deployed-i8-dense-0"
+        for key in [k for k in self.kept if k.startswith(("deployed ", "rival "))]:
+            if f"speed {key}" not in self.kept and stock.exists():
+                self.keep(f"speed {key}", speedup(self.saved(key, dict), stock))
+                print(f"{key}: {self.kept[f'speed {key}']:.2f}x of stock int8", flush=True)
 
     def embeddings(self) -> None:
         """The same methods on an encoder."""
@@ -208,11 +229,12 @@ class Run:
         """Methods and sparsities of a form; the full set for f16."""
         if form != "f16":
             graded = [("graded", s) for s in self.args.graded] if form == "i8" else []
+            graded += [("graded+compensation", s) for s in self.args.compensate] if form == "i8" else []
             return graded + [(m, s) for s in self.args.quantised_sparsities for m in self.args.methods]
         grid = [(m, s) for s in self.args.sparsities for m in self.args.methods]
         # targets of scope ffn are shares of the FFN's weights; what is measured counts all block weights
         ffn = [("cats+ffn", FFN_SHARE), ("scap+ffn", FFN_SHARE), ("adaptive+ffn", FFN_SHARE)] * self.args.all_methods
-        return grid + [("adaptive+compensation", s) for s in self.args.compensate] + ffn
+        return grid + ffn
 
     def evaluation(self, probe: ProbeModel, name: str, text: str, form: str) -> Evaluation:
         """Windows of a text, the reference always of f16."""
@@ -250,52 +272,28 @@ class Run:
 
 def main() -> None:
     """Measure what is missing and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--text", help="text file; its halves are for calibration and for measuring")
-    parser.add_argument("--title", default="Python's documentation", help="what the text is, for the page")
-    parser.add_argument(
-        "--source", default="made from the GGUF file as openvino-genai reads it", help="where the folders are from, for the page"
-    )
-    parser.add_argument("--work", type=Path, default=Path("quality_models"))
-    parser.add_argument("--json", default="quality.json")
-    parser.add_argument("--output", type=Path, help="folder for quality.md and quality.png")
-    parser.add_argument("--forms", type=lambda t: t.split(","), default=list(FORMS))
-    parser.add_argument("--methods", type=lambda t: t.split(","), default=["adaptive", "scap", "teal", "wina"])
-    parser.add_argument("--sparsities", type=_shares, default=[0.5, 0.4, 0.25, 0.6])
-    parser.add_argument("--quantised-sparsities", type=_shares, default=[0.5, 0.4])
-    parser.add_argument("--graded", type=_shares, default=[0.5, 0.4, 0.65], help="shares of the bytes of int8 that graded reads leave out")
-    parser.add_argument("--deployed", type=_shares, default=[0.5], help="shares at which int8 is measured as it is deployed")
-    parser.add_argument(
-        "--rivals", type=lambda t: [n for n in t.split(";") if n], default=list(RIVALS), help="of quality_rivals.py, joined by ;"
-    )
-    parser.add_argument("--compensate", type=_shares, default=[0.5, 0.4], help="sparsities at which compensation is learned too")
-    parser.add_argument("--steps", type=int, help="of learning compensation; else one pass over its text")
-    parser.add_argument("--tokens", type=int, default=2048, help="to measure on")
-    parser.add_argument("--calibration-tokens", type=int, default=16_384)
-    parser.add_argument("--all-methods", action=argparse.BooleanOptionalAction, default=True, help="the FFN-only comparison with CATS too")
-    parser.add_argument("--self", action=argparse.BooleanOptionalAction, default=True, help="calibrate on text that the model writes, too")
-    parser.add_argument("--sequential", action=argparse.BooleanOptionalAction, default=True, help="calibrate --sequential, too")
-    parser.add_argument("--tasks", type=lambda t: [Path(f) for f in t.split(",") if f], default=[], metavar="FILE,FILE",
-                        help="multiple choice: .jsonl files with query, choices and gold")  # fmt: skip
-    parser.add_argument("--questions", type=int, default=250, help="most of each file")
-    parser.add_argument("--minilm", action=argparse.BooleanOptionalAction, default=True, help="sentence embeddings of MiniLM, too")
-    args = parser.parse_args()
+    args = options(__doc__.splitlines()[0]).parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     run = Run(args)
-    for form in args.forms:
-        run.form(form)
-    run.other_text()
-    run.tasks()
-    run.deployed()
-    run.rivals()
-    if args.minilm:
-        run.embeddings()
+    if not args.only_speed:
+        measure(run)
+    run.speeds()
     if args.output:
         write_page(run.kept, args.output)
 
 
-def _shares(text: str) -> list[float]:
-    return [float(part) for part in text.split(",") if part]
+def measure(run: Run) -> None:
+    """All but speed; what a user decides by comes first."""
+    for form in run.args.forms:
+        run.form(form)
+        if form == "i8":
+            run.deployed()
+            run.rivals()
+    run.deployed()
+    run.other_text()
+    run.tasks()
+    if run.args.minilm:
+        run.embeddings()
 
 
 if __name__ == "__main__":

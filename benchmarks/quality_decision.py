@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from quality_deployed import DECODED, PEOPLE, PROMPT, QUESTIONS, SPEED_ROUNDS, SPEED_TOKENS
+
 Kept = Mapping[str, Any]
-_HEADER = ["model", "MB per token", "KL", "perplexity", "same first token", "KL as deployed", "questions right"]
+_HEADER = ["model", "MB per token", "decode speed", "KL", "perplexity", "same first token", "KL as deployed", "questions right"]
+
+_METHODS = ("dense", "graded", "adaptive", "scap")
 
 
 def decision(kept: Kept, names: Mapping[str, str]) -> str:
@@ -18,27 +22,36 @@ def decision(kept: Kept, names: Mapping[str, str]) -> str:
     for key, value in kept.items():
         form, _, rest = key.partition(" ")
         if form == "rival":
-            rows.append((value, f"{rest} (NNCF)", value))
-        elif form in names and isinstance(value, dict) and "kl" in value and rest.split(" ")[0] in ("dense", "graded", "adaptive"):
+            rows.append((value, f"{rest} (NNCF)", value, kept.get(f"speed {key}")))
+        elif form in names and isinstance(value, dict) and "kl" in value and rest.split(" ")[0] in _METHODS:
             method, _, share = rest.partition(" ")
             if share.replace(".", "").isdigit() or method == "dense":
-                asked = kept.get(f"deployed {form} {method} {share or 0}", {})
+                own = f"deployed {form} {method} {share or 0}"
                 label = f"{names[form]}, dense" if method == "dense" else f"{names[form]}, {method}, {1 - float(share):.0%} read"
-                rows.append((value, label, asked))
-    if not any("graded" in label for _, label, _ in rows):
+                rows.append((value, label, kept.get(own, {}), kept.get(f"speed {own}")))
+    if not any("graded" in label for _, label, *_ in rows):
         return ""
-    cells = [_row(point, label, asked) for point, label, asked in sorted(rows, key=lambda row: row[0]["bytes"])]
+    cells = [_row(*row) for row in sorted(rows, key=lambda row: row[0]["bytes"])]
     lines = ["| " + " | ".join(line) + " |" for line in (_HEADER, ["---"] * len(_HEADER), *cells)]
-    return """## Which model to take
+    return f"""## Which model to take
 
-KL is to the dense f16 model. As deployed: a prompt of 256 tokens is read dense, 64 tokens are decoded behind it. Questions: one number
-out of ten is to be found in a text; decoded greedily, right or wrong. Rivals are the block weights in NNCF's int4, int3 and int2, in
-groups of 64, dense; embedding and output projection int8.
+Decode speed is a multiple of stock int8's, alternating with it in one process (batch of one, f32 hint for both, {SPEED_ROUNDS} turns of
+{SPEED_TOKENS} tokens). KL is to the dense f16 model. As deployed: a prompt of {PROMPT} tokens is read dense, {DECODED} tokens are decoded
+behind it. Questions: {QUESTIONS} texts tell the ages of {PEOPLE} people, and one of them is asked for; decoded greedily, right or wrong.
+Rivals are the block weights in NNCF's int4, int3 and int2, in groups of 64, dense; embedding and output projection int8.
 
 """ + "\n".join(lines)
 
 
-def _row(point: Mapping[str, Any], label: str, asked: Mapping[str, Any]) -> list[str]:
+def _row(point: Mapping[str, Any], label: str, asked: Mapping[str, Any], speed: float | None) -> list[str]:
     deployed, right = asked.get("deployed"), asked.get("exact_matches")
-    return [label, f"{point['bytes'] / 1e6:.0f}", f"{max(point['kl'], 0):.3f}", f"{point['perplexity']:.1f}", f"{point['top1']:.1%}",
-            "" if deployed is None else f"{max(deployed['kl'], 0):.3f}", "" if right is None else f"{right:.0%}"]  # fmt: skip
+    return [
+        label,
+        f"{point['bytes'] / 1e6:.0f}",
+        "" if speed is None else f"{speed:.2f}×",
+        f"{max(point['kl'], 0):.3f}",
+        f"{point['perplexity']:.1f}",
+        f"{point['top1']:.1%}",
+        "" if deployed is None else f"{max(deployed['kl'], 0):.3f}",
+        "" if right is None else f"{right:.0%}",
+    ]

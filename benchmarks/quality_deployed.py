@@ -1,20 +1,58 @@
-"""Models as they are deployed: a prompt is read dense, then every token decodes sparse. Divergence, and questions answered greedily."""
+"""Models as they are deployed: a prompt is read dense, then every token decodes sparse. Divergence, questions answered greedily, speed."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import openvino as ov
 
 from scap_ov.models.agreement import log_softmax
+from scap_ov.models.tokenizer import load_tokenizer
 from scap_ov.models.window_runner import WindowRunner
+from scap_ov.models.windows import text_windows
+from scap_ov.storage.model_folder import read_model
 
 PROMPT, DECODED = 256, 64  # tokens
 QUESTIONS = 40
+PEOPLE = 3  # of whom a question tells the age; with ten a model of this size finds one in six
+SPEED_ROUNDS, SPEED_TOKENS = 7, 32  # turns of each model, and tokens that are decoded in each
 _NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Felix", "Greta", "Hugo", "Ida", "Jonas")
 _EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
+
+
+class Deployed:
+    """Measures models against the dense f16 model behind prompts.
+
+    :param reference: folder of the f16 model, with its tokenizer.
+    :param text: to measure on.
+    :param tokens: of it.
+    """
+
+    def __init__(self, reference: Path, text: str, tokens: int) -> None:
+        import openvino_genai
+
+        windows = text_windows(text, reference, window=PROMPT + DECODED, max_tokens=tokens)
+        self._windows = [ids for ids in windows if len(ids) == PROMPT + DECODED]
+        self._encode, tokenizer = load_tokenizer(reference), openvino_genai.Tokenizer(str(reference))
+        self._decode = lambda ids: str(tokenizer.decode(list(ids)))
+        dense = runner(read_model(reference))
+        self._dense = [decoded(dense, ids) for ids in self._windows]
+
+    def losses(self, model: ov.Model) -> dict[str, object]:
+        """KL(dense f16 ‖ model), perplexity and agreement over the tokens decoded behind PROMPT others; the share of right answers."""
+        own = runner(model)
+        kl, nll, agree = [], [], []
+        for ids, dense in zip(self._windows, self._dense, strict=True):
+            found = decoded(own, ids)
+            kl.append((np.exp(dense) * (dense - found)).sum(1).mean())
+            nll.append(-found[np.arange(len(found)), ids[PROMPT + 1 :]].mean())
+            agree.append((found.argmax(1) == dense.argmax(1)).mean())
+        found = {"kl": float(np.mean(kl)), "perplexity": float(np.exp(np.mean(nll))), "top1": float(np.mean(agree))}
+        return {"deployed": found, "exact_matches": exact_matches(own, self._encode, self._decode)}
 
 
 def runner(model: ov.Model) -> WindowRunner:
@@ -22,27 +60,21 @@ def runner(model: ov.Model) -> WindowRunner:
     return WindowRunner(model, None, _EXACT)
 
 
-def divergence(model: WindowRunner, reference: WindowRunner, windows: Sequence[np.ndarray]) -> dict[str, float]:
-    """KL(reference ‖ model) and perplexity over the tokens that are decoded behind a prompt of PROMPT tokens.
+def decoded(model: WindowRunner, ids: np.ndarray) -> np.ndarray:
+    """Log-probabilities of what follows each token that is decoded behind the prompt, float [DECODED - 1, V].
 
-    :param windows: int64 [PROMPT + DECODED] each.
+    :param ids: int64 [PROMPT + DECODED].
     """
-    kl, nll, agree = [], [], []
-    for ids in windows:
-        own, dense = (log_softmax(m.stepwise(ids, PROMPT)[0].astype(np.float64))[1:-1] for m in (model, reference))
-        kl.append((np.exp(dense) * (dense - own)).sum(1).mean())
-        nll.append(-own[np.arange(len(own)), ids[PROMPT + 1 :]].mean())
-        agree.append((own.argmax(1) == dense.argmax(1)).mean())
-    return {"kl": float(np.mean(kl)), "perplexity": float(np.exp(np.mean(nll))), "top1": float(np.mean(agree))}
+    return log_softmax(model.stepwise(ids, PROMPT)[0])[1:-1]
 
 
 def exact_matches(model: WindowRunner, encode: Callable[[str], Sequence[int]], decode: Callable[[Sequence[int]], str]) -> float:
-    """Share of extraction questions whose answer, decoded greedily, is exactly right: a number among ten that a text holds."""
+    """Share of extraction questions whose answer, decoded greedily, is exactly right: a number that a text of some sentences holds."""
     right = 0
     for prompt, answer in questions():
         value = model.start(np.asarray(encode(prompt), np.int64))
-        tokens = []
-        for _ in range(8):
+        tokens: list[int] = []
+        for _ in range(6):
             tokens.append(int(value.argmax()))
             if "." in decode(tokens):
                 break
@@ -56,19 +88,31 @@ def questions() -> list[tuple[str, str]]:
     rng = np.random.default_rng(0)
     made = []
     for _ in range(QUESTIONS):
-        codes = dict(
-            zip(rng.permutation(_NAMES).tolist(), rng.choice(np.arange(1000, 10000), len(_NAMES), replace=False).tolist(), strict=True)
-        )
-        told = " ".join(f"The code of {name} is {code}." for name, code in codes.items())
-        first, second, wanted = rng.permutation(list(codes))[:3].tolist()
-        asked = "".join(f"Question: What is the code of {name}? Answer: {codes[name]}.\n" for name in (first, second))
-        made.append((f"{told}\n{asked}Question: What is the code of {wanted}? Answer:", str(codes[wanted])))
+        names = rng.permutation(_NAMES)[:PEOPLE].tolist()
+        ages = dict(zip(names, rng.choice(np.arange(11, 99), PEOPLE, replace=False).tolist(), strict=True))
+        told = " ".join(f"{name} is {age} years old." for name, age in ages.items())
+        first, second, wanted = rng.permutation(names)[:3].tolist()
+        asked = "".join(f"Question: How old is {name}? Answer: {ages[name]}.\n" for name in (first, second))
+        made.append((f"{told}\n{asked}Question: How old is {wanted}? Answer:", str(ages[wanted])))
     return made
 
 
-def tokenizer_of(folder: Path) -> Callable[[Sequence[int]], str]:
-    """From token ids to text."""
-    import openvino_genai
+def speedup(model: Path, stock: Path) -> float:
+    """Decode speed as a multiple of another model's: the median of the ratios of alternating turns, in one process, f32 hint for both.
 
-    tokenizer = openvino_genai.Tokenizer(str(folder))
-    return lambda tokens: str(tokenizer.decode(list(tokens)))
+    :param model: .xml of a model.
+    """
+    both = [WindowRunner(read_model(path), None, {"INFERENCE_PRECISION_HINT": "f32"}) for path in (model, stock)]
+    prompt = np.arange(100, 164)
+    ratios = []
+    for _ in range(SPEED_ROUNDS):
+        seconds = []
+        for one in both:
+            one.start(prompt)
+            one.step(5)
+            started = time.perf_counter()
+            for token in range(SPEED_TOKENS):
+                one.step(100 + token)
+            seconds.append(time.perf_counter() - started)
+        ratios.append(seconds[1] / seconds[0])
+    return median(ratios)

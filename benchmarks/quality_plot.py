@@ -11,10 +11,11 @@ _FORMS = {"f16": ("f16", "-", "o"), "i8": ("int8", "--", "s"), "i4": ("int4", ":
 _LEAST = 1e-3  # nats: the dense models that start the axis
 
 
-def plot(found: Mapping[str, Points], path: Path) -> None:
-    """KL over measured sparsity, f16; and KL over bytes, every method on every weight form.
+def plot(found: Mapping[str, Points], rivals: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """KL over measured sparsity of int8, f16 where that was not measured; and KL over bytes, every method on every weight form.
 
     :param found: by weight form, then by (method, asked sparsity).
+    :param rivals: models that were quantised harder, by key.
     """
     import matplotlib as mpl
 
@@ -24,8 +25,10 @@ def plot(found: Mapping[str, Points], path: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.2))
     methods = list(dict.fromkeys(m for points in found.values() for m, _ in points if m != "dense" and not m.endswith("ffn")))
     colours = {method: f"C{i}" for i, method in enumerate(methods)}
-    _curves(left, found["f16"], "sparsity", 1.0, colours, _FORMS["f16"])
-    left.set(xlabel="measured sparsity of the block weights", ylabel="KL to dense f16, nats", yscale="log", title="f16 weights")
+    form = "i8" if any(method == "graded" for method, _ in found.get("i8", {})) else "f16"
+    _curves(left, found[form], "sparsity", 1.0, colours, _FORMS[form])
+    name = _FORMS[form][0]
+    left.set(xlabel="share of the block weights' bytes not read", ylabel="KL to dense f16, nats", yscale="log", title=f"{name} weights")
     for form, style in _FORMS.items():
         points = found.get(form, {})
         _curves(right, points, "bytes", 1e-6, colours, style)
@@ -33,7 +36,12 @@ def plot(found: Mapping[str, Points], path: Path) -> None:
             at = (dense["bytes"] / 1e6, max(dense["kl"], _LEAST))
             right.plot(*at, "k*", markersize=11)
             right.annotate(f"dense {style[0]}", at, textcoords="offset points", xytext=(-8, 9), ha="right", fontsize=8)
-    front = _front([(p["bytes"] / 1e6, max(p["kl"], _LEAST)) for points in found.values() for p in points.values()])
+    for key, p in rivals.items():
+        at = (p["bytes"] / 1e6, max(p["kl"], _LEAST))
+        right.plot(*at, "kx", markersize=7)
+        right.annotate(key.removeprefix("rival "), at, textcoords="offset points", xytext=(6, 3), fontsize=6)
+    everything = [*(p for points in found.values() for p in points.values()), *rivals.values()]
+    front = _front([(p["bytes"] / 1e6, max(p["kl"], _LEAST)) for p in everything])
     right.step(*zip(*front, strict=True), where="post", color="0.75", linewidth=4, zorder=0, label="best at its size")
     right.set(xlabel="MB of weights per token", yscale="log", title="over bytes, every weight form")
     for axis in (left, right):

@@ -226,7 +226,7 @@ def _plan(
         raise UsageError(msg)
     if not max_loss:
         return backend.fit(model, profile, fitted, config, progress=progress)
-    from scap_ov.calibration.max_loss import LossLimit, largest_sparsity
+    from scap_ov.tuning.max_loss import LossLimit, largest_sparsity
 
     if config.compensation:
         msg = "max-loss searches plans without compensation; leave one of the two out"

@@ -42,6 +42,12 @@ def residual(raw: np.ndarray, scale: np.ndarray, group_size: int, dtype: ov.Type
     return value.output(0) if dtype == ov.Type.f32 else ops.convert(value, dtype.get_type_name()).output(0)
 
 
+def missed(weight: WeightMatrix, rows: slice = slice(None)) -> np.ndarray:
+    """R of some output channels of an 8-bit weight, float32 [n, K]."""
+    group = planes.step_group(weight.spec.group_size, weight.k)
+    return planes.split(weight.raw(rows), group).missed() * weight.scales(rows)
+
+
 def half_read(shifted: ov.Output, distance: ov.Node, keep: ov.Output, whole: ov.Output, exempt: ov.Node | None, dtype: ov.Type) -> ov.Node:
     """The Select of what is read by half, x − c, and 0 elsewhere. NaN is read whole.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import openvino as ov
 
 from scap_ov.passes.base import PassResult
+from scap_ov.passes.openvino.keep_slicing import DropSlicing, KeepSlicing
 from scap_ov.passes.openvino.level_blocks import PlannedLevels
 from scap_ov.passes.openvino.lower_experts import LowerExperts
 from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
@@ -20,6 +21,7 @@ def lower(model: ov.Model, *, dynamic_quantization: bool = True, levels: Planned
     :raises ExtensionError: the library is missing or does not fit, and there is something to lower.
     """
     results = [made(dynamic_quantization=dynamic_quantization, levels=levels)(model) for made in (LowerExperts, LowerSparseMatMul)]
+    results.append(KeepSlicing()(model))
     return PassResult(model, any(r.modified for r in results), [pair for r in results for pair in r.skipped])
 
 
@@ -29,5 +31,5 @@ def raise_(model: ov.Model, level: float | None = None) -> PassResult[ov.Model]:
     :param level: of a model with levels, the one to write; by default that which the model starts with.
     :raises UsageError: the model has levels, and not this one.
     """
-    results = [made(level)(model) for made in (RaiseExperts, RaiseSparseMatMul)]
+    results = [DropSlicing()(model), *(made(level)(model) for made in (RaiseExperts, RaiseSparseMatMul))]
     return PassResult(model, any(r.modified for r in results))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import openvino as ov
@@ -14,6 +15,22 @@ from scap_ov.passes.rules.match_ramp import steepness
 from scap_ov.passes.rules.path import path_between
 
 PREFIX = "scap_ov."  # of the friendly name of a site's Select
+
+
+@dataclass(frozen=True)
+class Written:
+    """The pattern of a site as it stands in a model.
+
+    :param pruned: the Select that gives the pruned input.
+    :param half: the Select of what is read by half; None where nothing is.
+    :param layers: what now stands for each layer.
+    :param lost: of each layer the product that takes off what the high plane misses; None where there is none.
+    """
+
+    pruned: ov.Node
+    half: ov.Node | None
+    layers: tuple[ov.Node, ...]
+    lost: tuple[ov.Node | None, ...]
 
 
 class PatternWriter:
@@ -45,7 +62,7 @@ class PatternWriter:
         compensation: list[ov.Output] | None,
         whole: ov.Output | None = None,
         residuals: Sequence[ov.Output | None] = (),
-    ) -> None:
+    ) -> Written:
         """Put Select before the layers, and what is lost by half-reading and the compensation behind them.
 
         :param threshold: f32, broadcastable to x.
@@ -81,13 +98,19 @@ class PatternWriter:
             change = shifted if moved is None else moved if center is None else ops.subtract(moved, center).output(0)
             half = half_read(change, distance, keep.output(0), whole, exempt, self._x.get_element_type())
             half.set_friendly_name(f"{PREFIX}{self._name}.half")
+        layers: list[ov.Node] = []
+        lost: list[ov.Node | None] = []
         for number, (matmul, path) in enumerate(zip(self._matmuls, paths, strict=True)):
             matmul.input(0).replace_source_output(follow(pruned.output(0), path))
-            layer = matmul
+            layer, lost_here = matmul, None
             if half is not None and (missed := residuals[number]) is not None:
                 layer = _read_by_half(matmul, follow(half.output(0), path), missed)
+                lost_here = layer.input_value(1).get_node()
             if compensation is not None:
-                _compensate(layer, rows_pruned, compensation[number])
+                layer = _compensate(layer, rows_pruned, compensation[number])
+            layers.append(layer)
+            lost.append(lost_here)
+        return Written(pruned, half, tuple(layers), tuple(lost))
 
     def _ramped(self, x: ov.Output, shifted: ov.Output, distance: ov.Node, threshold: ov.Output) -> ov.Output:
         """Move x towards the centre by max(0, τ′ − (|x − c| − τ′) · s), s = 1 / ramp: τ′ at the threshold, nothing behind the ramp."""
@@ -136,12 +159,12 @@ def _read_by_half(matmul: ov.Node, half: ov.Output, missed: ov.Output) -> ov.Nod
     return _put_behind(matmul, readers, ops.subtract(matmul, lost), "half_read")
 
 
-def _compensate(layer: ov.Node, rows_pruned: ov.Node, value: ov.Output) -> None:
+def _compensate(layer: ov.Node, rows_pruned: ov.Node, value: ov.Output) -> ov.Node:
     readers = list(layer.output(0).get_target_inputs())
     extra = ops.select(rows_pruned, value, ops.constant(np.float32(0)))
     dtype = layer.get_output_element_type(0)
     total = ops.add(layer, extra if dtype == ov.Type.f32 else as_type(extra.output(0), dtype))
-    _put_behind(layer, readers, total, "compensated")
+    return _put_behind(layer, readers, total, "compensated")
 
 
 def _put_behind(layer: ov.Node, readers: Sequence[ov.Input], total: ov.Node, what: str) -> ov.Node:

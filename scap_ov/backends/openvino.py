@@ -130,7 +130,7 @@ def fit(
     if not isinstance(model, (ov.Model, OpenedModel)):
         msg = "compensation is learned on OpenVINO models only; read the .onnx file with openvino, or leave compensation out"
         raise UsageError(msg)
-    from scap_ov.calibration.compensation import fit_compensation
+    from scap_ov.tuning.compensation import fit_compensation
 
     return fit_compensation(model, dataset, profile, plan, progress=titled(progress, "learning compensation"))
 

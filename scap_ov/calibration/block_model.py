@@ -46,11 +46,18 @@ class BlockModel:
 
     :param model: stock model; it is cloned.
     :param prunes: sites that can be pruned, by name; the others are dense whatever the plan. None for no site.
+    :param compensation: plans may have constants.
+    :param graded: plans may read channels by half; takes more memory and time where weights are of 8 bits.
+    :param ramp: that of the plans which are tried.
+    :param learn: differentiate with respect to what is pruned, read by half and given by the layers, too (`part_name`).
     :raises UncutError: it cannot be cut; the text tells why.
     :raises BadModelError: it has no site.
     """
 
-    def __init__(self, model: ov.Model | OpenedModel, *, prunes: Iterable[str] | None = None, compensation: bool = False) -> None:
+    def __init__(
+        self, model: ov.Model | OpenedModel, *, prunes: Iterable[str] | None = None, compensation: bool = False, graded: bool = False,
+        ramp: float = 0.0, learn: bool = False,
+    ) -> None:  # fmt: skip
         opened = opened_model(model)
         self.stock = opened.model
         clone, found = opened.copy()
@@ -63,7 +70,7 @@ class BlockModel:
             msg = "its states start from nothing that the graph tells"
             raise UncutError(msg)
         taps = _taps(found)
-        self.settings = SiteSettings(found, frozenset(prunes or ()), compensation=compensation)
+        self.settings = SiteSettings(found, frozenset(prunes or ()), compensation=compensation, graded=graded, ramp=ramp)
         values = {match.site.name: self.settings.write(match, taps[match.site.name]) for match in found.matches}
         _check_forms(clone, list(taps.values()))
         main = main_output(clone.outputs, [s.out_features for s in self.sites if s.kind is SiteKind.LM_HEAD])
@@ -78,11 +85,22 @@ class BlockModel:
         built = ov.Model([ops.result(self.result)], [], parameters, "scap_ov_blocks")
         built.validate_nodes_and_infer_types()
         wanted = [Wanted(m.site.name, values[m.site.name], _label(m.site)) for m in found.matches]
-        self.piecewise = Piecewise(built, wanted, self.settings.parameters, self.result, taps, self.settings.pruning)
+        for match in found.matches if learn else ():
+            parts = self._parts(match.site.name, taps[match.site.name])
+            wanted += [Wanted(name, value, _label(match.site)) for name, value in parts.items()]
+        self.piecewise = Piecewise(built, wanted, self.settings.parameters, self.result, taps, self.settings.pruning, self.settings.missed)
         self.blocks = len(self.piecewise.pieces) - 1
         self.head = Projection(self.piecewise, self.settings, self.result)
         border = self.piecewise.pieces[0].border.get_partial_shape()
         self.width = border[-1].get_length() if border[-1].is_static else max(site.in_features for site in self.sites)
+
+    def _parts(self, name: str, source: ov.Output) -> dict[str, ov.Output]:
+        written = self.settings.written.get(name)
+        if written is None:
+            return {}
+        half = {} if written.half is None else {part_name(name, "half"): written.half.output(0)}
+        layers = {part_name(name, i): layer.output(0) for i, layer in enumerate(written.layers)}
+        return {part_name(name, "input"): source, **half, **layers}
 
     def start(self, windows: Sequence[Window]) -> list[Flow]:
         """Windows before the first block."""
@@ -128,6 +146,14 @@ class BlockModel:
     def values(self, number: int, flow: Flow) -> Values:
         """All that a piece may read."""
         return self.head.values(number, flow)
+
+
+def part_name(site: str, part: str | int) -> str:
+    """What a tensor of a site's pattern is called among those that are differentiated.
+
+    :param part: `input` before it is pruned, `half` of what is read by half, or the number of a layer for what that gives.
+    """
+    return f"{site}|{part}"
 
 
 def _taps(found: FoundSites) -> dict[str, ov.Output]:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scap_ov.errors import BadModelError
-from scap_ov.gradients.layout import dequantize_into
 from scap_ov.gradients.program import Program
 from scap_ov.gradients.reach import key_of
 from scap_ov.mapped_pages import let_go
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 64 << 20  # of weights as f32
 _ROWS = 16  # of logits: 16 x 18,724 in f32 are 1.2 MB
-_LEAST = np.float32(-1e30)  # a chunk may hold nothing but tokens that are ruled out by -inf
+LEAST_LOGIT = np.float32(-1e30)  # a chunk may hold nothing but tokens that are ruled out by -inf
 _BY_ENTRY = frozenset(("Add", "Subtract", "Multiply", "Divide", "Tanh", "Convert", "MatMul", "Result", "Clamp"))
 
 
@@ -58,14 +57,14 @@ class Projection:
         self._pieces, self._settings = pieces, settings
         self._piece, self._layout, self._tapped = pieces.pieces[-1], pieces.layouts[-1], pieces.taps[-1]
         self.vocabulary = result.get_partial_shape()[-1].get_length()
-        self._matrix = _splittable(self._piece.nodes, self._layout.slots, self.vocabulary)
+        self._matrices = _splittable(self._piece.nodes, self._layout.slots, self.vocabulary)
         self.chunk = self.vocabulary
-        if self._matrix is not None:
-            self.chunk = max(min(CHUNK_BYTES // (4 * self._matrix.weight.k), self.vocabulary), 64)  # type: ignore[union-attr]
-        width = None if self._matrix is None else self.vocabulary
+        if self._matrices:
+            self.chunk = max(min(CHUNK_BYTES // (4 * sum(slot.weight.k for slot in self._matrices if slot.weight)), self.vocabulary), 64)
+        width = self.vocabulary if self._matrices else None
         self._program = Program(self._piece, self._layout, list(self._tapped.values()), settings.pruning, width)
         self._rows: tuple[int, ...] = ()
-        self._fixed = [None if self._matrix is not None and self.vocabulary in s.shape else _filled(s) for s in self._layout.slots]
+        self._fixed = [None if self._matrices and self.vocabulary in s.shape else _filled(s) for s in self._layout.slots]
 
     def check_gradients(self) -> None:
         """Write the derivative.
@@ -121,17 +120,16 @@ class Projection:
     def _reads(self, flow: Flow, part: slice) -> list[np.ndarray]:
         values = self.values(len(self._pieces.pieces) - 1, flow)
         reads = [values[key_of(v)] for v in self._layout.reads]
-        if self._matrix is None:
+        if not self._matrices:
             return reads
         return [r[..., part] if r.ndim == 1 and r.shape[-1] == self.vocabulary else r for r in reads]
 
     def _part(self, slot: Slot, part: slice) -> np.ndarray:
         size = part.stop - part.start
-        if slot is not self._matrix:
+        if slot.weight is None:
             return np.ascontiguousarray(_filled(slot)[..., part])
-        turned = slot.shape[0] != self.vocabulary
-        made = np.empty((slot.shape[0], size) if turned else (size, slot.shape[1]), np.float32)
-        dequantize_into(slot.weight, made.T if turned else made, part.start)  # type: ignore[arg-type]
+        made = np.empty((slot.shape[0], size) if slot.turned else (size, slot.shape[1]), np.float32)
+        slot.fill_part(made, part.start)
         return made
 
 
@@ -146,10 +144,10 @@ class _Normaliser:
         peak, mass = np.empty(len(logits), np.float32), np.empty(len(logits))
 
         def work(rows: slice) -> None:
-            peak[rows] = np.maximum(logits[rows].max(1), _LEAST)
+            peak[rows] = np.maximum(logits[rows].max(1), LEAST_LOGIT)
             mass[rows] = np.exp(logits[rows] - peak[rows, None]).sum(1, dtype=np.float64)
 
-        _in_parts(len(logits), work)
+        in_parts(len(logits), work)
         self.peaks.append(peak)
         self.masses.append(mass)
 
@@ -211,28 +209,28 @@ class _Draw:
             own *= share[rows, None]
             own[here, index] -= 1
 
-        _in_parts(len(logits), work)
+        in_parts(len(logits), work)
         return probability
 
 
-def _in_parts(count: int, work: Callable[[slice], None]) -> None:
+def in_parts(count: int, work: Callable[[slice], None]) -> None:
     """Call `work` with a few rows at a time, which stay in the cache, in as many threads as there are cores."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(work, [slice(start, start + _ROWS) for start in range(0, count, _ROWS)]))
 
 
-def _splittable(nodes: Sequence[ov.Node], slots: Sequence[Slot], vocabulary: int) -> Slot | None:
-    """The weight to take in chunks: of the only layer, behind which everything is computed entry by entry."""
+def _splittable(nodes: Sequence[ov.Node], slots: Sequence[Slot], vocabulary: int) -> list[Slot]:
+    """The weights to take in chunks: of the only layer, behind which everything is computed entry by entry; read by half it has two."""
     matrices = [s for s in slots if s.weight is not None and s.weight.n == vocabulary]
-    if len(matrices) != 1 or sum(node.get_type_name() == "MatMul" for node in nodes) != 1:
-        return None
-    behind, reached = [], {matrices[0].reader.get_instance_id()}
+    if not matrices or sum(node.get_type_name() == "MatMul" for node in nodes) != len(matrices):
+        return []
+    behind, reached = [], {slot.reader.get_instance_id() for slot in matrices}
     for node in nodes:
         if node.get_instance_id() in reached or any(v.get_node().get_instance_id() in reached for v in node.input_values()):
             reached.add(node.get_instance_id())
             behind.append(node)
-    wide = all(s.shape[-1] == vocabulary for s in slots if s is not matrices[0] and vocabulary in s.shape)
-    return matrices[0] if wide and all(node.get_type_name() in _BY_ENTRY for node in behind) else None
+    wide = all(s.shape[-1] == vocabulary for s in slots if s not in matrices and vocabulary in s.shape)
+    return matrices if wide and all(node.get_type_name() in _BY_ENTRY for node in behind) else []
 
 
 def _filled(slot: Slot) -> np.ndarray:

@@ -104,7 +104,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
 def _check_max_loss(args: argparse.Namespace) -> None:
     if not args.max_loss:
         return
-    from scap_ov.calibration.max_loss import LossLimit
+    from scap_ov.tuning.max_loss import LossLimit
 
     LossLimit.parse(args.max_loss)
     if args.plan or hasattr(args, "config_target_sparsity"):

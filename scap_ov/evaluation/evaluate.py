@@ -64,7 +64,7 @@ def evaluate(
     view = sparse_view(at_level(_read(model), level), rows=rows)
     stock = sparse_view(at_level(_read(reference)), rows=rows)
     chosen = PROPERTIES if properties is None else properties
-    runner, base = WindowRunner(view.model, view.outputs(), chosen), WindowRunner(stock.model, stock.outputs(), chosen)
+    runner, base = (WindowRunner(v.model, v.outputs(), chosen, in_rows=rows == "all") for v in (view, stock))
     scores, shares, base_shares = [], [], []
     for index, ids in enumerate(windows):
         one, share, base_share = _window(runner, base, ids, rows)
@@ -83,7 +83,6 @@ def _window(runner: WindowRunner, base: WindowRunner, ids: np.ndarray, rows: str
         logits, share = runner.whole(ids)
         reference, base_share = base.whole(ids)
         targets = ids[1:]
-        logits, reference = logits[:-1], reference[:-1]
         share, base_share = share[:, 1:], base_share[:, 1:]  # position 0 stays dense
     else:
         prompt = max(len(ids) // 4, 1)

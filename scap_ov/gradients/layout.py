@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import openvino as ov
 
+from scap_ov.errors import UncutError
 from scap_ov.gradients.cut import Piece
 from scap_ov.gradients.reach import Key, key_of
+from scap_ov.passes.openvino import half_reads
 from scap_ov.passes.openvino.weights import read_weight
 from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix
 
@@ -31,7 +34,9 @@ class Slot:
     :param reader: the node that reads it, and at which port.
     :param shape: of the input, float32.
     :param fill: writes the values into an array of that shape.
-    :param weight: whose values they are, where they are a layer's weight; turned when `shape` is [K, N].
+    :param weight: whose values they are, where they are a layer's weight.
+    :param values: of some output channels of that weight, float32 [n, K].
+    :param turned: `shape` is [K, N].
     """
 
     reader: ov.Node
@@ -39,6 +44,15 @@ class Slot:
     shape: tuple[int, ...]
     fill: Callable[[np.ndarray], None]
     weight: WeightMatrix | None = None
+    values: Callable[[slice], np.ndarray] | None = None
+    turned: bool = False
+
+    def fill_part(self, out: np.ndarray, first: int) -> None:
+        """Write the output channels from `first` on of a layer's weight into an array [n, K], or [K, n] where it is turned."""
+        if self.values is None:
+            msg = "only the weight of a layer is filled in parts"
+            raise RuntimeError(msg)
+        write_rows(self.values, out.T if self.turned else out, first)
 
 
 @dataclass(frozen=True)
@@ -59,19 +73,21 @@ class Layout:
         return 4 * sum(int(np.prod(slot.shape)) for slot in self.slots)
 
 
-def layout_of(piece: Piece, outputs: Sequence[ov.Output]) -> Layout:
+def layout_of(piece: Piece, outputs: Sequence[ov.Output], missed: Collection[int] = ()) -> Layout:
     """Describe a piece.
 
     :param outputs: tensors of the piece that are asked for beside what it gives, in an order that is the same for like pieces.
+    :param missed: instance ids of products with what the high plane of a weight misses, which are written with the weight itself.
+    :raises UncutError: that weight cannot be read.
     """
-    return _Walk(piece).layout(outputs)
+    return _Walk(piece, missed).layout(outputs)
 
 
 class _Walk:
     """Visits a piece from its outputs on, in an order that depends on its structure alone."""
 
-    def __init__(self, piece: Piece) -> None:
-        self._piece = piece
+    def __init__(self, piece: Piece, missed: Collection[int]) -> None:
+        self._piece, self._missed = piece, missed
         self._own = {node.get_instance_id() for node in piece.nodes}
         self._number: dict[int, int] = {}
         self._said: list[object] = []
@@ -126,10 +142,14 @@ class _Walk:
     def _input(self, node: ov.Node, port: int, value: ov.Output) -> object:
         if value.get_node().get_instance_id() in self._own or not is_constant(value.get_node()):
             return self._refer(value)
-        slot = _slot(node, port, value)
+        missed = port == 1 and node.get_instance_id() in self._missed
+        slot = _slot(node, port, value, missed=missed)
+        if missed and slot is None:
+            msg = f"the weight of {node.get_friendly_name()} cannot be read by half"
+            raise UncutError(msg)
         if slot is not None:
             self._slots.append(slot)
-            return "slot", len(self._slots) - 1, slot.shape
+            return "slot", len(self._slots) - 1, slot.shape, missed
         return _constant_key(value)
 
 
@@ -146,8 +166,8 @@ def is_constant(node: ov.Node) -> bool:
     return True
 
 
-def _slot(node: ov.Node, port: int, value: ov.Output) -> Slot | None:
-    """The weight of a layer, or another float constant of several elements, as an input."""
+def _slot(node: ov.Node, port: int, value: ov.Output, *, missed: bool) -> Slot | None:
+    """The weight of a layer, or what its high plane misses, or another float constant of several elements, as an input."""
     if value.get_element_type() != ov.Type.f32:
         return None
     if node.get_type_name() == "MatMul" and port == 1 and len(value.get_partial_shape()) == 2:
@@ -157,7 +177,8 @@ def _slot(node: ov.Node, port: int, value: ov.Output) -> Slot | None:
             return None
         transposed = bool(node.get_attributes()["transpose_b"])
         shape = (weight.n, weight.k) if transposed else (weight.k, weight.n)
-        return Slot(node, port, shape, lambda out: dequantize_into(weight, out if transposed else out.T), weight)
+        values = partial(half_reads.missed, weight) if missed else weight.dequantized
+        return Slot(node, port, shape, lambda out: write_rows(values, out if transposed else out.T), weight, values, not transposed)
     source = value.get_node()
     if source.get_type_name() == "Convert":
         source = source.input_value(0).get_node()
@@ -173,15 +194,16 @@ def _slot(node: ov.Node, port: int, value: ov.Output) -> Slot | None:
     return Slot(node, port, shape, lambda out: np.copyto(out, np.asarray(source.data).reshape(shape)))
 
 
-def dequantize_into(weight: WeightMatrix, out: np.ndarray, first: int = 0) -> None:
-    """Write rows of a weight, as f32, from the mapped file into an array, on all cores.
+def write_rows(values: Callable[[slice], np.ndarray], out: np.ndarray, first: int = 0) -> None:
+    """Write rows of a weight, as f32, into an array, on all cores.
 
+    :param values: of some output channels, out of the mapped file.
     :param out: float32 [n, K]; gets the output channels `first` to `first + n`.
     """
 
     def part(start: int) -> None:
         stop = min(start + _ROWS, len(out))
-        out[start:stop] = weight[first + start : first + stop]
+        out[start:stop] = values(slice(first + start, first + stop))
 
     starts = range(0, len(out), _ROWS)
     if len(starts) == 1:

@@ -27,6 +27,7 @@ class Piecewise:
     :param result: what the model computes.
     :param taps: further tensors to give out, by name.
     :param pruning: nodes that prune.
+    :param missed: products with what the high plane of a weight misses; their right operand is the weight itself.
     :raises UncutError: the graph has no border.
     """
 
@@ -38,6 +39,7 @@ class Piecewise:
         result: ov.Output,
         taps: Mapping[str, ov.Output],
         pruning: Collection[ov.Node] = (),
+        missed: Collection[ov.Node] = (),
     ) -> None:
         self._model = model  # keeps the nodes alive
         self.pieces = cut(model.get_ordered_ops(), wanted, settings, result, list(taps.values()))
@@ -46,7 +48,9 @@ class Piecewise:
         self.taps: list[dict[str, ov.Output]] = [{} for _ in self.pieces]
         for name, value in taps.items():
             self.taps[at[value.get_node().get_instance_id()]][name] = value
-        self.layouts = [layout_of(p, [*t.values(), *(w.value for w in p.wanted)]) for p, t in zip(self.pieces, self.taps, strict=True)]
+        lost = {node.get_instance_id() for node in missed}
+        asked = [[*t.values(), *(w.value for w in p.wanted)] for p, t in zip(self.pieces, self.taps, strict=True)]
+        self.layouts = [layout_of(piece, outputs, lost) for piece, outputs in zip(self.pieces, asked, strict=True)]
         own = {node.get_instance_id() for node in settings}
         outside = {key_of(v): v for layout in self.layouts for v in layout.reads
                    if v.get_node().get_instance_id() not in at and v.get_node().get_instance_id() not in own}  # fmt: skip

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from scap_ov.models.last_product import Rows
 
 _SLICE = 64  # rows at a time: 64 x 49,152 float32 is 12 MB an array
 
@@ -42,17 +46,17 @@ def divergence(p: np.ndarray, q: np.ndarray) -> float:
     return float(terms.sum(dtype=np.float64))
 
 
-def score(logits: np.ndarray, reference: np.ndarray, targets: np.ndarray) -> WindowScore:
-    """Score positions whose next token is known.
+def score(logits: Rows, reference: Rows, targets: np.ndarray) -> WindowScore:
+    """Score positions whose next token is known, the first T.
 
-    :param logits: of the model, float [T, V].
-    :param reference: of the reference, float [T, V].
+    :param logits: of the model, float [T or more, V]; rows are asked for a slice at a time.
+    :param reference: of the reference, likewise.
     :param targets: the tokens that follow, int64 [T].
     """
     nll = reference_nll = kl = 0.0
     agree = 0
     for start in range(0, len(targets), _SLICE):
-        part = slice(start, start + _SLICE)
+        part = slice(start, min(start + _SLICE, len(targets)))
         p, q = log_softmax(reference[part]), log_softmax(logits[part])
         rows = np.arange(len(p))
         nll -= float(q[rows, targets[part]].sum(dtype=np.float64))

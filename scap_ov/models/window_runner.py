@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from scap_ov.errors import BadDatasetError, BadModelError
+from scap_ov.errors import BadModelError
 from scap_ov.models.inputs import Inputs
+from scap_ov.models.last_product import Rows, finite, split_off
 from scap_ov.models.main_output import Loss, main_output
 from scap_ov.models.tensors import fed, rebuilt
 
@@ -19,14 +20,24 @@ class WindowRunner:
 
     :param model: may carry further outputs named as in `extra`.
     :param extra: names of outputs to return beside the logits, each one value per token.
+    :param in_rows: `whole` gives logits that are computed as rows of them are asked for, where the model allows it.
     :raises BadModelError: the model has no logits.
     """
 
-    def __init__(self, model: ov.Model, extra: Mapping[str, ov.Output] | None = None, properties: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        model: ov.Model,
+        extra: Mapping[str, ov.Output] | None = None,
+        properties: Mapping[str, Any] | None = None,
+        *,
+        in_rows: bool = False,
+    ) -> None:
         self._extra = list(extra or {})
         self._inputs = Inputs(model)
         logits = model.outputs[_logits_place(model)].get_node().input_value(0)
-        built = rebuilt(model, [logits, *(extra or {}).values()], "scap_ov_windows")
+        self._last = split_off(logits, properties or {}) if in_rows else None
+        first = logits if self._last is None else self._last.hidden
+        built = rebuilt(model, [first, *(extra or {}).values()], "scap_ov_windows")
         self._compiled = ov.Core().compile_model(built, "CPU", dict(properties or {}))
         self._ports = self._compiled.inputs
         self._request = self._compiled.create_infer_request()
@@ -34,11 +45,11 @@ class WindowRunner:
         self._past = 0
         self._last_extra = np.zeros((len(self._extra), 0), np.float32)
 
-    def whole(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def whole(self, ids: np.ndarray) -> tuple[Any, np.ndarray]:
         """One pass over a window.
 
         :param ids: int64 [T].
-        :return: logits [T, V] (valid until the next run), extra values float32 [extras, T].
+        :return: logits [T, V] (valid until the next run), an array or `Rows`; extra values float32 [extras, T].
         """
         self._restart()
         return self._infer(self._inputs.for_tokens(ids[None]), len(ids))
@@ -66,32 +77,29 @@ class WindowRunner:
         """
         self._restart()
         self._past = len(ids)
-        return self._infer(self._inputs.for_tokens(ids[None]), len(ids))[0][-1]
+        return self._infer(self._inputs.for_tokens(ids[None]), len(ids))[0][-1:][0]
 
     def step(self, token: int) -> np.ndarray:
         """Read one more token. :return: its logits, [V], valid until the next run."""
         inputs = self._inputs.for_tokens(np.array([[token]], np.int64), past=self._past)
         self._past += 1
         logits, self._last_extra = self._infer(inputs, 1)
-        return logits[-1]
+        return np.asarray(logits[-1:][0])
 
     def _restart(self) -> None:
         if self._stateful:
             self._request.reset_state()
 
-    def _infer(self, inputs: dict[str, np.ndarray], tokens: int) -> tuple[np.ndarray, np.ndarray]:
+    def _infer(self, inputs: dict[str, np.ndarray], tokens: int) -> tuple[Rows, np.ndarray]:
         self._request.infer(fed(inputs, self._ports))
-        logits = self._request.get_output_tensor(0).data
-        logits = logits.reshape(-1, logits.shape[-1])
-        if len(logits) != tokens:
-            msg = f"the model gives {len(logits)} rows of logits for {tokens} tokens; export it without slicing the logits"
+        found = self._request.get_output_tensor(0).data
+        found = found.reshape(-1, found.shape[-1])
+        if len(found) != tokens:
+            msg = f"the model gives {len(found)} rows of logits for {tokens} tokens; export it without slicing the logits"
             raise BadModelError(msg)
-        if not np.isfinite(logits.max(axis=1)).all():  # NaN, or +inf; -inf rules a token out
-            msg = "the model's logits hold NaN or infinite values; check its weights and inference precision"
-            raise BadDatasetError(msg)
         values = [self._request.get_output_tensor(1 + i).data.reshape(-1) for i in range(len(self._extra))]
         extra = np.array(values, np.float32) if values else np.zeros((0, tokens), np.float32)
-        return logits, extra
+        return finite(found) if self._last is None else self._last.of(found), extra
 
 
 def _logits_place(model: ov.Model) -> int:

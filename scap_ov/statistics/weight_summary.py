@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scap_ov.custom_ops.formats import planes
 from scap_ov.mapped_pages import let_go
+from scap_ov.passes.openvino.half_reads import missed
 from scap_ov.passes.rules.weight_matrix import WeightMatrix
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ def summarise_weights(matrices: Iterable[WeightMatrix | np.ndarray], in_features
         signs / 8, so that |S·W·d|² estimates |W·d|² (Johnson-Lindenstrauss); and, where all weights are of 8 bits, `missed_norm`
         float32 [K], the norms of what the high plane alone misses.
     """
-    missed: list[np.ndarray | None] = []
+    energies: list[np.ndarray | None] = []
     square = np.zeros(in_features)
     absolute = np.zeros(in_features)
     sketch = np.zeros((SKETCH_ROWS, in_features))
     for index, matrix in enumerate(matrices):
-        missed.append(missed_energy(matrix) if isinstance(matrix, WeightMatrix) and matrix.spec.bits == 8 else None)
+        energies.append(missed_energy(matrix) if isinstance(matrix, WeightMatrix) and matrix.spec.bits == 8 else None)
         for start in range(0, len(matrix), 4096):  # a large output projection is not copied whole
             part = np.asarray(matrix[start : start + 4096], np.float32)
             square += np.einsum("nk,nk->k", part, part, dtype=np.float64)
@@ -39,8 +39,8 @@ def summarise_weights(matrices: Iterable[WeightMatrix | np.ndarray], in_features
             sketch += _signs(index, start, len(part)) @ part
         if isinstance(matrix, WeightMatrix):
             let_go(np.asarray(matrix.constant.data))
-    known = [energy for energy in missed if energy is not None]
-    by_half = {"missed_norm": np.sqrt(sum(known)).astype(np.float32)} if known and len(known) == len(missed) else {}
+    known = [energy for energy in energies if energy is not None]
+    by_half = {"missed_norm": np.sqrt(sum(known)).astype(np.float32)} if known and len(known) == len(energies) else {}
     return {
         "column_norm": np.sqrt(square).astype(np.float32),
         "column_norm_l1": absolute.astype(np.float32),
@@ -51,11 +51,9 @@ def summarise_weights(matrices: Iterable[WeightMatrix | np.ndarray], in_features
 
 def missed_energy(weight: WeightMatrix) -> np.ndarray:
     """Squared norms of what the high plane of an 8-bit weight misses, float64 [K]."""
-    group = planes.step_group(weight.spec.group_size, weight.k)
     total = np.zeros(weight.k)
     for start in range(0, weight.n, 4096):
-        rows = slice(start, start + 4096)
-        lost = planes.split(weight.raw(rows), group).missed() * weight.scales(rows)
+        lost = missed(weight, slice(start, start + 4096))
         total += np.einsum("nk,nk->k", lost, lost, dtype=np.float64)
     return total
 

@@ -9,9 +9,7 @@ from small_llm import TEXT, letters, small_llm
 import scap_ov
 from scap_ov.api import apply_with_plan
 from scap_ov.calibration.calibrate import complete
-from scap_ov.calibration.compensation import SHARES, _Learner, fit_compensation
 from scap_ov.calibration.gradient_model import GradientModel
-from scap_ov.calibration.max_loss import LEAST, LossLimit, largest_sparsity
 from scap_ov.calibration.observe import observe
 from scap_ov.calibration.probe_model import ProbeModel
 from scap_ov.calibration.samples import pick_pieces
@@ -24,6 +22,8 @@ from scap_ov.models.dataset import text_dataset
 from scap_ov.passes.rules.match_pattern import match_patterns
 from scap_ov.passes.rules.places import COMPENSATION
 from scap_ov.statistics.profile import CalibrationProfile
+from scap_ov.tuning.compensation import SHARES, _Learner, fit_compensation
+from scap_ov.tuning.max_loss import LEAST, LossLimit, largest_sparsity
 
 EVERYTHING = 1 << 30
 
@@ -117,13 +117,15 @@ def test_compensation_reads_its_text_once_and_goes_the_way_that_is_best_on_held_
     told = fit_compensation(model, dataset, profile, plan).notes["compensation"]
     assert 1 <= told["steps"] <= 4  # the samples that are not held out, each once, several a step
     learner = _Learner(model, profile, plan)
-    pieces = pick_pieces(learner.probe, dataset, 512)
+    pieces = pick_pieces(learner.model, dataset, 512)
     learner.descend(pieces, 2, 4, None)
-    far, moved = learner.settings.compensation.copy(), dict(learner.moved)
+    far, moved = dict(learner.constants), dict(learner.moved)
     _, sparsity = learner.measure(pieces)
     share, loss, reached = learner.best_share(pieces, sparsity)
     assert learner.measure(pieces) == pytest.approx((loss, reached), rel=1e-5)
-    np.testing.assert_allclose(learner.settings.compensation, share * far, rtol=1e-6)
+    for name, constant in far.items():
+        np.testing.assert_array_equal(learner.constants[name], share * constant)
+        assert np.abs(constant).max() > 0
     shifts = [learner.moved[name] - share * by for name, by in moved.items()]
     assert np.ptp(shifts) < 1e-6  # what is left is the one factor that holds the sparsity
 
@@ -190,7 +192,7 @@ def test_apply_searches_on_a_quarter_of_the_data(model, dataset):
 
 
 def test_apply_learns_compensation_where_it_is_asked_for(model, dataset, monkeypatch):
-    monkeypatch.setattr("scap_ov.calibration.compensation.STEPS", 8)
+    monkeypatch.setattr("scap_ov.tuning.compensation.STEPS", 8)
     sparse, plan = apply_with_plan(model, dataset, SparsityConfig(target_sparsity=0.6, compensation=True), form="portable")
     assert plan.notes["compensation"]["kept"]
     assert all(layer.compensation is not None for pattern in match_patterns(sparse) for layer in pattern.layers)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from openvino import opset13 as ops
 from small_llm import TEXT, letters, small_llm
 
 from scap_ov.errors import BadDatasetError, BadModelError
 from scap_ov.evaluation.similarity import compare_generation
 from scap_ov.evaluation.tasks import run_task
 from scap_ov.models.jsonl import read_jsonl
+from scap_ov.models.last_product import LazyLogits, split_off
 from scap_ov.models.text import read_text
 from scap_ov.models.window_runner import WindowRunner
 from scap_ov.models.windows import text_windows
@@ -54,6 +56,28 @@ def test_stepwise_gives_the_logits_of_one_pass_and_windows_do_not_leak(runner: W
     stepped, _ = runner.stepwise(ids, 10)
     np.testing.assert_allclose(stepped, whole[9:], rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(runner.whole(ids)[0], whole)
+
+
+def test_logits_in_rows_are_those_of_one_pass(runner: WindowRunner) -> None:
+    ids = np.array(letters(TEXT[:24]), np.int64)
+    wanted = runner.whole(ids)[0].copy()
+    lazy = WindowRunner(small_llm(), properties=EXACT, in_rows=True)
+    found = lazy.whole(ids)[0]
+    assert isinstance(found, LazyLogits)
+    assert found.shape == wanted.shape
+    for part in (slice(0, 7), slice(7, 24), slice(-1, None)):
+        np.testing.assert_allclose(found[part], wanted[part], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(lazy.stepwise(ids, 10)[0], wanted[9:], rtol=1e-4, atol=1e-4)
+
+
+def test_logits_of_two_products_are_not_split() -> None:
+    x = ops.parameter([1, -1, 4], np.float32)
+    one, two = (ops.matmul(x, ops.constant(np.full((6, 4), value, np.float32)), False, True) for value in (1, 2))
+    assert split_off(ops.subtract(one, two).output(0), {}) is None  # as lm_head that is read by half
+    assert split_off(ops.matmul(x, x, False, True).output(0), {}) is None
+    shifted = split_off(ops.add(one, ops.constant(np.arange(6, dtype=np.float32))).output(0), EXACT)
+    assert shifted is not None
+    np.testing.assert_allclose(shifted.of(np.ones((3, 4), np.float32))[1:3], 4 + np.arange(6) * np.ones((2, 1)))
 
 
 def test_a_model_without_logits_is_told() -> None:

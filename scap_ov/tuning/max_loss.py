@@ -1,7 +1,8 @@
 """Find the largest sparsity whose loss holds on held-out text, by bisection over plans.
 
-One compiled probe serves all plans. A plan holds when the upper end of the 95 % interval of its loss, over windows and paired with the
-dense model, is at or below the limit; a text too short to tell is refused with the length that would do.
+Plans are measured block by block where the model allows it, so that memory holds the weights of one block (block_losses). A plan holds
+when the upper end of the 95 % interval of its loss, over windows and paired with the dense model, is at or below the limit; a text too
+short to tell is refused with the length that would do.
 """
 
 from __future__ import annotations
@@ -13,27 +14,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scap_ov.calibration.probe_model import Reference
-from scap_ov.calibration.probes import probe_of
 from scap_ov.calibration.samples import pick_pieces
 from scap_ov.errors import BadDatasetError, UsageError
 from scap_ov.fitting.fit import fit
 from scap_ov.models.kinds import opened
 from scap_ov.progress import Progress
+from scap_ov.tuning.plan_losses import losses_of
 
 if TYPE_CHECKING:
-    from scap_ov.calibration.probe_model import ProbeModel, Settings
+    from collections.abc import Sequence
+
     from scap_ov.config import SparsityConfig
     from scap_ov.models.kinds import Model
     from scap_ov.models.runner import InferenceData
     from scap_ov.plan import SparsityPlan
     from scap_ov.statistics.profile import CalibrationProfile
+    from scap_ov.tuning.plan_losses import PlanLosses
 
 TOKENS = 8192  # of held-out text, at most
 STEP = 0.005  # the sparsity is found within it
 MOST = 0.85
 LEAST = 0.05  # where not even this holds, the text or the limit is at fault
 _SIGMAS = 1.96
+_USUAL = 7  # plans that are tried, for the progress
 
 
 @dataclass(frozen=True)
@@ -99,16 +102,15 @@ def largest_sparsity(
     :raises BadDatasetError: there are fewer than four windows, or they cannot tell so small a loss; says how much text would do.
     :raises UsageError: a relative perplexity of a model without logits.
     """
-    measured = _Measured(probe_of(opened(model), ramp=config.ramp, graded=config.method == "graded"), held_out, limit)
+    measured = _Measured(losses_of(opened(model), config), held_out, limit)
     tried: list[tuple[float, float, float, float]] = []
-    steps = math.ceil(math.log2((MOST - LEAST) / STEP)) + 1
 
     def holds(target: float) -> SparsityPlan | None:
         plan = fit(profile, replace(config, target_sparsity=target, compensation=False))
         loss, half = measured.loss(plan)
         tried.append((target, loss, loss - half, loss + half))
         if progress:
-            progress(len(tried), steps)
+            progress(min(len(tried), _USUAL - 1), _USUAL)
         return plan if loss + half <= limit.value else None
 
     best = holds(LEAST)
@@ -116,9 +118,11 @@ def largest_sparsity(
         raise BadDatasetError(measured.too_short(*tried[-1][1:]))
     low, high = LEAST, MOST
     while high - low > STEP:
-        middle = round((low + high) / 2, 4)
+        middle = _next(tried, low, high, limit.value)
         plan = holds(middle)
         low, high, best = (middle, high, plan) if plan is not None else (low, middle, best)
+    if progress:
+        progress(_USUAL, _USUAL)
     target = best.config.target_sparsity
     _, loss, bottom, top = next(t for t in tried if t[0] == target)
     note = {"limit": f"{limit.measure} {limit.value:g}", "loss": loss, "interval_95": [bottom, top], "windows": measured.windows,
@@ -127,29 +131,42 @@ def largest_sparsity(
     return Found(best, loss, bottom, top, measured.windows, measured.tokens, tuple(tried))
 
 
-class _Measured:
-    """Windows of held-out text and what the dense model gave for them."""
+def _next(tried: Sequence[tuple[float, float, float, float]], low: float, high: float, limit: float) -> float:
+    """Where to look between a sparsity that holds and one that does not.
 
-    def __init__(self, probe: ProbeModel, held_out: InferenceData, limit: LossLimit) -> None:
-        if limit.measure == "perplexity" and not probe.language:
+    The upper end of the interval grows about exponentially with the sparsity: where the line through its logarithms at both sides
+    reaches the limit, and half a step beside it, so that the next try closes in from the other side. The middle where one is not known.
+    """
+    tops = {target: top for target, _, _, top in tried}
+    if high not in tops or not 0 < tops[low] < tops[high]:
+        return round((low + high) / 2, 4)
+    slope = (math.log(tops[high]) - math.log(tops[low])) / (high - low)
+    there = low + (math.log(limit) - math.log(tops[low])) / slope
+    there += STEP / 2 if tried[-1][3] <= limit else -STEP / 2
+    least = min(STEP, (high - low) / 4)
+    return round(min(max(there, low + least), high - least), 4)
+
+
+class _Measured:
+    """Windows of held-out text and what plans lose there."""
+
+    def __init__(self, losses: PlanLosses, held_out: InferenceData, limit: LossLimit) -> None:
+        if limit.measure == "perplexity" and not losses.language:
             msg = "the model has no logits and so no perplexity; give max-loss as kl=0.01, which is 1 - cosine for such a model"
             raise UsageError(msg)
-        self._probe, self._limit = probe, limit
-        self._pieces = pick_pieces(probe, held_out, TOKENS)
+        self._losses, self._limit = losses, limit
+        self._pieces = pick_pieces(losses, held_out, TOKENS)
         self.windows = len(self._pieces)
         self.tokens = int(sum(p.pruned.sum() for p in self._pieces))
         if self.windows < 4:
             msg = f"an interval needs 4 windows of held-out text, and there are {self.windows}; give more text or a shorter --window"
             raise BadDatasetError(msg)
         self._counts = np.array([p.pruned.sum() for p in self._pieces], np.float64)
-        dense = probe.dense()
-        self._width = probe.reference_of(self._pieces[0].inputs).values.shape[-1]
-        self._dense = np.array([self._one(i, dense) for i in range(self.windows)]) if limit.measure == "perplexity" else 0.0
 
     def loss(self, plan: SparsityPlan) -> tuple[float, float]:
         """Loss and half the width of its interval."""
-        settings = self._probe.settings(plan.entries.values())
-        sums = (np.array([self._one(i, settings) for i in range(self.windows)]) - self._dense) * self._counts
+        measure = "kl" if self._limit.measure == "kl" else "nll"
+        sums = self._losses.losses(self._pieces, plan.entries, measure) * self._counts
         mean = sums.sum() / self._counts.sum()
         residual = sums - self._counts * mean
         n = self.windows
@@ -169,15 +186,3 @@ class _Measured:
             f"{self.tokens} tokens of held-out text tell the {self._limit.measure} loss of {LEAST:.0%} sparsity only as {loss:.2g} ± "
             f"{half:.1g}, too coarse for a limit of {self._limit.value:g}; give about {needed} tokens of it, or allow a larger loss"
         )
-
-    def _one(self, index: int, settings: Settings) -> float:
-        """Mean loss of one window. Dense distributions are computed anew: kept, they would take 200 kB a token."""
-        piece = self._pieces[index]
-        if self._limit.measure == "kl":
-            return self._probe.loss(piece.inputs, settings, piece.pruned, self._probe.reference_of(piece.inputs))
-        labels = np.asarray(piece.inputs["input_ids"]).reshape(-1)
-        hot = np.zeros((len(labels), self._width), np.float32)
-        hot[np.arange(len(labels) - 1), labels[1:]] = 1
-        scored = piece.pruned.copy()
-        scored[-1] = False  # the token that follows is not known
-        return self._probe.loss(piece.inputs, settings, scored, Reference(hot, np.zeros(len(labels))))

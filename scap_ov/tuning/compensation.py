@@ -3,6 +3,7 @@
 The loss is KL(dense ‖ pruned) on calibration text, the steps are Adam's. Sparsity is held: the thresholds of the sites move against
 each other, and together by what the constants have changed. Text is held out of the steps, and what was learned is kept only where it
 lowers the loss there at the sparsity that the plan had: idea of SPON (arXiv 2512.12744). After: fitting.fit.
+Block by block where the model allows it (plan_slopes), so that memory holds the weights of one block.
 Cost: about four forward passes over TOKENS_A_STEP tokens a step, and seven times the held-out text.
 """
 
@@ -14,21 +15,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scap_ov.calibration.gradient_model import GradientModel
-from scap_ov.calibration.probe_model import ProbeModel, Reference
-from scap_ov.calibration.samples import counted, pick_pieces
+from scap_ov.calibration.samples import pick_pieces
 from scap_ov.errors import BadDatasetError
 from scap_ov.fitting.output_error import output_energy
-from scap_ov.models.opened import OpenedModel, opened_model
-from scap_ov.passes.rules.places import COMPENSATION
+from scap_ov.models.opened import OpenedModel
 from scap_ov.progress import Progress
+from scap_ov.tuning.plan_slopes import slopes_of
 
 if TYPE_CHECKING:
     import openvino as ov
 
     from scap_ov.calibration.samples import Piece
     from scap_ov.models.runner import InferenceData
-    from scap_ov.plan import SparsityPlan
+    from scap_ov.plan import SitePlan, SparsityPlan
     from scap_ov.statistics.profile import CalibrationProfile
 
 STEPS = 64  # at most; fewer where the text is read once before
@@ -64,7 +63,7 @@ def fit_compensation(
     :raises BadDatasetError: the data has fewer than four samples that start a sequence.
     """
     learner = _Learner(model, profile, plan)
-    pieces = pick_pieces(learner.probe, dataset, _ALL)
+    pieces = pick_pieces(learner.model, dataset, _ALL)
     if len(pieces) < 4:
         msg = f"compensation is fitted on some samples and checked on others, and the calibration data has {len(pieces)}; give 4 or more"
         raise BadDatasetError(msg)
@@ -82,43 +81,42 @@ def fit_compensation(
     notes = {**plan.notes, "compensation": told}
     if after >= before:
         return replace(plan, notes=notes)
-    entries = {}
-    for name, entry in plan.entries.items():
-        own = learner.probe.compensation(learner.settings, name).copy()
-        entries[name] = replace(entry.scaled(float(np.exp(learner.moved[name]))), compensation=own)
-    return replace(plan, entries=entries, notes=notes)
+    return replace(plan, entries=plan.entries | learner.entries(), notes=notes)
 
 
 class _Learner:
-    """A plan's constants while they move."""
+    """A plan's constants and thresholds while they move.
+
+    :param moved: how far the logarithm of each site's thresholds has moved.
+    :param constants: by site, float64 [N].
+    """
 
     def __init__(self, model: ov.Model | OpenedModel, profile: CalibrationProfile, plan: SparsityPlan) -> None:
-        graded = any(entry.whole_threshold is not None for entry in plan.entries.values())
-        model = opened_model(model)
-        self.gradient = GradientModel(model, constants=True, thresholds=True, graded=graded)
-        self.probe = ProbeModel(model, measure=True, graded=graded)  # without derivatives: a third of the time
-        self.sites = [s for s in self.probe.sites if s.name in plan.entries and not s.experts]  # the op for experts has none
-        self.settings = self.probe.settings(plan.entries.values())
-        self.moved = dict.fromkeys(plan.entries, 0.0)  # how far the logarithm of each site's threshold has moved
+        self.model = slopes_of(model, plan)
+        self.sites = [s for s in self.model.sites if s.name in plan.entries and not s.experts]  # the op for experts has none
+        self._plan = plan
+        self.moved = {site.name: 0.0 for site in self.sites}
+        self.constants = {site.name: np.zeros(site.out_features) for site in self.sites}
         counts = np.array([s.weight_bytes for s in self.sites], np.float64)
         self.weights = counts / counts.sum()
         self.target = float(self.weights @ [plan.entries[s.name].expected_sparsity for s in self.sites])
-        sizes = self.probe.dense()
+        self._density = 1.0  # d(unread share) / d(log of all thresholds); measured by every step
+        self._sizes = {s.name: float(np.sqrt(output_energy(profile.statistics[s.name]) / s.out_features)) for s in self.sites}
+
+    def entries(self) -> dict[str, SitePlan]:
+        """The plan's entries as they are now; of the sites that are learned."""
+        found = {}
         for site in self.sites:
-            energy = output_energy(profile.statistics[site.name]) / site.out_features
-            self.probe.compensation(sizes, site.name)[:] = np.sqrt(energy)
-        self._density = 1.0  # d(dropped share) / d(log of all thresholds); measured by every step
-        self._sizes = sizes.compensation  # root mean square of the output of each pruned site, 0 for the others
+            entry = self._plan.entries[site.name].scaled(float(np.exp(self.moved[site.name])))
+            found[site.name] = replace(entry, compensation=self.constants[site.name].astype(np.float32))
+        return found
 
     def measure(self, pieces: Sequence[Piece]) -> tuple[float, float]:
         """Mean loss, and the share of weight bytes that are not read."""
         rows = [p.pruned.sum() for p in pieces]
-        losses, shares = [], []
-        for p in pieces:
-            losses.append(self.probe.loss(p.inputs, self.settings, p.pruned, self.probe.reference_of(p.inputs)))
-            own = dict(zip([s.name for s in self.probe.sites], self.probe.shares(p.pruned).mean(1), strict=True))
-            shares.append(self.weights @ [own[s.name] for s in self.sites])
-        return float(np.average(losses, weights=rows)), float(np.average(shares, weights=rows))
+        losses, shares = self.model.measure(pieces, self._plan.entries | self.entries())
+        unread = self.weights @ np.stack([shares[s.name] for s in self.sites])
+        return float(np.average(losses, weights=rows)), float(np.average(unread, weights=rows))
 
     def at_sparsity(self, pieces: Sequence[Piece], sparsity: float) -> tuple[float, float]:
         """The same, after all thresholds were moved by one factor so that `sparsity` is dropped."""
@@ -133,43 +131,38 @@ class _Learner:
 
         :return: the share, the loss, the sparsity.
         """
-        moved, constants = dict(self.moved), self.settings.compensation.copy()
+        moved, constants = dict(self.moved), dict(self.constants)
         found = []
         for share in SHARES:
-            self.settings.compensation[:] = np.float32(share) * constants
-            for name, by in moved.items():
-                self._move(name, share * by - self.moved[name])
+            self.constants = {name: share * value for name, value in constants.items()}
+            self.moved = {name: share * by for name, by in moved.items()}
             loss, reached = self.at_sparsity(pieces, sparsity)
-            found.append((loss, share, reached, dict(self.moved)))
-        loss, share, reached, there = min(found, key=lambda f: f[0])
-        self.settings.compensation[:] = np.float32(share) * constants
-        for name, by in there.items():
-            self._move(name, by - self.moved[name])
+            found.append((loss, share, reached, self.moved))
+        loss, share, reached, self.moved = min(found, key=lambda f: f[0])
+        self.constants = {name: share * value for name, value in constants.items()}
         return share, loss, reached
 
     def shift(self, by: float) -> None:
         """Move all thresholds, in the logarithm."""
-        for site in self.sites:
-            self._move(site.name, float(np.clip(by, -MOST_SHIFT, MOST_SHIFT)))
-
-    def _move(self, name: str, by: float) -> None:
-        self.moved[name] += by
-        for thresholds in (self.settings.thresholds, self.settings.whole):
-            thresholds[self.probe.channels(name)] *= np.float32(np.exp(by))
+        step = float(np.clip(by, -MOST_SHIFT, MOST_SHIFT))
+        self.moved = {name: value + step for name, value in self.moved.items()}
 
     def descend(self, train: Sequence[Piece], batch: int, steps: int, progress: Progress | None) -> None:
         """Adam from where the plan is, the samples in an order that mixes the text, each once before any is repeated."""
         order = np.random.default_rng(0).permutation(len(train))
-        constants, thresholds = _Adam(self._sizes.size), _Adam(len(self.sites))
+        constants, thresholds = {s.name: _Adam(s.out_features) for s in self.sites}, _Adam(len(self.sites))
         seen: list[float] = []
         for step in range(steps):
             self._gradients([train[order[(step * batch + i) % len(train)]] for i in range(batch)])
             rate = min((step + 1) / WARM_UP, 1) * 0.5 * (1 + np.cos(np.pi * step / steps))
-            self.settings.compensation -= (RATE * rate * self._sizes * constants.step(self._slope * self._sizes)).astype(np.float32)
+            for name, adam in constants.items():
+                self.constants[name] = self.constants[name] - RATE * rate * self._sizes[name] * adam.step(
+                    self._slope[name] * self._sizes[name]
+                )
             price = self._cost.sum() / self._denser.sum()  # of dropping more: what a site costs beyond it is to be moved elsewhere
             ahead = thresholds.step((self._cost - price * self._denser) / self.weights)
             for site, by in zip(self.sites, ahead, strict=True):
-                self._move(site.name, -THRESHOLD_RATE * rate * float(by))
+                self.moved[site.name] -= THRESHOLD_RATE * rate * float(by)
             self._density = float(self._denser.sum())
             seen.append(self._dropped)
             if step >= 4:  # a mean over few samples is not worth following
@@ -178,22 +171,16 @@ class _Learner:
                 progress(step + 1, steps)
 
     def _gradients(self, pieces: Sequence[Piece]) -> None:
-        """Per row: of the constants [ΣN]; of the sites' log thresholds [S], and what these drop of all weights; what is dropped."""
-        self._slope, rows = np.zeros(self._sizes.size), 0
-        self._cost, self._denser, self._dropped = np.zeros(len(self.sites)), np.zeros(len(self.sites)), 0.0
-        for piece in pieces:
-            reference = self.probe.reference_of(piece.inputs)
-            kept = np.where(counted(piece.pruned, len(reference.values))[:, None], reference.values, np.float32(0))
-            self.gradient.run(piece.inputs, self.settings, Reference(kept, reference.offset))
-            self._slope += self.gradient.gradient(COMPENSATION)
-            rows += int(piece.pruned.sum())
-            for i, site in enumerate(self.sites):
-                moved, density, dropped = (v.sum(dtype=np.float64) for v in self.gradient.moved(site.name))
-                self._cost[i] += moved
-                self._denser[i] += self.weights[i] * density / site.in_features
-                self._dropped += self.weights[i] * dropped / site.in_features
-        self._slope, self._cost, self._denser = self._slope / rows, self._cost / rows, self._denser / rows
-        self._dropped = float(self._dropped / rows)
+        """Per row: of the constants [N] of each site; of the sites' log thresholds [S], and what these drop of all weights; that itself."""
+        rows = sum(int(piece.pruned.sum()) for piece in pieces)
+        found = self.model.slopes(pieces, self._plan.entries | self.entries())
+        self._slope = {name: np.sum([s.compensation for s in own], axis=0) / rows for name, own in found.items()}
+        wide = self.weights / np.array([s.in_features for s in self.sites])
+        self._cost, denser, unread = (
+            np.array([sum(getattr(s, what) for s in found[site.name]) for site in self.sites]) / rows
+            for what in ("cost", "denser", "unread")
+        )
+        self._denser, self._dropped = wide * denser, float(wide @ unread)
 
 
 class _Adam:
