@@ -8,6 +8,7 @@ from scap_ov.calibration.probe_model import ProbeModel
 from scap_ov.calibration.samples import pick_pieces
 from scap_ov.config import SparsityConfig
 from scap_ov.models.dataset import text_dataset
+from scap_ov.models.opened import opened_model
 from scap_ov.plan import SitePlan
 from scap_ov.sites import SiteKind
 from scap_ov.tuning.block_losses import BlockLosses, Normaliser
@@ -71,7 +72,7 @@ def test_slopes_are_those_of_the_whole_model(model, windows):
 
 
 def test_lm_head_is_dense_unless_it_is_asked_for(model, windows):
-    blocks = losses_of(model, SparsityConfig())
+    blocks = losses_of(opened_model(model), SparsityConfig())
     assert isinstance(blocks, BlockLosses)
     head = {s.name: e for s, e in zip(blocks.sites, entries_of(blocks.sites).values(), strict=True) if s.kind is SiteKind.LM_HEAD}
     assert head
