@@ -33,6 +33,20 @@ size_t activation_group_size(WeightFormat format, const PackedWeight& weight) {
     return round_up(ceil_div(k, groups), 16);
 }
 
+size_t dense_group_size(WeightFormat format, const PackedWeight& weight, const DenseActivations& dense, bool half) {
+    if (!is_integer(format)) return weight.k;
+    // A tile of two digits holds the integers themselves, whatever their steps: those divide its quads of input channels.
+    const bool stepped = weight.step && (half || dense.digits == 1 || weight.step_group % kQuad != 0);
+    const size_t k = weight.k, unit = std::min(stepped ? weight.step_group : weight.group_size, k), limit = dense.largest_group;
+    if (unit <= limit) return unit;
+    if (unit < k) {
+        for (size_t size = limit; size >= kSmallestDivisor; --size)
+            if (unit % size == 0) return size;
+        return unit;
+    }
+    return round_up(ceil_div(k, ceil_div(k, limit)), std::max(dense.step, kSmallestDivisor));
+}
+
 bool quantizes_activations(const SparseMatMulArgs& a) {
     return a.dynamic_quantization && is_integer(a.format) && activation_group_size(a.format, a.weight) <= kMostInOneSum;
 }
@@ -47,8 +61,10 @@ void sparse_matmul(const SparseMatMulArgs& a, const Implementation& implementati
         implementation.widen(static_cast<const uint16_t*>(a.x), a.m * a.k, wide);
         x = wide;
     }
-    const bool uniform = rows.all_pruned || !rows.any_pruned;
-    if (uniform && a.m <= kMaxGemvRows)
+    const DenseActivations& dense = implementation.dense;
+    const size_t least = a.weight.step ? dense.least_rows_of_planes : dense.least_rows;
+    const size_t most = rows.any_pruned || !quantizes_activations(a) ? kMaxGemvRows : least - 1;
+    if (a.m <= most && (rows.all_pruned || !rows.any_pruned))
         run_gemv(a, implementation, rows, Scan(a, implementation, rows.any_pruned, x).kept());
     else
         run_gemm(a, implementation, rows, x);

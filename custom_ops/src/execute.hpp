@@ -37,6 +37,9 @@ void sparse_matmul(const SparseMatMulArgs& args, const Implementation& implement
 // Input channels that share a scale of quantised activations; every such group lies inside one weight group, and one step group.
 size_t activation_group_size(WeightFormat format, const PackedWeight& weight);
 
+// The same of the dense path; `half`: of the product with the high plane alone.
+size_t dense_group_size(WeightFormat format, const PackedWeight& weight, const DenseActivations& dense, bool half);
+
 // Whether x is multiplied as int8: asked for, possible, and sums of products fit into 32 bits.
 bool quantizes_activations(const SparseMatMulArgs& args);
 

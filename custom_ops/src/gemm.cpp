@@ -12,6 +12,13 @@
 namespace scap_ov {
 namespace {
 
+constexpr size_t kColumnStep = 128;    // columns of a task: whole lines of nibbles
+constexpr size_t kRowStep = 16;        // rows of a task: whole tile registers
+constexpr size_t kDirectRows = 64;     // as many are written where they belong; rows of y are often a power of two apart, and more of them
+                                       // would share few sets of the caches while they are summed up
+constexpr size_t kBlockRows = 512;     // whose sums are gathered, and for which the weight is unpacked once
+constexpr size_t kStridePadding = 32;  // floats
+
 struct Gemm {
     const SparseMatMulArgs& args;
     const Implementation& implementation;
@@ -24,7 +31,6 @@ struct Gemm {
     };
     const Product* products;
     size_t product_count;
-    size_t group_size;
 
     // The output that holds columns [from, to) whole, as float, so that the kernel may write there; else null.
     float* direct(size_t from, size_t to, size_t* stride) const {
@@ -37,27 +43,35 @@ struct Gemm {
         return nullptr;
     }
 
+    // Columns of a task: as many as the kernel likes, but so that all threads have about the same to do.
+    size_t task_columns() const {
+        const size_t n = args.weight.n_padded, threads = ceil_div(thread_count(), args.beside);
+        const size_t strips = round_up(ceil_div(n, implementation.gemm_columns(args.m)), threads);
+        return std::min(round_up(ceil_div(n, strips), kColumnStep), implementation.gemm_columns(args.m));
+    }
+
     void run() const {
-        const size_t strips = ceil_div(args.weight.n_padded, kGemmTileColumns);
+        const size_t columns = task_columns(), strips = ceil_div(args.weight.n_padded, columns);
         // A second split by rows unpacks the weight again, so only where columns cannot occupy the threads.
         const size_t wanted = std::max<size_t>(ceil_div(4 * thread_count(), strips * args.beside), 1);
         const size_t row_parts = std::min(wanted, std::max<size_t>(args.m / 64, 1));
+        const auto row = [&](size_t part) { return std::min(round_up(args.m * part / row_parts, kRowStep), args.m); };
         parallel_for(strips * row_parts, [&](size_t task) {
             const size_t strip = task / row_parts, part = task % row_parts;
-            const size_t m_from = args.m * part / row_parts, m_to = args.m * (part + 1) / row_parts;
-            const size_t from = strip * kGemmTileColumns, to = std::min(from + kGemmTileColumns, args.weight.n_padded);
+            const size_t m_from = row(part), m_to = row(part + 1);
+            const size_t from = strip * columns, to = std::min(from + columns, args.weight.n_padded);
             GemmParams p{};
             p.weight = &args.weight;
             p.n_from = from;
             p.n_to = to;
-            size_t stride = kGemmTileColumns;
-            float* target = direct(from, to, &stride);
-            const size_t bytes = implementation.gemm_scratch_bytes(args.k, group_size);
-            const size_t block = target ? m_to - m_from : std::min<size_t>(m_to - m_from, 256);
-            Scratch scratch(bytes + (target ? 0 : Scratch::bytes_for<float>(block * kGemmTileColumns)));
+            size_t stride = columns + kStridePadding;
+            float* target = args.m <= kDirectRows ? direct(from, to, &stride) : nullptr;
+            const size_t bytes = scratch_bytes();
+            const size_t block = target ? m_to - m_from : std::min(m_to - m_from, kBlockRows);
+            Scratch scratch(bytes + (target ? 0 : Scratch::bytes_for<float>(block * stride)));
             p.scratch = scratch.take<uint8_t>(bytes);
             p.y_stride = stride;
-            float* tile = target ? nullptr : scratch.take<float>(block * kGemmTileColumns);
+            float* tile = target ? nullptr : scratch.take<float>(block * stride);
             for (size_t m = m_from; m < m_to; m += block) {
                 p.m_from = m;
                 p.m_to = std::min(m + block, m_to);
@@ -73,6 +87,15 @@ struct Gemm {
             }
         });
     }
+
+    size_t scratch_bytes() const {
+        size_t bytes = 0;
+        for (size_t i = 0; i < product_count; ++i) {
+            const size_t group_size = products[i].q ? products[i].q->group_size : args.k;
+            bytes = std::max(bytes, implementation.gemm_scratch_bytes(args.k, group_size));
+        }
+        return bytes;
+    }
 };
 
 // int8 of x [M, K] and the memory it lies in.
@@ -80,34 +103,37 @@ struct QuantizedRows {
     QuantizeRowsParams q{};
     Scratch scratch;
 
-    QuantizedRows(const SparseMatMulArgs& a, const Implementation& implementation, const float* x, size_t group_size)
-        : scratch(bytes(a, group_size)) {
-        const size_t groups = ceil_div(a.k, group_size), step = 8;
-        q.k = a.k;
-        q.m = a.m;
-        q.group_size = group_size;
-        q.k_padded = groups * round_up(group_size, kQuad);
+    QuantizedRows(const SparseMatMulArgs& a, const Implementation& implementation, const float* x, bool half)
+        : q(layout(a, implementation, half)), scratch(bytes(q, implementation)) {
         q.x = x;
-        q.quantized = scratch.take<int8_t>(a.m * q.k_padded + 64);
-        q.scale = scratch.take<float>(a.m * groups);
-        q.sum = scratch.take<int32_t>(a.m * groups);
-        parallel_for(ceil_div(a.m, step), [&](size_t block) {
+        const size_t groups = ceil_div(q.k, q.group_size), step = 4;
+        q.quantized = scratch.take<int8_t>(quantized_bytes(q, implementation));
+        q.scale = scratch.take<float>(q.m * groups);
+        q.sum = scratch.take<int32_t>(q.m * groups);
+        parallel_for(ceil_div(q.m, step), [&](size_t block) {
             QuantizeRowsParams some = q;
-            const size_t from = block * step;
-            some.m = std::min(step, a.m - from);
-            some.x += from * a.k;
-            some.quantized += from * q.k_padded;
-            some.scale += from * groups;
-            some.sum += from * groups;
+            some.m_from = block * step;
+            some.m_to = std::min(some.m_from + step, q.m);
             implementation.quantize_rows(some);
         });
     }
 
 private:
-    static size_t bytes(const SparseMatMulArgs& a, size_t group_size) {
-        const size_t groups = ceil_div(a.k, group_size);
-        return Scratch::bytes_for<int8_t>(a.m * groups * round_up(group_size, kQuad) + 64) + Scratch::bytes_for<float>(a.m * groups) +
-               Scratch::bytes_for<int32_t>(a.m * groups);
+    static QuantizeRowsParams layout(const SparseMatMulArgs& a, const Implementation& implementation, bool half) {
+        QuantizeRowsParams q{};
+        q.m = a.m;
+        q.k = a.k;
+        q.group_size = dense_group_size(a.format, a.weight, implementation.dense, half);
+        q.k_padded = ceil_div(a.k, q.group_size) * round_up(q.group_size, implementation.dense.step);
+        return q;
+    }
+    static size_t quantized_bytes(const QuantizeRowsParams& q, const Implementation& implementation) {
+        return round_up(q.m, 8) * implementation.dense.digits * q.k_padded + 64;
+    }
+    static size_t bytes(const QuantizeRowsParams& q, const Implementation& implementation) {
+        const size_t groups = ceil_div(q.k, q.group_size);
+        return Scratch::bytes_for<int8_t>(quantized_bytes(q, implementation)) + Scratch::bytes_for<float>(q.m * groups) +
+               Scratch::bytes_for<int32_t>(q.m * groups);
     }
 };
 
@@ -126,17 +152,16 @@ void run_gemm(const SparseMatMulArgs& a, const Implementation& implementation, c
         half = halved;
     }
     const int format = static_cast<int>(a.format);
-    const size_t group_size = activation_group_size(a.format, a.weight);
     if (!quantizes_activations(a)) {
         const Gemm::Product products[] = {{implementation.gemm_f32[format], x, nullptr}, {implementation.gemm_half_f32, half, nullptr}};
-        return Gemm{a, implementation, rows, products, count, group_size}.run();
+        return Gemm{a, implementation, rows, products, count}.run();
     }
-    const QuantizedRows whole(a, implementation, x, group_size);
+    const QuantizedRows whole(a, implementation, x, false);
     std::optional<QuantizedRows> rest;
-    if (graded) rest.emplace(a, implementation, half, group_size);
+    if (graded) rest.emplace(a, implementation, half, true);
     const Gemm::Product products[] = {{implementation.gemm_qd8[format], x, &whole.q},
                                       {implementation.gemm_half_qd8, half, graded ? &rest->q : nullptr}};
-    Gemm{a, implementation, rows, products, count, group_size}.run();
+    Gemm{a, implementation, rows, products, count}.run();
 }
 
 }  // namespace scap_ov

@@ -88,14 +88,23 @@ struct SparseGemvParams {
     void* scratch;  // 64-byte aligned; scratch_bytes(m, n_to - n_from) of the implementation
 };
 
-// Quantises rows of x to int8, symmetric per row and activation group; masked and centred by the caller beforehand.
+// How the dense path of an instruction set takes x: int8, one digit of it or two.
+struct DenseActivations {
+    size_t largest_group;                     // input channels of a group, at most
+    size_t step;                              // a group is padded with zeros to a whole number of these
+    size_t digits;                            // 1: one scale per row and group. 2: one per row, see kernels/avx512_amx/digits.hpp
+    size_t least_rows, least_rows_of_planes;  // that are faster here than in the sparse GEMV with every channel kept
+};
+
+// Quantises rows [m_from, m_to) of x to int8, symmetric; masked and centred by the caller beforehand.
 struct QuantizeRowsParams {
     const float* x;  // [M, K]
     size_t m, k, group_size;
-    int8_t* quantized;  // [M, k_padded], k_padded = K rounded up to kQuad in every group
-    float* scale;       // [M, groups]
+    size_t m_from, m_to;
+    int8_t* quantized;  // [M, k_padded], or as two digits want it: [M rounded up to 8, 2 k_padded]
+    float* scale;       // [M, groups], of two digits [M]
     int32_t* sum;       // [M, groups]
-    size_t k_padded;
+    size_t k_padded;    // K rounded up to `step` in every group
 };
 
 // y[m, n] for rows [m_from, m_to) and columns [n_from, n_to) (multiples of kColumnBlock), dense, from the packed weight.

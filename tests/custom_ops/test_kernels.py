@@ -7,6 +7,8 @@ Implementations that cannot run are reported as skipped, and SCAP_OV_REQUIRE_ISA
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from kernel_library import implementations, run, runnable
@@ -16,6 +18,7 @@ from reference import OFFSETS, Operands, sparse_matmul, tolerance
 from scap_ov.custom_ops.formats import WEIGHT_TYPES
 
 RUNNABLE = runnable()
+AS_EXACT_AS_STOCK = ("avx512_amx",)
 # A site of each kind, tails of every sort: K no multiple of 4, a short last group, one single or last single block of columns.
 SHAPES = [(577, [1001]), (128, [64]), (200, [1]), (96, [65, 63]), (256, [192, 64, 64]), (1024, [128]), (33, [130])]
 
@@ -68,6 +71,18 @@ def test_shapes(implementation: str, weight_type: str, quantize: bool, shape: in
             per_channel=number % 3 == 0,
         )
         check(o, implementation, threads=1 + number % 2)
+
+
+@pytest.mark.parametrize("step_group", [None, 128])
+@pytest.mark.parametrize("implementation", [name for name in RUNNABLE if name in AS_EXACT_AS_STOCK])
+def test_prompts_are_as_exact_as_those_of_stock(implementation: str, step_group: int | None) -> None:
+    """One scale per output channel: stock OpenVINO quantises x in groups of 32 there, or computes in bf16. Some x are large."""
+    o = random_operands(1000, [128], "u8", m=20, sparsity=None, rows="decode", dynamic_quantization=True, step_group=step_group)
+    exact = sparse_matmul(o)
+    groups = np.pad(o.x, ((0, 0), (0, -o.x.shape[1] % 32))).reshape(len(o.x), -1, 32)
+    scale = np.abs(groups).max(axis=2, keepdims=True) / 127
+    stock = sparse_matmul(replace(o, x=(np.round(groups / scale) * scale).reshape(len(o.x), -1)[:, : o.x.shape[1]].astype(np.float32)))
+    assert np.square(run(o, implementation) - exact).mean() <= 1.1 * np.square(stock - exact).mean()
 
 
 @pytest.mark.parametrize("implementation", RUNNABLE)

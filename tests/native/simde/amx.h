@@ -50,7 +50,7 @@ inline void store(int tile, void* base, size_t stride) {
     for (int r = 0; r < t.config.rows[tile]; ++r)
         std::memcpy(static_cast<uint8_t*>(base) + r * stride, t.data[tile][r], t.config.row_bytes[tile]);
 }
-// sum[m][n] += Σ x[m][4k + i] w[k][4n + i]; x signed, w unsigned.
+// sum[m][n] += Σ x[m][4k + i] w[k][4n + i]; both signed.
 inline void multiply(int sum, int x, int w) {
     Tiles& t = tiles();
     const Config& c = t.config;
@@ -60,7 +60,8 @@ inline void multiply(int sum, int x, int w) {
             int32_t total;
             std::memcpy(&total, &t.data[sum][m][4 * n], 4);
             for (int k = 0; k < c.rows[w]; ++k)
-                for (int i = 0; i < 4; ++i) total += static_cast<int8_t>(t.data[x][m][4 * k + i]) * t.data[w][k][4 * n + i];
+                for (int i = 0; i < 4; ++i)
+                    total += static_cast<int8_t>(t.data[x][m][4 * k + i]) * static_cast<int8_t>(t.data[w][k][4 * n + i]);
             std::memcpy(&t.data[sum][m][4 * n], &total, 4);
         }
 }
@@ -74,4 +75,4 @@ inline void multiply(int sum, int x, int w) {
 #define _tile_zero amx_emulated::zero
 #define _tile_loadd amx_emulated::load
 #define _tile_stored amx_emulated::store
-#define _tile_dpbsud amx_emulated::multiply
+#define _tile_dpbssd amx_emulated::multiply

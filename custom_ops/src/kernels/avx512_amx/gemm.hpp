@@ -1,23 +1,24 @@
-// Dense product of bytes with AMX: tiles of 16 rows of x times 16 columns, 64 input channels at a time. Over Simd and generic/gemm.hpp,
-// whose unpacked tile is what a tile register loads: 16 quads of input channels are its rows, 16 columns of four bytes a row.
+// Dense product of bytes with AMX: tiles of 16 rows of x times 16 columns, 64 input channels at a time. Over Simd, generic/gemm.hpp,
+// digits.hpp (x) and unpack.hpp (weight).
 //
-//   tiles 0…3: sums int32 [16 rows][16 columns] of up to 32 rows x 32 columns     4, 5: x int8 [16 rows][64]     6, 7: weight uint8 [16
+// Of a task's columns about kBlockK input channels are unpacked into L2, in strips of 32 columns: [strip][quad of input channels][32][4].
+//   tiles 0, 1: sums int32 [16 rows][16 columns] of h     2, 3: of l     4, 5: x int8 [16 rows][64], h and l     6, 7: weight [16
 //   quads][64]
+// or, of at most 8 rows, 0, 1: sums of both, h in rows 0…7, l in 8…15     4: x.
 //
-// An activation group is padded to whole steps of 64 channels, where x is 0: what the weight holds there does not matter. Its sums are
-// stored, less their zero points, and scaled into float sums that stay in L1 for all groups of the unpacked tile.
+// A group of input channels is padded to whole steps of 64, where x is 0: what the weight holds there does not matter. Its sums are
+// stored, joined, and scaled into float sums that stay in L1 for all groups of the block.
 #pragma once
 
 namespace scap_ov {
 namespace SCAP_OV_ISA {
 namespace {
 
-constexpr size_t kTileRows = 16;
-constexpr size_t kTileBytes = 64;  // of a row of a tile register
-constexpr size_t kStepQuads = 16;  // input channels of a step, four by four
-constexpr size_t kBlockRows = 2 * kTileRows;
-constexpr size_t kChunkRows = 64;  // rows of x that are copied together: with 512 channels 32 KB, beside 16 KB of a strip's weight
+constexpr size_t kStepQuads = 16;                            // input channels of a step, four by four
 constexpr size_t kOverrun = (kStepQuads - 1) * kNr * kQuad;  // bytes that the last step reads past a strip
+constexpr size_t kStripPadding = 1;                          // quads: strips that are a power of two apart would share few sets of L1
+constexpr size_t kBlockK = 512;                              // with kMostColumns 512 KB in L2; 256 and 1024 are up to a fifth slower
+constexpr size_t kChunkRows = 64;                            // whose x, 64 KB of a block, is multiplied by all strips before the next rows
 
 static_assert(kNr == 32, "a strip is two tile registers wide");
 
@@ -55,143 +56,184 @@ private:
     alignas(64) TileConfig before_;
 };
 
-// As the micro-kernels of registers take it; each group of x is padded to whole steps.
-struct AmxBlock : MicroQuantized {
-    size_t rows;  // at most kBlockRows
+// One unpacked block: groups [group, group + groups) of x, columns of a task.
+struct SignedBlock {
+    uint8_t* tile;
+    float *scale, *zero_point;  // [groups, kMostColumns]
+    bool has_zero_point;
+    size_t group, groups, quads, strip_bytes;
 };
 
-// dot = products of one group: `steps` times 64 channels.
-template <bool TwoRowTiles>
-inline void multiply_tiles(const uint8_t* weight, const int8_t* x, size_t x_stride, size_t steps, int32_t* dot) {
+// Block rows of x times a strip.
+struct AmxBlock {
+    const uint8_t* tile;
+    const float *scale, *zero_point;  // [groups, kMostColumns]
+    bool has_zero_point;
+    const int8_t* x;
+    const float* x_scale;  // [rows]
+    const int32_t* x_sum;  // [rows, x_groups]
+    size_t x_groups, rows;
+    size_t groups, group_quads, group_steps, quads;
+    float* y;
+    size_t y_stride;
+    bool accumulate;
+};
+
+// sums [tiles of x][16 rows][32 columns] = products of one group: `steps` times 64 channels.
+template <int Tiles>
+inline void multiply_tiles(const uint8_t* weight, const int8_t* x, size_t steps, int32_t* sums) {
     _tile_zero(0);
     _tile_zero(1);
-    if (TwoRowTiles) {
+    if (Tiles == 2) {
         _tile_zero(2);
         _tile_zero(3);
     }
-    for (size_t s = 0; s < steps; ++s, weight += kStepQuads * kNr * kQuad, x += kTileBytes) {
+    for (size_t s = 0; s < steps; ++s, weight += kStepQuads * kNr * kQuad, x += Tiles * kTile) {
         _tile_loadd(6, weight, kNr * kQuad);
         _tile_loadd(7, weight + kTileBytes, kNr * kQuad);
-        _tile_loadd(4, x, x_stride);
-        _tile_dpbsud(0, 4, 6);
-        _tile_dpbsud(1, 4, 7);
-        if (TwoRowTiles) {
-            _tile_loadd(5, x + kTileRows * x_stride, x_stride);
-            _tile_dpbsud(2, 5, 6);
-            _tile_dpbsud(3, 5, 7);
+        _tile_loadd(4, x, kTileBytes);
+        _tile_dpbssd(0, 4, 6);
+        _tile_dpbssd(1, 4, 7);
+        if (Tiles == 2) {
+            _tile_loadd(5, x + kTile, kTileBytes);
+            _tile_dpbssd(2, 5, 6);
+            _tile_dpbssd(3, 5, 7);
         }
     }
     constexpr size_t stride = kNr * sizeof(int32_t);
-    _tile_stored(0, dot, stride);
-    _tile_stored(1, dot + kTileRows, stride);
-    if (TwoRowTiles) {
-        _tile_stored(2, dot + kTileRows * kNr, stride);
-        _tile_stored(3, dot + kTileRows * kNr + kTileRows, stride);
+    _tile_stored(0, sums, stride);
+    _tile_stored(1, sums + kTileRows, stride);
+    if (Tiles == 2) {
+        _tile_stored(2, sums + kTileRows * kNr, stride);
+        _tile_stored(3, sums + kTileRows * kNr + kTileRows, stride);
     }
 }
 
-// sum += (dot - zero point * Σ x) * scale of the weight * scale of x, for one group; the first group overwrites.
-inline void scale_group(const AmxBlock& a, size_t g, const int32_t* dot, bool first, float* sum) {
+// sum += (128 h + l - zero point * Σ x) * scale of the weight, for one group; the first group overwrites.
+template <int Tiles, bool ZeroPoint>
+inline void scale_group(const AmxBlock& a, size_t g, const int32_t* sums, bool first, float* sum) {
+    constexpr size_t low = Tiles * kTileRows / 2 * kNr;
     for (size_t j = 0; j < kNr; j += Simd::kLanes) {
-        const Simd::Float scale = Simd::load(a.scale + g * kGemmTileColumns + j);
-        const Simd::Float zero_point = Simd::load(a.zero_point + g * kGemmTileColumns + j);
+        const Simd::Float scale = Simd::load(a.scale + g * kMostColumns + j);
+        const Simd::Float zero_point = Simd::load(a.zero_point + g * kMostColumns + j);
         for (size_t r = 0; r < a.rows; ++r) {
-            const Simd::Float x_sum = Simd::to_float(Simd::broadcast(a.x_sum[r * a.x_groups + g]));
-            const Simd::Float value = Simd::negative_multiply_add(zero_point, x_sum, Simd::to_float(Simd::load(dot + r * kNr + j)));
-            const Simd::Float scaled = Simd::multiply(value, scale), x_scale = Simd::broadcast(a.x_scale[r * a.x_groups + g]);
+            const int32_t* of = sums + r * kNr + j;
+            Simd::Float value =
+                Simd::multiply_add(Simd::to_float(Simd::load(of)), Simd::broadcast(128.0f), Simd::to_float(Simd::load(of + low)));
+            if (ZeroPoint)
+                value = Simd::negative_multiply_add(zero_point, Simd::to_float(Simd::broadcast(a.x_sum[r * a.x_groups + g])), value);
             float* to = sum + r * kNr + j;
-            Simd::store(to, first ? Simd::multiply(scaled, x_scale) : Simd::multiply_add(scaled, x_scale, Simd::load(to)));
+            Simd::store(to, first ? Simd::multiply(value, scale) : Simd::multiply_add(value, scale, Simd::load(to)));
         }
     }
 }
 
+template <int Tiles>
 inline void micro_amx(const AmxBlock& a) {
-    alignas(64) int32_t dot[kBlockRows * kNr];
-    alignas(64) float sum[kBlockRows * kNr];
-    const size_t group_step = round_up(a.group_quads, kStepQuads) * kQuad;
-    for (size_t g = 0, quad = 0; g < a.groups; ++g, quad += a.group_quads) {
-        const size_t steps = ceil_div(a.quads - quad < a.group_quads ? a.quads - quad : a.group_quads, kStepQuads);
-        const uint8_t* weight = a.tile + quad * kNr * kQuad;
-        const int8_t* x = a.x + g * group_step;
-        if (a.rows > kTileRows)
-            multiply_tiles<true>(weight, x, a.x_stride, steps, dot);
+    alignas(64) int32_t sums[Tiles * kTileRows * kNr];
+    alignas(64) float sum[kTileRows * kNr];
+    const int8_t* x = a.x;
+    for (size_t g = 0, quad = 0; g < a.groups; ++g, quad += a.group_quads, x += a.group_steps * Tiles * kTile) {
+        const size_t steps = ceil_div(at_most(a.quads - quad, a.group_quads), kStepQuads);
+        multiply_tiles<Tiles>(a.tile + quad * kNr * kQuad, x, steps, sums);
+        if (a.has_zero_point)
+            scale_group<Tiles, true>(a, g, sums, g == 0, sum);
         else
-            multiply_tiles<false>(weight, x, a.x_stride, steps, dot);
-        scale_group(a, g, dot, g == 0, sum);
+            scale_group<Tiles, false>(a, g, sums, g == 0, sum);
     }
-    for (size_t r = 0; r < a.rows; ++r)
+    for (size_t r = 0; r < a.rows; ++r) {
+        const Simd::Float scale = Simd::broadcast(a.x_scale[r]);
         for (size_t j = 0; j < kNr; j += Simd::kLanes) {
             float* y = a.y + r * a.y_stride + j;
             const Simd::Float value = Simd::load(sum + r * kNr + j);
-            Simd::store(y, a.accumulate ? Simd::add(value, Simd::load(y)) : value);
-        }
-}
-
-// Rows [m, m + rows) of the quantised x, channels of the block's groups, each group padded with zeros to whole steps; rows to whole tiles.
-inline void copy_quantized(const QuantizeRowsParams& q, const QuantizedBlock& block, size_t m, size_t rows, size_t depth, int8_t* out) {
-    const size_t stride = round_up(q.group_size, kQuad), padded = round_up(stride, kTileBytes);
-    __builtin_memset(out, 0, round_up(rows, kTileRows) * depth);
-    for (size_t r = 0; r < rows; ++r, out += depth)
-        for (size_t g = 0, left = block.quads * kQuad; g < block.groups; ++g, left -= at_most(stride, left))
-            __builtin_memcpy(out + g * padded, q.quantized + (m + r) * q.k_padded + (block.group + g) * stride, at_most(stride, left));
-}
-
-inline void multiply_chunk(const GemmParams& p, const QuantizedBlock& block, size_t m, size_t rows, size_t n, size_t columns,
-                           int8_t* copy) {
-    const QuantizeRowsParams& q = *p.q;
-    const size_t groups = ceil_div(q.k, q.group_size), stride = round_up(q.group_size, kQuad);
-    AmxBlock a;
-    a.x_stride = block.groups * round_up(stride, kTileBytes);
-    copy_quantized(q, block, m, rows, a.x_stride, copy);
-    a.x_groups = groups;
-    a.groups = block.groups;
-    a.group_quads = stride / kQuad;
-    a.quads = block.quads;
-    a.y_stride = p.y_stride;
-    a.accumulate = p.accumulate || block.group != 0;
-    for (size_t c = 0; c < columns; c += kNr) {
-        a.tile = block.tile + c * block.quads * kQuad;
-        a.scale = block.scale + c;
-        a.zero_point = block.zero_point + c;
-        for (size_t r = 0; r < rows; r += kBlockRows) {
-            a.rows = at_most(kBlockRows, rows - r);
-            a.x = copy + r * a.x_stride;
-            a.x_scale = q.scale + (m + r) * groups + block.group;
-            a.x_sum = q.sum + (m + r) * groups + block.group;
-            a.y = p.y + (m + r) * p.y_stride + n + c;
-            micro_amx(a);
+            Simd::store(y, a.accumulate ? Simd::multiply_add(value, scale, Simd::load(y)) : Simd::multiply(value, scale));
         }
     }
 }
 
-inline size_t amx_scratch_bytes(size_t k, size_t group_size) noexcept {
-    group_size = group_size == 0 ? k : group_size;
-    const size_t groups = groups_per_tile(group_size), stride = round_up(group_size, kQuad);
-    const size_t scales = groups * 2 * kGemmTileColumns * sizeof(float), tile = kGemmTileColumns * groups * stride + kOverrun;
-    const size_t quantized = scales + round_up(tile, kTileBytes) + kChunkRows * groups * round_up(stride, kTileBytes);
-    const size_t other = gemm_scratch_bytes(k, group_size);
-    return quantized > other ? quantized : other;
+template <class Format>
+void unpack_block(const GemmParams& p, size_t n, size_t columns, SignedBlock& block) {
+    const PackedWeight& w = *p.weight;
+    const size_t group_size = p.q->group_size, from = block.group * group_size, end = at_most(from + block.groups * group_size, w.k);
+    block.has_zero_point = leaves_zero_point<Format>(w);
+    block.quads = (block.groups - 1) * ceil_div(group_size, kQuad) + ceil_div(end - from - (block.groups - 1) * group_size, kQuad);
+    block.strip_bytes = (block.quads + kStripPadding) * kNr * kQuad;
+    ColumnBytes bytes;
+    size_t alike = from;  // up to which channel `bytes` is of use
+    uint8_t* out = block.tile;
+    for (size_t g = 0, k = from; g < block.groups; ++g) {
+        load_scales<Format>(w, k, n, columns, block.scale + g * kMostColumns, block.zero_point + g * kMostColumns);
+        for (const size_t to = at_most(k + group_size, w.k); k < to; k += kQuad, out += kNr * kQuad) {
+            if (k >= alike) {
+                load_bytes<Format>(w, k, n, columns, bytes);
+                alike = k + channels_alike<Format>(w, k);
+            }
+            FourRows rows{{}, k + kAhead + kQuad <= w.k ? kAhead * w.row_bytes : 0, w.k * w.row_bytes};
+            // past the end of a group the last row again: x is 0 there
+            for (size_t i = 0; i < kQuad; ++i) rows.at[i] = w.data + at_most(k + i, to - 1) * w.row_bytes;
+            unpack_signed<Format>(rows, bytes, n, columns, out, block.strip_bytes);
+        }
+        k = at_most(from + (g + 1) * group_size, w.k);
+    }
+}
+
+inline void multiply_block(const GemmParams& p, const SignedBlock& block, size_t n, size_t columns) {
+    const QuantizeRowsParams& q = *p.q;
+    AmxBlock a;
+    a.x_groups = ceil_div(q.k, q.group_size);
+    a.groups = block.groups;
+    a.group_quads = ceil_div(q.group_size, kQuad);
+    a.group_steps = ceil_div(q.group_size, kTileBytes);
+    a.quads = block.quads;
+    a.y_stride = p.y_stride;
+    a.has_zero_point = block.has_zero_point;
+    a.accumulate = p.accumulate || block.group != 0;
+    for (size_t from = p.m_from; from < p.m_to; from += kChunkRows)
+        for (size_t c = 0; c < columns; c += kNr) {
+            a.tile = block.tile + c / kNr * block.strip_bytes;
+            a.scale = block.scale + c;
+            a.zero_point = block.zero_point + c;
+            for (size_t m = from; m < at_most(from + kChunkRows, p.m_to); m += a.rows) {
+                const RowBlock rows(q, m);
+                a.rows = at_most(rows.rows, p.m_to - m);
+                a.x = rows.at + block.group * a.group_steps * rows.step_bytes();
+                a.x_scale = q.scale + m;
+                a.x_sum = q.sum + m * a.x_groups + block.group;
+                a.y = p.y + m * p.y_stride + n + c;
+                rows.tiles == 1 ? micro_amx<1>(a) : micro_amx<2>(a);
+            }
+        }
+}
+
+inline size_t groups_per_block(size_t group_size) {
+    return group_size >= kBlockK ? 1 : kBlockK / group_size;
+}
+
+inline size_t amx_columns(size_t m) noexcept {
+    return m <= 64 ? kMostColumns : kMostColumns / 2;  // long pieces of rows to read; of many rows sums that stay in L2
+}
+
+inline size_t amx_scratch_bytes(size_t, size_t group_size) noexcept {
+    const size_t groups = groups_per_block(group_size);
+    return groups * (2 * sizeof(float) * kMostColumns + round_up(group_size, kQuad) * kMostColumns) + kStripPadding * kQuad * kMostColumns +
+           kOverrun;
 }
 
 template <class Format>
 void gemm_amx(const GemmParams& p) noexcept {
     const QuantizeRowsParams& q = *p.q;
-    const size_t groups = ceil_div(q.k, q.group_size), step = groups_per_tile(q.group_size);
-    float* scale = static_cast<float*>(p.scratch);
-    float* zero_point = scale + step * kGemmTileColumns;
-    uint8_t* tile = reinterpret_cast<uint8_t*>(zero_point + step * kGemmTileColumns);
-    const size_t tile_bytes = kGemmTileColumns * step * round_up(q.group_size, kQuad) + kOverrun;
-    int8_t* copy = reinterpret_cast<int8_t*>(tile + round_up(tile_bytes, kTileBytes));
+    const size_t groups = ceil_div(q.k, q.group_size), step = groups_per_block(q.group_size);
+    SignedBlock block{};
+    block.scale = static_cast<float*>(p.scratch);
+    block.zero_point = block.scale + step * kMostColumns;
+    block.tile = reinterpret_cast<uint8_t*>(block.zero_point + step * kMostColumns);
     const TileRegisters configured;
-    for (size_t n = p.n_from; n < p.n_to; n += kGemmTileColumns) {
-        const size_t columns = at_most(kGemmTileColumns, p.n_to - n);
-        for (size_t group = 0; group < groups; group += step) {
-            QuantizedBlock block{};
-            block.group = group;
-            block.groups = at_most(step, groups - group);
-            unpack_quantized_block<Format>(p, n, columns, block, tile, scale, zero_point);
-            for (size_t m = p.m_from; m < p.m_to; m += kChunkRows)
-                multiply_chunk(p, block, m, at_most(kChunkRows, p.m_to - m), n, columns, copy);
+    for (size_t n = p.n_from; n < p.n_to; n += kMostColumns) {
+        const size_t columns = at_most(kMostColumns, p.n_to - n);
+        for (block.group = 0; block.group < groups; block.group += step) {
+            block.groups = at_most(step, groups - block.group);
+            unpack_block<Format>(p, n, columns, block);
+            multiply_block(p, block, n, columns);
         }
     }
 }

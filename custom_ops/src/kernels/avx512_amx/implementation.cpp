@@ -28,7 +28,13 @@
 #include "kernels/generic/gemm_unpack.hpp"
 // the unpacked tile
 #include "kernels/generic/gemm.hpp"
-// and what multiplies it
+// and what multiplies it, in order
+#include "kernels/generic/quantize_rows.hpp"
+//
+#include "kernels/avx512_amx/digits.hpp"
+//
+#include "kernels/avx512_amx/unpack.hpp"
+//
 #include "kernels/avx512_amx/gemm.hpp"
 
 #if defined(__clang__)
@@ -57,7 +63,14 @@ const Implementation& implementation() {
         table.name = "avx512_amx";
         table.description = "AVX-512 with VNNI, and AMX tiles of bytes for many rows";
         table.required_features |= kAmxInt8;
-        table.gemm_scratch_bytes = amx_scratch_bytes;
+        table.gemm_scratch_bytes = [](size_t k, size_t group_size) noexcept {
+            const size_t floats = gemm_scratch_bytes(k, group_size), tiles = amx_scratch_bytes(k, group_size);
+            return floats > tiles ? floats : tiles;
+        };
+        table.gemm_columns = amx_columns;
+        table.quantize_rows = quantize_digits;
+        table.gemm_half_qd8 = gemm_amx<HighPlane>;
+        table.dense = {kBlockK, kTileBytes, 2, kMaxGemvRows + 1, 4};
 #define X(Trait, name) use_tiles<Trait>(table, WeightFormat::name);
 #include "formats/format_list.inc"
 #undef X

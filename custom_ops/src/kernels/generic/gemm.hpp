@@ -37,6 +37,10 @@ inline size_t gemm_scratch_bytes(size_t k, size_t group_size) noexcept {
     return quantized > plain ? quantized : plain;
 }
 
+inline size_t gemm_columns(size_t) noexcept {
+    return kGemmTileColumns;
+}
+
 // Scales and zero points of the group of input channel k for `columns` columns, as floats. The tile of two planes holds step * h + r, so
 // the offset is part of the zero point. Of the high plane alone a weight is
 // scale * step * (h - (zero point - offset - (step - 1) / 2) / step).

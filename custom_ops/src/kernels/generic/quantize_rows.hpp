@@ -54,7 +54,7 @@ inline int32_t round_values(const float* x, size_t count, float inverse, int8_t*
 
 inline void quantize_rows(const QuantizeRowsParams& p) noexcept {
     const size_t groups = ceil_div(p.k, p.group_size), stride = round_up(p.group_size, kQuad);
-    for (size_t m = 0; m < p.m; ++m)
+    for (size_t m = p.m_from; m < p.m_to; ++m)
         for (size_t g = 0; g < groups; ++g) {
             const size_t from = g * p.group_size, left = p.k - from;
             const size_t count = left < p.group_size ? left : p.group_size, of = m * groups + g;

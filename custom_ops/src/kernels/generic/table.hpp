@@ -68,6 +68,8 @@ inline Implementation table(const char* name, const char* description, uint32_t 
         gemm_f32<HighPlane>,
         gemv_scratch_bytes,
         gemm_scratch_bytes,
+        gemm_columns,
+        {128, kQuad, 1, kMaxGemvRows + 1, kMaxGemvRows + 1},
     };
 }
 

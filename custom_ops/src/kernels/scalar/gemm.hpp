@@ -8,7 +8,7 @@ namespace scap_ov::scalar {
 
 inline void quantize_rows(const QuantizeRowsParams& p) noexcept {
     const size_t groups = ceil_div(p.k, p.group_size), stride = round_up(p.group_size, kQuad);
-    for (size_t m = 0; m < p.m; ++m) {
+    for (size_t m = p.m_from; m < p.m_to; ++m) {
         for (size_t g = 0; g < groups; ++g) {
             const size_t from = g * p.group_size, count = p.k - from < p.group_size ? p.k - from : p.group_size;
             int8_t* out = p.quantized + m * p.k_padded + g * stride;
@@ -63,6 +63,9 @@ void gemm_f32(const GemmParams& p) noexcept {
 
 inline size_t gemm_scratch_bytes(size_t, size_t) noexcept {
     return 0;
+}
+inline size_t gemm_columns(size_t) noexcept {
+    return kGemmTileColumns;
 }
 
 }  // namespace scap_ov::scalar
