@@ -17,7 +17,7 @@ from typing import Any
 
 import openvino_genai as genai
 
-from scap_ov.models.genai import library_for
+import scap_ov
 
 OPENINGS = ("Once upon a time there was", "The history of the city begins", "A good recipe starts with", "def fibonacci(n):")
 
@@ -26,9 +26,7 @@ def pipeline_of(folder: str) -> Any:
     """A pipeline with room for all requests."""
     scheduler = genai.SchedulerConfig()
     scheduler.cache_size = 2
-    library = library_for(folder)
-    extra = {"extensions": [library]} if library else {}
-    return genai.ContinuousBatchingPipeline(folder, scheduler, "CPU", {"INFERENCE_PRECISION_HINT": "f32", **extra})
+    return scap_ov.open_pipeline(folder, "continuous_batching", scheduler_config=scheduler, INFERENCE_PRECISION_HINT="f32")
 
 
 def tokens_per_second(pipeline: Any, requests: int, tokens: int) -> float:

@@ -14,6 +14,8 @@ from pathlib import Path
 from scap_ov.custom_ops import LIBRARY_NAME
 from scap_ov.errors import ExtensionError
 
+C_HEADER = Path(__file__).parent / "include" / "scap_ov.h"  # the dial, for programs in C and C++
+
 
 def build_extension(*, verbose: bool = False, destination: str | Path | None = None) -> Path:
     """Compile the bundled sources and put the library where `library_path` looks.

@@ -28,7 +28,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from scap_ov.models.genai import library_for
+import scap_ov
 
 REASONS = {genai.GenerationFinishReason.STOP: "stop", genai.GenerationFinishReason.LENGTH: "length"}
 
@@ -98,13 +98,10 @@ class Running:
 class Engine:
     """One pipeline, and the thread that takes its steps while there are requests."""
 
-    def __init__(self, folder: str, cache_gb: int) -> None:
+    def __init__(self, folder: str, cache_gb: int, level: float | None = None) -> None:
         scheduler = genai.SchedulerConfig()
         scheduler.cache_size, scheduler.enable_prefix_caching = cache_gb, True
-        library = library_for(folder)
-        # The op computes in f32: where a CPU's default is bf16, the plugin would convert around every op.
-        extra = {"extensions": [library], "INFERENCE_PRECISION_HINT": "f32"} if library else {}
-        self.pipeline = genai.ContinuousBatchingPipeline(folder, scheduler, "CPU", extra)
+        self.pipeline = scap_ov.open_pipeline(folder, "continuous_batching", level=level, scheduler_config=scheduler)
         self.tokenizer = self.pipeline.get_tokenizer()
         self._numbers, self._running, self._news = itertools.count(), [], threading.Condition()
         threading.Thread(target=self._steps, daemon=True).start()
@@ -265,8 +262,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--name", help="of the model, for clients; the folder's by default")
     parser.add_argument("--cache", type=int, default=2, metavar="GB", help="memory of the KV cache (default 2)")
+    parser.add_argument("--level", type=float, help="of a model that was applied with --levels: the one to serve")
     args = parser.parse_args()
-    app = build(Engine(args.folder, args.cache), args.name or Path(args.folder).resolve().name)
+    app = build(Engine(args.folder, args.cache, args.level), args.name or Path(args.folder).resolve().name)
     uvicorn.run(app, host=args.host, port=args.port, log_level="warning")
 
 

@@ -1,12 +1,15 @@
 // Continue a text with a model folder that `scap-ov apply` wrote, without Python: openvino, its tokenizers library and the extension
 // library.
 //
-//   scap_ov_run [--tokens N] [--library PATH]... FOLDER PROMPT
+//   scap_ov_run [--tokens N] [--level L] [--library PATH]... FOLDER PROMPT
 //
 // Built as main.cpp is. A bundle of `scap-ov bundle` holds it with all libraries. The prompt is continued as it stands, greedily and
 // without a chat template; a chat wants openvino.genai: ov::genai::LLMPipeline pipe(folder, "CPU", ov::genai::extensions({library}));
+#include <dlfcn.h>
+
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <exception>
 #include <iostream>
 #include <openvino/openvino.hpp>
@@ -21,6 +24,7 @@ namespace {
 struct Options {
     std::string folder, prompt;
     int tokens = 64;
+    std::string level;
     // The dynamic linker finds these names beside libopenvino.so, as in a bundle.
     std::vector<std::string> libraries;
 };
@@ -30,19 +34,36 @@ Options parse(int argc, char* argv[]) {
     std::vector<std::string> words;
     for (int i = 1; i < argc; ++i) {
         const std::string word = argv[i];
-        if ((word == "--tokens" || word == "--library") && i + 1 < argc) {
+        if ((word == "--tokens" || word == "--library" || word == "--level") && i + 1 < argc) {
             const std::string value = argv[++i];
             if (word == "--library") options.libraries.push_back(value);
-            if (word == "--tokens") options.tokens = std::stoi(value);
+            if (word == "--level") options.level = value;
+            if (word == "--tokens") options.tokens = std::atoi(value.c_str());
         } else {
             words.push_back(word);
         }
     }
     if (words.size() != 2 || options.tokens < 1)
-        throw std::invalid_argument("usage: scap_ov_run [--tokens N] [--library PATH]... FOLDER PROMPT");
+        throw std::invalid_argument("usage: scap_ov_run [--tokens N] [--level L] [--library PATH]... FOLDER PROMPT");
     options.folder = words[0];
     options.prompt = words[1];
     return options;
+}
+
+// Of a model that was applied with --levels: which one the next steps run with. A program that links against the library includes scap_ov.h
+// and calls the function; here the library is found at run time, as stock models need none.
+void set_level(const Options& options) {
+    using SetLevel = int (*)(double, const char*, char*, size_t);
+    for (const auto& library : options.libraries) {
+        void* handle = dlopen(library.c_str(), RTLD_NOW);
+        if (void* found = handle ? dlsym(handle, "scap_ov_set_level") : nullptr) {
+            char reason[512] = "";
+            if (reinterpret_cast<SetLevel>(found)(std::atof(options.level.c_str()), nullptr, reason, sizeof(reason)) != 0)
+                throw std::invalid_argument(reason);
+            return;
+        }
+    }
+    throw std::invalid_argument("--level needs --library with libscap_ov_extension.so");
 }
 
 class Tokenizer {
@@ -94,6 +115,8 @@ int main(int argc, char* argv[]) try {
     core.set_property("CPU", ov::hint::inference_precision(ov::element::f32));
     Tokenizer tokenizer(core, options.folder);
     auto request = core.compile_model(options.folder + "/openvino_model.xml", "CPU").create_infer_request();
+
+    if (!options.level.empty()) set_level(options);
 
     std::vector<int64_t> step = tokenizer.encode(options.prompt), written;
     std::string shown;

@@ -2,7 +2,7 @@
 
 All of it stands below one folder, named after the archive: README.md (what is here, of what size, how to run it) and SHA256SUMS; model/,
 the complete model folder; lib/, OpenVINO, TBB, its tokenizers and the extension library; bin/, the runner where it was compiled, and
-runner/, its source; licenses/.
+runner/, its source; include/, the C header of levels; licenses/.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scap_ov.custom_ops import LIBRARY_NAME
+from scap_ov.custom_ops.build import C_HEADER
 from scap_ov.custom_ops.library import extension_path
 from scap_ov.deploy.archive import Member, check_members, stem_of, write_archive
 from scap_ov.deploy.bundle import TOKENIZERS, Bundle
@@ -64,6 +66,8 @@ def collect(
     found = _libraries(members, genai=genai)
     check_members(members)
     members += [Member(f"runner/{file.name}", file) for file in sorted(runner_source().iterdir()) if file.is_file()]
+    if any(library.path.name == LIBRARY_NAME for library in found):
+        members.append(Member(f"include/{C_HEADER.name}", C_HEADER))
     contents = [library.path.read_bytes() for library in found]
     if compiled:
         contents.append(compile_runner(verbose=verbose))

@@ -64,6 +64,7 @@ def _own_program(bundle: Bundle) -> Iterator[str]:
     if bundle.needs_extension:
         yield f"Register `{LIBRARY_NAME}` before the model is read: `core.add_extension(path)` of ov::Core, or"
         yield '`ov::genai::LLMPipeline pipe(folder, "CPU", ov::genai::extensions({path}));` of openvino.genai.'
+        yield "`include/scap_ov.h` is the dial of models that hold several levels (`--level` of the runner)."
     yield 'Compile the model with `ov::hint::inference_precision(ov::element::f32)` (INFERENCE_PRECISION_HINT="f32").'
     yield "Constant data stays mapped from the .bin: it is read from disk once, and shared by all processes that run the model."
 

@@ -57,6 +57,10 @@ def test_a_bundle_writes_the_text_of_the_model_without_python(lowered_folder, tm
     assert done.returncode == 0, done.stderr
 
     pipeline = open_pipeline(lowered_folder, "SDPA", str(scap_ov.extension_path()))
+    refused = run([str(root) + command[0], "--level", "0.4", *command[1:-2], str(root) + command[-2], PROMPT], env={})
+    assert refused.returncode == 2
+    assert "level" in refused.stderr
+    assert (root / "edge" / "include" / "scap_ov.h").is_file()
     assert done.stdout.rstrip("\n") == pipeline.generate(PROMPT, max_new_tokens=8, apply_chat_template=False).rstrip("\n")
     assert len(done.stdout.split()) > 2
 

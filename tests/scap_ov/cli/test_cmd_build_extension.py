@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from scap_ov.cli.main import main
 from scap_ov.custom_ops import LIBRARY_NAME, build
 
+SOURCES = Path(__file__).parents[3] / "custom_ops"
 BUILDS = """#!/bin/sh
 case "$1" in
     -S) test -f "$2/CMakeLists.txt" && mkdir -p "$4" ;;
@@ -68,3 +72,14 @@ def test_a_missing_compiler_is_told_before_cmake_runs(installed, monkeypatch, ca
     assert main(["build-extension"]) == 1
     assert "there is no C++ compiler; install g++ 11" in capsys.readouterr().err
     assert not folder.exists()
+
+
+@pytest.mark.skipif(not all(map(shutil.which, ("cmake", "make"))), reason="cmake and make are not on the PATH")
+def test_pip_without_a_compiler_ends_in_a_sentence_too(tmp_path):
+    """`pip install` of the sources runs CMake itself, so the words are in CMakeLists.txt."""
+    for tool in ("cmake", "make"):
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    command = [str(tmp_path / "cmake"), "-G", "Unix Makefiles", "-S", str(SOURCES), "-B", str(tmp_path / "build")]
+    done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "there is no C++ compiler; install g++ 11" in " ".join(done.stderr.split())
