@@ -13,6 +13,15 @@ from scap_ov.plan import LEFT_STOCK
 from scap_ov.progress import TitledProgress
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TypeAlias
+
+    from scap_ov.models.kinds import AnyOpened
+    from scap_ov.models.runner import InferenceData
+    from scap_ov.plan import SparsityPlan
+    from scap_ov.statistics.profile import CalibrationProfile
+
+    Calibration: TypeAlias = InferenceData | CalibrationProfile | SparsityPlan
     from scap_ov.backends.protocol import Backend
     from scap_ov.benchmarking.decode import BenchmarkResult
     from scap_ov.benchmarking.measured import Measurements
@@ -22,12 +31,12 @@ if TYPE_CHECKING:
 
 
 def apply(
-    model: Any,
-    calibration: Any = None,
+    model: object,
+    calibration: Calibration | None = None,
     config: SparsityConfig | None = None,
     *,
     form: str = "lowered",
-    data: Any = None,
+    data: InferenceData | None = None,
     max_loss: str | None = None,
     progress: TitledProgress | None = None,
 ) -> Any:
@@ -51,8 +60,8 @@ def apply(
 
 
 def calibrate(
-    model: Any,
-    dataset: Any,
+    model: object,
+    dataset: InferenceData,
     *,
     sequential: bool = False,
     weight_format: str = "as_is",
@@ -102,7 +111,7 @@ def fit(profile: CalibrationProfile, config: SparsityConfig | None = None) -> Sp
     return fit_plan(profile, config)
 
 
-def evaluate(model: Any, reference: Any, text: Any, **options: Any) -> EvaluationResult:
+def evaluate(model: object, reference: object, text: str | Path | Sequence[object], **options: Any) -> EvaluationResult:
     """Quality of a model against a reference on text; options as in scap_ov.evaluation.evaluate.evaluate.
 
     :param model: an openvino.Model, or a folder or file.
@@ -114,7 +123,7 @@ def evaluate(model: Any, reference: Any, text: Any, **options: Any) -> Evaluatio
     return run(model, reference, text, **options)
 
 
-def benchmark(model: Any, reference: Any, **options: Any) -> BenchmarkResult:
+def benchmark(model: str | Path, reference: str | Path, **options: Any) -> BenchmarkResult:
     """Speed and memory of a model folder against another; options as in scap_ov.benchmarking.decode.benchmark.
 
     :param model: the folder of the pruned model.
@@ -125,7 +134,7 @@ def benchmark(model: Any, reference: Any, **options: Any) -> BenchmarkResult:
     return run(model, reference, **options)
 
 
-def save_model(model: Any, path: str | Path, *, like: str | Path | None = None, overwrite: bool = False) -> None:
+def save_model(model: object, path: str | Path, *, like: str | Path | None = None, overwrite: bool = False) -> None:
     """Save a model with 64-byte aligned weights, and scap_config.json beside it.
 
     :param model: openvino.Model or onnx.ModelProto.
@@ -147,12 +156,12 @@ def save_model(model: Any, path: str | Path, *, like: str | Path | None = None, 
 
 
 def apply_with_plan(
-    model: Any,
-    calibration: Any,
+    model: object,
+    calibration: Calibration | None,
     config: SparsityConfig | None = None,
     *,
     form: str = "lowered",
-    data: Any = None,
+    data: InferenceData | None = None,
     max_loss: str | None = None,
     measured: Measurements | None = None,
     progress: TitledProgress | None = None,
@@ -202,7 +211,13 @@ def _with_decision(
 
 
 def _plan(
-    backend: Backend, model: Any, calibration: Any, config: SparsityConfig, data: Any, max_loss: str | None, progress: TitledProgress | None
+    backend: Backend,
+    model: AnyOpened,
+    calibration: Calibration | None,
+    config: SparsityConfig,
+    data: InferenceData | None,
+    max_loss: str | None,
+    progress: TitledProgress | None,
 ) -> SparsityPlan:
     from scap_ov.statistics.profile import CalibrationProfile
 
@@ -224,7 +239,7 @@ def _plan(
     if max_loss and config.levels:
         msg = "max-loss finds one sparsity, and levels are several; leave one of the two out"
         raise UsageError(msg)
-    if not max_loss:
+    if not max_loss or held_out is None:  # max_loss was refused above where there is none
         return backend.fit(model, profile, fitted, config, progress=progress)
     from scap_ov.tuning.max_loss import LossLimit, largest_sparsity
 
@@ -235,7 +250,7 @@ def _plan(
     return largest_sparsity(model, held_out, profile, config, LossLimit.parse(max_loss), progress=shown).plan
 
 
-def _lossless(backend: Any, model: Any, config: SparsityConfig) -> SparsityPlan:
+def _lossless(backend: Backend, model: AnyOpened, config: SparsityConfig) -> SparsityPlan:
     from scap_ov.fitting.lossless import lossless_plan
 
     if not backend.LOWERS:
@@ -244,7 +259,7 @@ def _lossless(backend: Any, model: Any, config: SparsityConfig) -> SparsityPlan:
     return lossless_plan(backend.find(model, config)[0], config, model.fingerprint)
 
 
-def _dataset(dataset: Any) -> Any:
+def _dataset(dataset: object) -> InferenceData:
     if not hasattr(dataset, "get_inference_data"):
         msg = f"calibration is of type {type(dataset).__name__}; give an nncf.Dataset, a CalibrationProfile or a SparsityPlan"
         raise UsageError(msg)

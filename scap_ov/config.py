@@ -13,6 +13,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from scap_ov.errors import UsageError
+from scap_ov.json_values import JsonMapping, JsonObject
 
 CONFIG_VERSION = 1
 METHODS = ("graded", "adaptive", "scap", "teal", "cats", "wina", "topk")
@@ -124,7 +125,7 @@ class SparsityConfig:
         return not any(targets) and not any(self.levels)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> SparsityConfig:
+    def from_dict(cls, values: JsonMapping) -> SparsityConfig:
         """Build from plain values, as read from JSON or TOML.
 
         :raises UsageError: a key is unknown (the nearest known one is named) or the version is newer than this library's.
@@ -149,7 +150,7 @@ class SparsityConfig:
                 raise UsageError(msg)
         return cls(**values)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain values that `from_dict` reads back."""
         values = dataclasses.asdict(self)
         if isinstance(self.target_sparsity, Mapping):

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from scap_ov.errors import ScapError, UsageError
+from scap_ov.json_values import JsonObject
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Kind:
     newest: int
 
 
-def read_numbers(path: str | Path, kind: Kind) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def read_numbers(path: str | Path, kind: Kind) -> tuple[JsonObject, dict[str, np.ndarray]]:
     """The description and the arrays of a file.
 
     :raises UsageError: it is no such file, damaged, or of a newer version.

@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from scap_ov.atomic import new_file
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import OutputError, UsageError
+from scap_ov.json_values import JsonMapping, JsonObject
 from scap_ov.numbers_file import Kind, read_numbers, told_if_damaged
 from scap_ov.sites import Layer, Site, SiteKind, WeightSpec
 
@@ -203,7 +204,7 @@ class SparsityPlan:
             return cls(SparsityConfig.from_dict(meta["config"]), str(meta["fingerprint"]), sites, entries, dict(meta["notes"]), levels)
 
 
-def _put(entries: Mapping[str, SitePlan], prefix: str, tensors: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+def _put(entries: Mapping[str, SitePlan], prefix: str, tensors: dict[str, np.ndarray], meta: JsonObject) -> None:
     """Write entries as tensors, and what is expected of them."""
     for name in sorted(entries):
         entry = entries[name]
@@ -217,7 +218,7 @@ def _put(entries: Mapping[str, SitePlan], prefix: str, tensors: dict[str, np.nda
         meta["expected"][name] = entry.expected_sparsity
 
 
-def _taken(prefix: str, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> dict[str, SitePlan]:
+def _taken(prefix: str, tensors: Mapping[str, np.ndarray], meta: JsonMapping) -> dict[str, SitePlan]:
     """Inverse of `_put`."""
     reads = meta.get("expected_reads", {})
     return {
@@ -231,7 +232,7 @@ def _odd(value: np.ndarray) -> str:
     return str(value[~np.isfinite(value)].reshape(-1)[0])
 
 
-def site_from_dict(values: dict[str, Any]) -> Site:
+def site_from_dict(values: JsonObject) -> Site:
     """Inverse of `dataclasses.asdict` for a Site."""
     layers = tuple(Layer(v["name"], v["in_features"], v["out_features"], WeightSpec(**v["weight"])) for v in values["layers"])
     return Site(

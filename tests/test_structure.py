@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = {"scap_ov": "scap_ov", "passes": "scap_ov.passes", "custom_ops": "scap_ov.custom_ops"}
 LARGEST_SHARE = 0.15
+MOST_ANY = 40  # in signatures: what a runtime without types gives, and values of any kind that are told apart at run time
 
 
 def rows_of(page: str) -> list[tuple[int, list[str]]]:
@@ -94,6 +95,19 @@ def test_no_file_imports_itself_in_a_circle() -> None:
         TopologicalSorter({module: targets - {module} for module, targets in IMPORTS.items()}).prepare()
     except CycleError as e:
         pytest.fail(" -> ".join(e.args[1]))
+
+
+def test_signatures_name_their_types() -> None:
+    """`Any` is left where nothing better can be said; JSON has its types in json_values."""
+    found = Counter[str]()
+    for module, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                own = node.args
+                taken = [*own.posonlyargs, *own.args, *own.kwonlyargs, *filter(None, (own.vararg, own.kwarg))]
+                types = [t for t in (*(a.annotation for a in taken), node.returns) if t is not None]
+                found[module] += sum(isinstance(n, ast.Name) and n.id == "Any" for t in types for n in ast.walk(t))
+    assert found.total() < MOST_ANY, ", ".join(f"{module} {count}" for module, count in found.most_common() if count)
 
 
 def test_no_room_holds_more_than_its_share() -> None:

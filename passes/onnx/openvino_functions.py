@@ -6,7 +6,7 @@ Needs openvino only; the inline form needs nothing at all.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from openvino import opset13 as ops
@@ -15,14 +15,18 @@ from openvino.frontend.onnx import ConversionExtension
 from scap_ov.passes.onnx.variants import DOMAIN, VARIANTS, Variant
 from scap_ov.passes.rules.beyond import beyond
 
+if TYPE_CHECKING:
+    import openvino as ov
+    from openvino.frontend import NodeContext
+
 
 def conversions() -> list[ConversionExtension]:
     """One for each function, for `Core.add_extension` or `ov.convert_model(path, extension=...)`."""
     return [ConversionExtension(variant.function, DOMAIN, _converter(variant)) for variant in VARIANTS]
 
 
-def _converter(variant: Variant) -> Callable[[Any], list[Any]]:
-    def convert(node: Any) -> list[Any]:
+def _converter(variant: Variant) -> Callable[[NodeContext], list[ov.Output]]:
+    def convert(node: NodeContext) -> list[ov.Output]:
         given = {slot: node.get_input(i) for i, slot in enumerate(variant.slots)}
         x, threshold, whole = given["x"], given["threshold"], given.get("whole_threshold")
         if variant.rows == "decode":
@@ -56,7 +60,9 @@ def _converter(variant: Variant) -> Callable[[Any], list[Any]]:
     return convert
 
 
-def _by_half(variant: Variant, x: Any, keep: Any, distance: Any, whole: Any, exempt: Any, change: Any) -> Any:
+def _by_half(
+    variant: Variant, x: ov.Output, keep: ov.Node, distance: ov.Node, whole: ov.Output | ov.Node, exempt: ov.Node | None, change: ov.Node
+) -> ov.Node:
     """What is read by half in the type of x, 0 elsewhere."""
     half = ops.logical_and(keep, ops.less_equal(distance, whole))
     half = half if exempt is None else ops.logical_and(half, ops.logical_not(exempt))

@@ -36,7 +36,7 @@ class Dial:
     model: str = ""
     op: int = 0
 
-    def attributes(self) -> dict[str, Any]:
+    def attributes(self) -> dict[str, object]:
         """As the op takes them."""
         return {"version": VERSION, "levels": list(self.levels), "start_level": self.start, "level_model": self.model, "level_op": self.op}
 

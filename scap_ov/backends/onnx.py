@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import onnx
 
@@ -16,6 +16,7 @@ from scap_ov.backends.openvino import fit
 from scap_ov.backends.transfer import adapted
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import BadModelError, OutputError, UsageError
+from scap_ov.json_values import JsonObject
 from scap_ov.models.onnx_model import OnnxModel, external_files, open_onnx, save_onnx, to_proto
 from scap_ov.models.opened_onnx import OpenedOnnx, opened_onnx
 from scap_ov.passes.onnx.find_sites import is_sparse
@@ -180,7 +181,7 @@ def write(model: onnx.ModelProto, place: Destination) -> None:
     place.write(lambda file: save_onnx(opened, file), lambda folder: rt_info.write_config_file(opened, folder))  # type: ignore[arg-type]
 
 
-def record(model: onnx.ModelProto | OnnxModel) -> dict[str, Any]:
+def record(model: onnx.ModelProto | OnnxModel) -> JsonObject:
     """Configuration and summary that `rewrite` noted in a model."""
     return rt_info.read_record(open_onnx(model)) or {}  # type: ignore[arg-type]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import openvino as ov
 
@@ -13,6 +13,7 @@ from scap_ov.backends.transfer import adapted
 from scap_ov.config import SparsityConfig
 from scap_ov.custom_ops import OP_NAMES
 from scap_ov.errors import BadModelError, OutputError, UsageError
+from scap_ov.json_values import JsonObject
 from scap_ov.models.opened import Graph, Opened, OpenedModel, opened_model
 from scap_ov.plan import SparsityPlan
 from scap_ov.progress import TitledProgress, titled
@@ -115,7 +116,7 @@ def calibrate(
 
 
 def fit(
-    model: ov.Model | Opened[Graph], profile: CalibrationProfile, dataset: InferenceData, config: SparsityConfig, *,
+    model: ov.Model | Opened[Graph], profile: CalibrationProfile, dataset: InferenceData | None, config: SparsityConfig, *,
     progress: TitledProgress | None = None,
 ) -> SparsityPlan:  # fmt: skip
     """Fit a plan while the model and its data are still at hand: with `config.compensation`, learn that too.
@@ -129,6 +130,9 @@ def fit(
         return plan
     if not isinstance(model, (ov.Model, OpenedModel)):
         msg = "compensation is learned on OpenVINO models only; read the .onnx file with openvino, or leave compensation out"
+        raise UsageError(msg)
+    if dataset is None:
+        msg = "compensation is learned on text; give a dataset"
         raise UsageError(msg)
     from scap_ov.tuning.compensation import fit_compensation
 
@@ -195,7 +199,7 @@ def write(model: ov.Model, place: Destination) -> None:
     place.write(lambda file: save_aligned(named, file), lambda folder: rt_info.write_config_file(model, folder))
 
 
-def record(model: ov.Model) -> dict[str, Any]:
+def record(model: ov.Model) -> JsonObject:
     """Configuration and summary that `rewrite` noted in a model."""
     return rt_info.read_record(model) or {}
 

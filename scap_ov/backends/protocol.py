@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from scap_ov.json_values import JsonObject
+
 if TYPE_CHECKING:
     from scap_ov.calibration.cost import Cost
     from scap_ov.config import SparsityConfig
@@ -62,7 +64,7 @@ class Backend(Protocol):
         """Observe every site, and measure sensitivity and drift."""
 
     def fit(
-        self, model: Model, profile: CalibrationProfile, dataset: InferenceData, config: SparsityConfig, *,
+        self, model: Model, profile: CalibrationProfile, dataset: InferenceData | None, config: SparsityConfig, *,
         progress: TitledProgress | None = None,
     ) -> SparsityPlan:  # fmt: skip
         """Fit a plan while the model and its data are at hand."""
@@ -79,7 +81,7 @@ class Backend(Protocol):
     def write(self, model: Model, place: Destination) -> None:
         """Write the model to a place that was checked."""
 
-    def record(self, model: Model) -> dict[str, Any]:
+    def record(self, model: Model) -> JsonObject:
         """Configuration and summary that `rewrite` noted in a model."""
 
     def save(self, model: Model, path: str | Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -24,7 +23,7 @@ class Checkpoint:
     :raises OutputError: the file is no checkpoint, or one of another measurement.
     """
 
-    def __init__(self, path: str | Path | None, key: list[Any]) -> None:
+    def __init__(self, path: str | Path | None, key: list[object]) -> None:
         self._path = None if path is None else Path(path)
         self._head = json.dumps({"version": _VERSION, "key": key}, sort_keys=True)
         self.arrays: dict[str, np.ndarray] = {}

@@ -6,13 +6,11 @@ model's probabilities its gradient is that of KL(dense ‖ pruned), with one-hot
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from scap_ov.calibration.probe_model import ProbeModel
+from scap_ov.calibration.probe_model import Key, ProbeModel
 from scap_ov.errors import BadModelError
 from scap_ov.gradients.gradient import gradients
 from scap_ov.gradients.pruning_gradient import dropped_rows, half_rows, threshold_gradient, whole_threshold_gradient
@@ -42,11 +40,11 @@ class GradientModel(ProbeModel):
         self._inputs_wanted, self._constants, self._thresholds = inputs, constants, thresholds
         super().__init__(model, observe=inputs, graded=graded)
 
-    def _derived(self, model: ov.Model, logits: ov.Output, reference: ov.Output) -> dict[Any, ov.Output]:
+    def _derived(self, model: ov.Model, logits: ov.Output, reference: ov.Output) -> dict[Key, ov.Output]:
         if not self.language:
             msg = "the model has no output 'logits', so there is no divergence to differentiate; calibrate without gradients"
             raise BadModelError(msg)
-        wanted: dict[Any, ov.Output] = {}
+        wanted: dict[Key, ov.Output] = {}
         sites = self._pruned(model)
         narrow = {value.get_element_type().get_type_name() for value in (logits, *(node.output(0) for node in sites.values()))} - {"f32"}
         if narrow:
@@ -62,7 +60,7 @@ class GradientModel(ProbeModel):
         seeds = [(logits, _seed(logits, reference))]
         values = gradients(model.get_ordered_ops(), seeds, list(wanted.values()), pruning=sites.values())
         found = {("gradient", key): value for key, value in zip(wanted, values, strict=True)}
-        moved: dict[Any, ov.Output] = {}
+        moved: dict[Key, ov.Output] = {}
         for name, node in sites.items() if self._thresholds else ():
             gradient = found["gradient", ("input", name)]
             if name in halves:
@@ -71,12 +69,12 @@ class GradientModel(ProbeModel):
                 slope, density = threshold_gradient(node, gradient)
                 moved |= {("slope", name): slope, ("density", name): density, ("unread", name): dropped_rows(node)}
         inputs = {key: value for key, value in found.items() if key[1][0] == "input"}
-        found |= {key: self.of_tokens(key[1][1], value) for key, value in inputs.items()}
+        found |= {key: self.of_tokens(str(key[1][1]), value) for key, value in inputs.items()}
         if not self._inputs_wanted:
             found = {key: value for key, value in found.items() if key[1] in (COMPENSATION, CENTERS)}
         return found | moved
 
-    def gradient(self, key: Any) -> np.ndarray:
+    def gradient(self, key: Key) -> np.ndarray:
         """A gradient of the last run; valid until the next run.
 
         :param key: name of a site for that of its pruned input [..., K]; COMPENSATION or CENTERS for those.
@@ -92,7 +90,7 @@ class GradientModel(ProbeModel):
         return slope, density, unread
 
 
-def _of_both(name: str, pruned: ov.Node, half: ov.Node, into_input: ov.Output, into_half: ov.Output) -> dict[Any, ov.Output]:
+def _of_both(name: str, pruned: ov.Node, half: ov.Node, into_input: ov.Output, into_half: ov.Output) -> dict[Key, ov.Output]:
     """What both thresholds of a site do when their logarithms move together: half of a channel's bytes lies at each."""
     low_slope, low_density = threshold_gradient(pruned, ops.add(into_input, into_half).output(0))
     high_slope, high_density = whole_threshold_gradient(half, into_half)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import openvino as ov
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from scap_ov.calibration.samples import Piece
     from scap_ov.plan import SitePlan
 
+Key: TypeAlias = "str | tuple[str, Key]"  # of a further output: a site's name, or what is told of it and the name
 REFERENCE = "scap_ov.reference"
 LEAST = np.float32(-1e30)  # of log-probabilities
 TINY = np.float32(1e-30)  # of norms
@@ -105,7 +106,9 @@ class ProbeModel:
         self.sites = tuple(match.site for match in matches)
         self._blocks = {m.site.name: m.block for m in matches if m.block is not None and m.site.kind is SiteKind.EXPERT_DOWN}
         repeat_heads(clone)
-        taps: dict[Any, ov.Output] = dict(site_taps(found)) if observe else {}
+        taps: dict[Key, ov.Output] = {}
+        if observe:
+            taps.update(site_taps(found).items())
         self.graded = graded and any(site.two_planes for site in self.sites)
         plan = SparsityPlan(SparsityConfig(ramp=ramp), opened.fingerprint, self.sites, {})
         insert = InsertSparsity(plan, found=found, runtime_inputs=True, graded=graded)
@@ -138,7 +141,7 @@ class ProbeModel:
         self._stateful = bool(sinks)
         self.forwards = 0
 
-    def _derived(self, model: ov.Model, logits: ov.Output, reference: ov.Output) -> dict[Any, ov.Output]:
+    def _derived(self, model: ov.Model, logits: ov.Output, reference: ov.Output) -> dict[Key, ov.Output]:
         """Further outputs of a subclass, by any key but a site's name."""
         del model, logits, reference
         return {}
@@ -278,7 +281,7 @@ class ProbeModel:
             found.append(row[pruned] if len(row) == len(pruned) else np.full(int(pruned.sum()), row.mean()))
         return np.stack(found)
 
-    def output(self, key: Any) -> np.ndarray:
+    def output(self, key: Key) -> np.ndarray:
         """One further output of the last run; valid until the next run."""
         return self._request.get_output_tensor(self._first_tap + self._taps[key]).data
 
@@ -324,7 +327,7 @@ def _share(select: ov.Node, *, kept: bool) -> ov.Output:
     return ops.reduce_mean(chosen, np.array([-1]), keep_dims=False).output(0)
 
 
-def _parameter(shape: list[int], name: str) -> Any:
+def _parameter(shape: list[int], name: str) -> ov.Node:
     parameter = ops.parameter(ov.PartialShape(shape), np.float32, name=name)
     parameter.output(0).get_tensor().set_names({name})
     return parameter

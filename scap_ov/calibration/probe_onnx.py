@@ -37,7 +37,7 @@ class OnnxProbe(ProbeModel):
     ) -> None:  # super().__init__ would compile an ov.Model
         opened = opened_onnx(model)
         model = opened.model
-        self.stock: Any = model
+        self.stock = model  # type: ignore[assignment]
         clone, found = opened.copy()
         self.sites = tuple(match.site for match in found.some())
         taps = tapped_values(found) if observe else {}

@@ -6,9 +6,9 @@ What counts as a row, and the statistics, are those of observe.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
 from scap_ov.calibration.site_taps import site_taps
 from scap_ov.models.onnx_model import OnnxModel
@@ -50,6 +50,6 @@ def observe(
     return collect([(match.site, match.weights) for match in matches], samples, opened.fingerprint, capacity)
 
 
-def tapped_values(found: FoundSites) -> dict[str, Any]:
+def tapped_values(found: FoundSites) -> dict[str, ir.Value]:
     """The values to give out, by the names of `site_taps`."""
     return {name: tap.value for name, tap in site_taps(found).items()}  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -14,12 +14,15 @@ from scap_ov.models.sample import SampleReader
 
 if TYPE_CHECKING:
     from scap_ov.models.runner import InferenceData
+    from scap_ov.models.tensors import HasInputs
 
 
 class OfModel(Protocol):
     """What was made of a model."""
 
-    stock: Any  # the model that the samples are for: ov.Model or OnnxModel
+    @property
+    def stock(self) -> HasInputs:
+        """The model that the samples are for."""
 
 
 @dataclass(frozen=True)

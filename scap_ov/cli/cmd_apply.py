@@ -19,7 +19,10 @@ from scap_ov.storage.model_files import model_file
 if TYPE_CHECKING:
     from scap_ov.backends.protocol import Backend
     from scap_ov.config import SparsityConfig
+    from scap_ov.models.kinds import AnyOpened
+    from scap_ov.models.runner import InferenceData
     from scap_ov.plan import SparsityPlan
+    from scap_ov.statistics.profile import CalibrationProfile
 
 EXAMPLES = (
     "scap-ov apply stock sparse --profile profile.safetensors --target-sparsity 0.5",
@@ -112,7 +115,9 @@ def _check_max_loss(args: argparse.Namespace) -> None:
         raise UsageError(msg)
 
 
-def _calibration(args: argparse.Namespace, model: Any, config: SparsityConfig, out: Output) -> Any:
+def _calibration(
+    args: argparse.Namespace, model: AnyOpened, config: SparsityConfig, out: Output
+) -> InferenceData | CalibrationProfile | SparsityPlan | None:
     if config.drops_nothing and not (args.profile or args.plan or args.max_loss):
         if args.data != "self":
             out.say(f"target sparsity 0 drops nothing, so {args.data} is not read")
@@ -128,7 +133,7 @@ def _calibration(args: argparse.Namespace, model: Any, config: SparsityConfig, o
     return calibration_dataset(args, model.model, out)
 
 
-def _tell(backend: Backend, model: Any, plan: SparsityPlan, output: Path, out: Output) -> None:
+def _tell(backend: Backend, model: object, plan: SparsityPlan, output: Path, out: Output) -> None:
     summary = backend.record(model)["summary"]
     states: dict[str, int] = {}
     for site in summary["sites"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scap_ov.cli.data import calibration_dataset, data_path
 from scap_ov.cli.files import OutputFile
@@ -12,6 +12,11 @@ from scap_ov.cli.options import add_data_options, add_json_option, positive
 from scap_ov.cli.output import Output, plain
 from scap_ov.config import METHODS, SparsityConfig
 from scap_ov.errors import UsageError
+from scap_ov.json_values import JsonObject
+
+if TYPE_CHECKING:
+    from scap_ov.models.kinds import AnyOpened
+    from scap_ov.statistics.profile import CalibrationProfile
 
 EXAMPLES = (
     "scap-ov compare stock --profile profile.safetensors --eval-data my_text.txt --html compare.html",
@@ -82,7 +87,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
     out.figures({"points": points})
 
 
-def _profile(args: argparse.Namespace, model: Any, out: Output) -> Any:
+def _profile(args: argparse.Namespace, model: AnyOpened, out: Output) -> CalibrationProfile:
     from scap_ov import api
     from scap_ov.statistics.profile import CalibrationProfile
 
@@ -93,12 +98,12 @@ def _profile(args: argparse.Namespace, model: Any, out: Output) -> Any:
         return api.calibrate(model, dataset, progress=bar)
 
 
-def _reads(point: dict[str, Any]) -> str:
+def _reads(point: JsonObject) -> str:
     """Shares of the channels that were dropped, read by half and read whole, in per cent."""
     return "/".join(f"{100 * point[key]:.0f}" for key in ("dropped", "half", "whole"))
 
 
-def _page(path: str, points: list[dict[str, Any]]) -> None:
+def _page(path: str, points: list[JsonObject]) -> None:
     from scap_ov.report.html import figures_of, write_page
     from scap_ov.report.plots import pareto
 

@@ -15,6 +15,7 @@ from scap_ov.cli.options import add_json_option, positive
 from scap_ov.cli.output import Output, plain
 from scap_ov.errors import BadDatasetError, UsageError
 from scap_ov.evaluation.result import EvaluationResult
+from scap_ov.json_values import JsonObject
 from scap_ov.models.text import is_blank
 
 DRIFT = 0.04  # of model-wide sparsity on other text; more is told
@@ -134,7 +135,7 @@ def _tell(result: EvaluationResult, expected: float | None, out: Output) -> None
                 f"{expected:.1%}; calibrate on text like this")  # fmt: skip
 
 
-def _tasks(args: argparse.Namespace, out: Output) -> dict[str, Any]:
+def _tasks(args: argparse.Namespace, out: Output) -> JsonObject:
     from scap_ov.evaluation.at_level import at_level
     from scap_ov.evaluation.instrument import sparse_view
     from scap_ov.evaluation.tasks import run_task
@@ -160,7 +161,7 @@ def _tasks(args: argparse.Namespace, out: Output) -> dict[str, Any]:
     return results
 
 
-def _similarity(args: argparse.Namespace, out: Output) -> dict[str, Any]:
+def _similarity(args: argparse.Namespace, out: Output) -> JsonObject:
     from scap_ov.evaluation.similarity import compare_generation
     from scap_ov.models.tokenizer import load_tokenizer
     from scap_ov.models.window_runner import WindowRunner

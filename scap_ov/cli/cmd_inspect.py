@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from scap_ov.cli.levels import tell_planned
 from scap_ov.cli.options import add_json_option
@@ -11,6 +10,7 @@ from scap_ov.cli.output import Output
 from scap_ov.cli.record import record_of
 from scap_ov.cli.routed import tokens_per_expert, width
 from scap_ov.config import SparsityConfig
+from scap_ov.json_values import JsonObject
 
 EXAMPLES = (
     "scap-ov inspect sparse",
@@ -44,13 +44,13 @@ def run(args: argparse.Namespace, out: Output) -> None:
     out.figures({"model": str(args.model), **summary})
 
 
-def _reads(site: dict[str, Any]) -> str:
+def _reads(site: JsonObject) -> str:
     """Planned shares of the channels in per cent; models of versions before 0.3 do not tell, and drop what they do not read."""
-    dropped, half = site.get("dropped", site["planned_sparsity"]), site.get("half", 0.0)
+    dropped, half = float({"dropped": site["planned_sparsity"], **site}["dropped"]), float(site.get("half", 0))
     return f"{100 * dropped:.0f}/{100 * half:.0f}/{100 * (1 - dropped - half):.0f}"
 
 
-def _found(model: str, plan_file: str | None) -> dict[str, Any]:
+def _found(model: str, plan_file: str | None) -> JsonObject:
     from scap_ov.backends import backend_of
     from scap_ov.plan import SparsityPlan
     from scap_ov.storage.rt_info import describe, summarise

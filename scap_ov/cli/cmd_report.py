@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from scap_ov.cli.options import add_json_option, positive
 from scap_ov.cli.output import Output, plain
 from scap_ov.cli.record import record_of
 from scap_ov.errors import MismatchError, OutputError, UsageError
+from scap_ov.json_values import JsonMapping, JsonObject
 
 if TYPE_CHECKING:
     from scap_ov.plan import SparsityPlan
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
     out.figures({"report": str(page), "pictures": str(pictures) if pictures else None, "eval": evaluation, "bench": benchmark})
 
 
-def operating_points(evaluation: Mapping[str, Any], benchmark: Mapping[str, Any], compare: Mapping[str, Any]) -> list[dict[str, Any]]:
+def operating_points(evaluation: JsonMapping, benchmark: JsonMapping, compare: JsonMapping) -> list[JsonObject]:
     """Points of the curves: levels of a model that has several, and rows of `scap-ov compare`.
 
     :param evaluation: figures of `scap-ov eval`; `levels` of a model with several operating points.
@@ -104,7 +104,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(msg)
 
 
-def _read(name: str, path: str) -> dict[str, Any]:
+def _read(name: str, path: str) -> JsonObject:
     key, command = _FILES[name]
     try:
         figures = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -134,7 +134,7 @@ def _folder(path: str | None, *, overwrite: bool) -> Path | None:
     return folder
 
 
-def _profile(path: str | None, summary: Mapping[str, Any]) -> CalibrationProfile | None:
+def _profile(path: str | None, summary: JsonMapping) -> CalibrationProfile | None:
     if path is None:
         return None
     from scap_ov.statistics.profile import CalibrationProfile
@@ -147,7 +147,7 @@ def _profile(path: str | None, summary: Mapping[str, Any]) -> CalibrationProfile
     return profile
 
 
-def _plan(model: str, summary: Mapping[str, Any]) -> SparsityPlan | None:
+def _plan(model: str, summary: JsonMapping) -> SparsityPlan | None:
     """The thresholds that are in the model; None of an ONNX file, whose histograms have none."""
     from scap_ov.storage.model_files import model_file
 

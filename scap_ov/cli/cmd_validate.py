@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scap_ov.cli.options import add_json_option, positive
 from scap_ov.cli.output import Output
 from scap_ov.errors import BadModelError, UsageError
+from scap_ov.json_values import JsonObject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from scap_ov.validation.runner import Runner
+    from scap_ov.validation.samples import Piece
 
 TOLERANCE = 1e-2  # f32 in two runtimes, 30 blocks deep: 2e-3 in a logit; pruning a tenth of the channels: 0.2
 _TOKENIZERS = ("openvino_tokenizer.xml", "tokenizer.json", "tokenizer_config.json")
@@ -59,13 +66,13 @@ def run(args: argparse.Namespace, out: Output) -> int:
     return 1 if off else 0
 
 
-def _open(path: str) -> Any:
+def _open(path: str) -> Runner:
     from scap_ov.validation.runner import open_runner
 
     return open_runner(path)
 
 
-def _compare(a: Any, b: Any, piece: Any, differences: dict[str, Any], tolerance: float) -> None:
+def _compare(a: Runner, b: Runner, piece: Piece, differences: JsonObject, tolerance: float) -> None:
     from scap_ov.validation.compare import OutputDifference
 
     if piece.first:
@@ -81,7 +88,7 @@ def _compare(a: Any, b: Any, piece: Any, differences: dict[str, Any], tolerance:
                 raise BadModelError(msg) from e
 
 
-def _tokenizer(*paths: str) -> Any:
+def _tokenizer(*paths: str) -> Callable[[str], Sequence[int]]:
     """That of the first model that has one beside it."""
     from scap_ov.models.tokenizer import load_tokenizer
     from scap_ov.storage.model_files import model_file
@@ -91,7 +98,7 @@ def _tokenizer(*paths: str) -> Any:
     return load_tokenizer((having or folders)[0])
 
 
-def _tell(args: argparse.Namespace, a_kind: str, b_kind: str, results: list[dict[str, Any]], off: list[str], out: Output) -> None:
+def _tell(args: argparse.Namespace, a_kind: str, b_kind: str, results: list[JsonObject], off: list[str], out: Output) -> None:
     def number(value: float | None) -> str:
         return "" if value is None else f"{value:.3g}"
 

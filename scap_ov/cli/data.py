@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from scap_ov.cli.output import Output
 from scap_ov.errors import BadDatasetError, UsageError
 from scap_ov.models.text import is_blank
 from scap_ov.storage.model_files import model_file
+
+if TYPE_CHECKING:
+    from scap_ov.models.runner import InferenceData
+    from scap_ov.models.tensors import HasInputs
 
 
 def data_path(text: str) -> Path:
@@ -24,7 +28,7 @@ def data_path(text: str) -> Path:
     return path
 
 
-def calibration_dataset(args: argparse.Namespace, model: Any, out: Output, *, shard: tuple[int, int] | None = None) -> Any:
+def calibration_dataset(args: argparse.Namespace, model: HasInputs, out: Output, *, shard: tuple[int, int] | None = None) -> InferenceData:
     """An nncf.Dataset for `model`, from the options of `add_data_options`.
 
     :param model: the opened model; its folder, `args.model`, must hold a tokenizer.

@@ -10,11 +10,12 @@ import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scap_ov.cli.chat import QUESTIONS, TOUCHSTONE, Answer, ask
 from scap_ov.cli.record import record_of
 from scap_ov.errors import ScapError
+from scap_ov.json_values import JsonObject
 from scap_ov.sample_models.real_weights import write_in_form
 from scap_ov.sample_models.sample_text import documentation
 from scap_ov.sample_models.source import stock_model
@@ -120,7 +121,7 @@ def apply_and_ask(stock: Path, profile: Path, home: Path, target: float, out: Ou
     raise StepError(msg)
 
 
-def measure(stock: Path, sparse: Sparse, home: Path, out: Output) -> dict[str, Any]:
+def measure(stock: Path, sparse: Sparse, home: Path, out: Output) -> JsonObject:
     """Quality on text that it was not calibrated on, and speed in alternating runs.
 
     :return: `{"eval": …, "bench": …}`, as `scap-ov eval` and `scap-ov bench` write them.
@@ -136,7 +137,7 @@ def measure(stock: Path, sparse: Sparse, home: Path, out: Output) -> dict[str, A
     return {"eval": json.loads(quality.read_text(encoding="utf-8")), "bench": json.loads(speed.read_text(encoding="utf-8"))}
 
 
-def report(sparse: Sparse, profile: Path, figures: dict[str, Any], home: Path) -> Path:
+def report(sparse: Sparse, profile: Path, figures: JsonObject, home: Path) -> Path:
     """A page with plots that needs nothing but itself.
 
     :return: home / report.html.
@@ -154,7 +155,7 @@ def report(sparse: Sparse, profile: Path, figures: dict[str, Any], home: Path) -
     return write_report(home / "report.html", findings)
 
 
-def table(figures: dict[str, Any], out: Output) -> None:
+def table(figures: JsonObject, out: Output) -> None:
     """The gain in figures: stock and sparse side by side."""
     quality, speed = figures["eval"], figures["bench"]
     stock, sparse = speed["reference"], speed["model"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from scap_ov.cli.options import parse_levels
 from scap_ov.cli.output import Output
 from scap_ov.errors import UsageError
+from scap_ov.json_values import JsonMapping
 
 
 def add_levels_option(parser: argparse.ArgumentParser) -> None:
@@ -42,14 +42,14 @@ def chosen_levels(args: argparse.Namespace) -> list[float]:
     return [own.levels[level_index(own.levels, level)] for level in parse_levels(args.levels)]
 
 
-def tell_losses(levels: Sequence[Mapping[str, Any]], out: Output) -> None:
+def tell_losses(levels: Sequence[JsonMapping], out: Output) -> None:
     """The quality of each level, side by side."""
     rows = [(f"{each['level']:g}", f"{each['sparsity']:.1%}", f"{each['perplexity']:.3f}", f"{each['perplexity_ratio']:.4f}",
              f"{each['kl_divergence']:.4f}", f"{each['top1_agreement']:.1%}") for each in levels]  # fmt: skip
     out.table("Levels", ("level", "not read, measured", "perplexity", "ratio", "KL divergence", "same next token"), rows)
 
 
-def tell_planned(summary: Mapping[str, Any], out: Output) -> None:
+def tell_planned(summary: JsonMapping, out: Output) -> None:
     """What each level was planned to read, of a model that has several."""
     if not summary.get("levels"):
         return

@@ -77,7 +77,7 @@ def read_config(args: argparse.Namespace) -> SparsityConfig:
     return SparsityConfig.from_dict(values)
 
 
-def _number(name: str, value: Any, default: object) -> Any:
+def _number(name: str, value: Any, default: object) -> object:
     if name == "target_sparsity":
         return parse_target(value)
     if name == "levels":

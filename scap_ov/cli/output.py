@@ -151,7 +151,7 @@ def shown(text: str) -> str:
     return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in _ESCAPED or c in _TURNING else c for c in text)
 
 
-def plain(value: Any) -> Any:  # noqa: PLR0911 - one line per type
+def plain(value: object) -> Any:  # noqa: PLR0911 - one line per type
     """JSON values: dataclasses as objects, numpy as lists and numbers, NaN and infinities as null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from scap_ov.errors import BadModelError
+from scap_ov.json_values import JsonObject
 from scap_ov.storage.model_files import model_file
 from scap_ov.storage.rt_info import CONFIG_FILE, checked_summary
 
 
-def record_of(model: str) -> dict[str, Any] | None:
+def record_of(model: str) -> JsonObject | None:
     """Configuration and summary, from the file beside the model where there is one: that needs no library.
 
     :return: `{"config": …, "summary": …}`, or None of a stock model.

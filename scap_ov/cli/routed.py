@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from scap_ov.json_values import JsonMapping
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 
-def width(site: Mapping[str, Any]) -> str:
+def width(site: JsonMapping) -> str:
     """Output channels of a site's layers as the table shows them: `128+128`, of routed experts `2 of 8 x (128+128)`."""
     sizes = "+".join(map(str, site["out_features"]))
     return f"{site['experts_per_token']} of {site['experts']} x ({sizes})" if site.get("experts") else sizes
 
 
-def tokens_per_expert(summary: Mapping[str, Any], *, warnings_only: bool = False) -> Iterator[str]:
+def tokens_per_expert(summary: JsonMapping, *, warnings_only: bool = False) -> Iterator[str]:
     """Lines about every layer of routed experts that was calibrated, and a warning where experts were never used.
 
     :param summary: of a plan; its notes hold `expert_tokens`, tokens by site and expert.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import openvino as ov
@@ -22,6 +22,9 @@ from scap_ov.progress import Progress
 from scap_ov.storage.model_files import model_file
 from scap_ov.storage.model_folder import read_model
 
+if TYPE_CHECKING:
+    from scap_ov.models.windows import Tokenizer
+
 MAX_TOKENS = {"all": 16_384, "decode": 2_048}  # one by one costs some ten times as much a token
 # Quality shall not depend on whether this machine computes in bf16; int8 activations stay as they are deployed.
 PROPERTIES = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
@@ -31,13 +34,13 @@ DECODE_WINDOW = 128  # of which the first quarter is the prompt
 def evaluate(
     model: ov.Model | str | Path,
     reference: ov.Model | str | Path,
-    text: str | Path | Sequence[Any],
+    text: str | Path | Sequence[object],
     *,
-    tokenizer: Any = None,
+    tokenizer: Tokenizer | None = None,
     rows: str = "all",
     window: int = 512,
     max_tokens: int | None = None,
-    properties: Mapping[str, Any] | None = None,
+    properties: Mapping[str, object] | None = None,
     level: float | None = None,
     progress: Progress | None = None,
 ) -> EvaluationResult:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -12,6 +11,7 @@ import openvino as ov
 from scap_ov.config import SparsityConfig
 from scap_ov.custom_ops import EXPERTS_OP_NAME, OP_NAME, OP_NAMES
 from scap_ov.errors import BadModelError
+from scap_ov.json_values import JsonMapping
 from scap_ov.passes.openvino import experts_op
 from scap_ov.passes.openvino.expert_rows import chosen_rows
 from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
@@ -84,7 +84,7 @@ def pruned_inputs(model: ov.Model) -> list[PrunedInput]:
     return found
 
 
-def plan_in(model: ov.Model, summary: Mapping[str, Any]) -> SparsityPlan:
+def plan_in(model: ov.Model, summary: JsonMapping) -> SparsityPlan:
     """Centres and thresholds of a graph of either form by site, without the stock model: enough to show them, not to apply them.
 
     :param summary: of the model's record, which tells the expected shares.

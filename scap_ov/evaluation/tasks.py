@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from scap_ov.errors import BadDatasetError
+from scap_ov.json_values import JsonMapping
 from scap_ov.models.agreement import log_softmax
 from scap_ov.models.window_runner import WindowRunner
 from scap_ov.progress import Progress
@@ -35,7 +36,7 @@ class TaskResult:
 def run_task(
     runner: WindowRunner,
     encode: Callable[[str], Sequence[int]],
-    questions: Sequence[Mapping[str, Any]],
+    questions: Sequence[JsonMapping],
     *,
     progress: Progress | None = None,
 ) -> TaskResult:
@@ -70,7 +71,7 @@ def run_task(
     )
 
 
-def _parts(question: Mapping[str, Any], number: int, *, choice: bool) -> tuple[str, list[str], int]:
+def _parts(question: JsonMapping, number: int, *, choice: bool) -> tuple[str, list[str], int]:
     wanted = ("query", "choices", "gold") if choice else ("context", "continuation")
     missing = [key for key in wanted if key not in question]
     if missing:
@@ -90,7 +91,7 @@ def _parts(question: Mapping[str, Any], number: int, *, choice: bool) -> tuple[s
     return query + "\nAnswer:", [" " + a.strip() for a in answers], gold
 
 
-def _string(values: Mapping[Any, Any], key: Any, number: int) -> str:
+def _string(values: Mapping[str, object] | Mapping[int, object], key: Any, number: int) -> str:
     """A value that is a text or a number; null is not read as the word None."""
     value = values[key]
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):

@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
-from typing import Any
 
 import numpy as np
 import openvino as ov
 
 from scap_ov.errors import BadModelError
 from scap_ov.models.past_layout import growing_axis, rows_of_one
-from scap_ov.models.tensors import port_name, port_names
+from scap_ov.models.tensors import HasInputs, Port, port_name, port_names
 
 
 class Role(Enum):
@@ -51,7 +50,7 @@ class Inputs:
     :param model: ov.Model or OnnxModel; of a CompiledModel, which shows no graph, a past is taken for [B, heads, T, size].
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: HasInputs) -> None:
         self._ports = {port_name(port): port for port in model.inputs}
         self.roles = _roles(self._ports)
         self._shapes = {name: port.get_partial_shape() for name, port in self._ports.items()}
@@ -151,7 +150,7 @@ class Inputs:
         return [0 if axis == time else batch if axis == rows else size for axis, size in enumerate(sizes)]
 
 
-def _roles(ports: Mapping[str, Any]) -> dict[str, Role]:
+def _roles(ports: Mapping[str, Port]) -> dict[str, Role]:
     roles = {name: _role(name, port) for name, port in ports.items()}
     other = [name for name, role in roles.items() if role is Role.OTHER]
     tokens = next(_tokens(ports, other), None)
@@ -165,7 +164,7 @@ def _roles(ports: Mapping[str, Any]) -> dict[str, Role]:
     return roles
 
 
-def _role(name: str, port: Any) -> Role:
+def _role(name: str, port: Port) -> Role:
     plain, real, rank = name.partition(":")[0].lower(), port.get_element_type().is_real(), _rank(port)
     found = next((role for role, pattern in _NAMES.items() if pattern.search(plain)), Role.OTHER)
     fits = {
@@ -177,7 +176,7 @@ def _role(name: str, port: Any) -> Role:
     return found if fits.get(found, True) else Role.OTHER
 
 
-def _tokens(ports: Mapping[str, Any], names: list[str]) -> Iterator[str]:
+def _tokens(ports: Mapping[str, Port], names: list[str]) -> Iterator[str]:
     """Candidates, the best first."""
     whole = [name for name in names if not ports[name].get_element_type().is_real() and _rank(ports[name]) in (None, 2)]
     for wanted in ("input_ids", "decoder_input_ids"):
@@ -187,16 +186,16 @@ def _tokens(ports: Mapping[str, Any], names: list[str]) -> Iterator[str]:
         yield whole[0]
 
 
-def _rank(port: Any) -> int | None:
+def _rank(port: Port) -> int | None:
     shape = port.get_partial_shape()
     return None if shape.rank.is_dynamic else len(shape)
 
 
-def _is_real(port: Any, rank: int) -> bool:
+def _is_real(port: Port, rank: int) -> bool:
     return bool(port.get_element_type().is_real()) and _rank(port) == rank
 
 
-def _looked_up(value: Any) -> int:
+def _looked_up(value: ov.Output) -> int:
     for target in value.get_target_inputs():
         node = target.get_node()
         kind = node.get_type_name()

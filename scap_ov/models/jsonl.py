@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from scap_ov.errors import BadDatasetError
+from scap_ov.json_values import JsonObject
 from scap_ov.models.text import json_rows
 
 
-def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
+def read_jsonl(path: str | Path) -> list[JsonObject]:
     """Objects of a .jsonl file.
 
     :raises BadDatasetError: the file cannot be read or is empty, or a line is no JSON object.

@@ -6,10 +6,9 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 from scap_ov.errors import BadModelError
-from scap_ov.models.tensors import port_name
+from scap_ov.models.tensors import Port, port_name
 
 _CACHE = re.compile(r"present|past|cache|\bkeys?\b|\bvalues?\b|(?:^|[._])(?:key|value)[._]?\d")
 
@@ -35,7 +34,7 @@ class MainOutput:
     width: int
 
 
-def main_output(outputs: Sequence[Any], vocabularies: Collection[int] = ()) -> MainOutput:
+def main_output(outputs: Sequence[Port], vocabularies: Collection[int] = ()) -> MainOutput:
     """Choose among the outputs of floating point numbers, caches last.
 
     1. An output whose name is `logits`, or whose width is that of the output projection, is compared as a distribution; `logits` of one
@@ -67,7 +66,7 @@ def main_output(outputs: Sequence[Any], vocabularies: Collection[int] = ()) -> M
     return MainOutput(tuple(scores or kept), Loss.SQUARES, 1)
 
 
-def _width(port: Any) -> int:
+def _width(port: Port) -> int:
     """Length of the last axis of an output of two dimensions and more; 1 where it is not known."""
     shape = port.get_partial_shape()
     if shape.rank.is_dynamic or len(shape) < 2 or shape[-1].is_dynamic:

@@ -72,7 +72,7 @@ class OnnxModel:
         self.graph_model.metadata_props[".".join(path)] = value
 
 
-def open_onnx(model: Any) -> OnnxModel:
+def open_onnx(model: onnx.ModelProto | OnnxModel | str | Path) -> OnnxModel:
     """Open a path or a ModelProto; an OnnxModel is given back as it is.
 
     :raises BadModelError: it is no ONNX model, of an opset that is too old or unknown, or its external data is missing.

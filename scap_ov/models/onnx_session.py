@@ -52,7 +52,7 @@ class OnnxSession:
         self._session = _session(copy, options)
         self._types = {port.name: _NUMPY[port.type] for port in self._session.get_inputs() if port.type in _NUMPY}
 
-    def run(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All outputs by name; inputs that the model does not have are left out.
 
         :raises RuntimeError: an input is missing or does not fit.

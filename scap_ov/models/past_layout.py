@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import openvino as ov
+
+from scap_ov.models.tensors import Port
 
 _DEPTH = 6  # nodes between an input of past keys and the Concat that they grow in
 
 
-def growing_axis(port: Any) -> int | None:
+def growing_axis(port: Port) -> int | None:
     """The axis of a past that counts tokens: where the graph puts new ones behind it; of four dimensions without a graph, the third."""
     shape = port.get_partial_shape()
     rank = 0 if shape.rank.is_dynamic else len(shape)
@@ -45,7 +45,7 @@ def rows_of_one(model: ov.Model, tokens: str, name: str) -> int:
     return 1 if rows.is_dynamic else max(int(rows.get_length()), 1)
 
 
-def _concat(value: Any, axes: list[int], depth: int) -> tuple[Any, list[int]] | None:
+def _concat(value: ov.Output, axes: list[int], depth: int) -> tuple[ov.Node, list[int]] | None:
     """The Concat that a past grows in, and which axis of the input each of its axes is."""
     for target in value.get_target_inputs() if depth else ():
         node, kind = target.get_node(), target.get_node().get_type_name()
@@ -65,12 +65,12 @@ def _concat(value: Any, axes: list[int], depth: int) -> tuple[Any, list[int]] | 
     return None
 
 
-def _number(node: Any, name: str) -> int:
+def _number(node: ov.Node, name: str) -> int:
     own = getattr(node, "onnx", None)
     return int(own.attributes[name].as_int() if own is not None else node.get_attributes()[name])
 
 
-def _order(node: Any) -> list[int] | None:
+def _order(node: ov.Node) -> list[int] | None:
     own = getattr(node, "onnx", None)
     if own is not None:
         return list(own.attributes["perm"].as_ints()) if "perm" in own.attributes else None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import openvino as ov
 
 from scap_ov.errors import BadDatasetError, UsageError, reason_of
 from scap_ov.models.sample import SampleReader, counted_rows
-from scap_ov.models.tensors import fed, port_name, rebuilt
+from scap_ov.models.tensors import Port, fed, port_name, rebuilt
 from scap_ov.passes.openvino.time_axis import batch_first, time_first
 from scap_ov.progress import Progress
 from scap_ov.statistics.collector import Sample
@@ -82,7 +82,7 @@ def run_samples(reader: SampleReader, dataset: InferenceData, infer: Callable[..
             progress(index + 1, length)
 
 
-def misfit(what: str, ports: Iterable[Any], inputs: Mapping[str, np.ndarray], error: Exception) -> str:
+def misfit(what: str, ports: Iterable[Port], inputs: Mapping[str, np.ndarray], error: Exception) -> str:
     """The sentence that says what a model takes, what it got, and what its runtime made of that."""
     wanted = ", ".join(f"{port_name(port)} {port.get_partial_shape()}" for port in ports)
     got = ", ".join(f"{name} {list(np.shape(value))}" for name, value in inputs.items())

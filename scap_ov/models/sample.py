@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -13,7 +12,7 @@ from nncf.definitions import NNCF_DATASET_RESET_STATE_KEY
 
 from scap_ov.errors import BadDatasetError
 from scap_ov.models.inputs import Inputs, Role
-from scap_ov.models.tensors import array_of
+from scap_ov.models.tensors import HasInputs, array_of
 
 _EXPECTED = "give a dict of arrays by input name, an array, or a tuple of arrays in the order of the inputs"
 
@@ -52,7 +51,7 @@ class SampleReader:
     :param model: ov.Model or OnnxModel.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: HasInputs) -> None:
         self.ports = list(model.inputs)
         self._inputs = Inputs(model)
         self._order = list(self._inputs.roles)
@@ -83,7 +82,7 @@ class SampleReader:
             values = {**self._inputs.made(*size, mask=mask), **values}
         return ReadSample(values, starts, self._mask(values, size, starts=starts))
 
-    def _by_name(self, item: object, index: int) -> dict[str, Any]:
+    def _by_name(self, item: object, index: int) -> dict[str, object]:
         if isinstance(item, Mapping):
             return dict(item)
         if item is None or isinstance(item, (str, bytes, bool, int, float)):
@@ -97,7 +96,7 @@ class SampleReader:
             return {tokens[0]: parts[0]}
         return dict(zip(self._order, parts, strict=False))
 
-    def _array(self, name: str, value: Any, index: int) -> np.ndarray:
+    def _array(self, name: str, value: object, index: int) -> np.ndarray:
         try:
             array = array_of(value) if isinstance(value, ov.Tensor) else np.asarray(value)
         except ValueError as e:  # sequences of several lengths

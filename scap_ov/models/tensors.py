@@ -7,11 +7,38 @@ out of the order that the model keeps, and then clone() and compile_model fail, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
+
+
+class Port(Protocol):
+    """An input, an output or a tensor of a graph: an ov.Output, or how passes.onnx.graph_view shows one of ONNX."""
+
+    def get_names(self) -> set[str]:
+        """The names of the tensor."""
+
+    def get_node(self) -> ov.Node:
+        """The node that gives it."""
+
+    def get_partial_shape(self) -> ov.PartialShape:
+        """Its shape."""
+
+    def get_element_type(self) -> ov.Type:
+        """Its type."""
+
+
+class HasInputs(Protocol):
+    """What is run on samples: ov.Model, CompiledModel, OnnxModel."""
+
+    @property
+    def inputs(self) -> Sequence[Port]:
+        """Its inputs, in order."""
+
+
+Value: TypeAlias = "np.ndarray | ov.Tensor | Sequence[Value] | float"  # what is fed to an input
 
 
 def as_f32(value: ov.Output) -> ov.Output:
@@ -49,23 +76,23 @@ def array_of(tensor: ov.Tensor) -> np.ndarray:
     return (tensor.data.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
 
 
-def port_name(port: Any) -> str:
+def port_name(port: Port) -> str:
     """The shortest name of an input or output; that of its node where it has none."""
     names = port.get_names()
     return str(min(names, key=lambda n: (len(n), n)) if names else port.get_node().get_friendly_name())
 
 
-def port_names(port: Any) -> set[str]:
+def port_names(port: Port) -> set[str]:
     """All names that a sample may call an input by: those of the tensor, and of the node."""
     return {*port.get_names(), port.get_node().get_friendly_name()}
 
 
-def fed(inputs: Mapping[str, Any], ports: Sequence[Any]) -> dict[int, Any]:
+def fed(inputs: Mapping[str, Value], ports: Sequence[Port]) -> dict[int, np.ndarray | ov.Tensor]:
     """Inputs by the place of their port, in the port's type, for `InferRequest.infer`.
 
     :param inputs: by any name of a port; what has no port is left out.
     """
-    given: dict[int, Any] = {}
+    given: dict[int, np.ndarray | ov.Tensor] = {}
     for place, port in enumerate(ports):
         name = next((n for n in sorted(port_names(port)) if n in inputs), None)
         if name is not None:
@@ -73,15 +100,16 @@ def fed(inputs: Mapping[str, Any], ports: Sequence[Any]) -> dict[int, Any]:
     return given
 
 
-def _typed(value: Any, dtype: ov.Type) -> Any:
+def _typed(value: Value, dtype: ov.Type) -> np.ndarray | ov.Tensor:
     if isinstance(value, ov.Tensor):
         if value.get_element_type() == dtype:
             return value
         value = array_of(value)
     if dtype != ov.Type.bf16:
         return np.ascontiguousarray(value, dtype.to_dtype())
-    bits = np.ascontiguousarray(value, np.float32).view(np.uint32)
-    tensor = ov.Tensor(ov.Type.bf16, ov.Shape(list(np.shape(value))))
+    values = np.ascontiguousarray(value, np.float32)
+    bits = values.view(np.uint32)
+    tensor = ov.Tensor(ov.Type.bf16, ov.Shape(list(np.asarray(value).shape)))
     rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)  # to the nearest, ties to even
     if rounded.size:
         tensor.data.view(np.uint16)[...] = rounded

@@ -12,11 +12,12 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from scap_ov.errors import BadDatasetError
+from scap_ov.json_values import JsonObject
 
 LONG = 256  # characters for each token that is wanted, from which on a text is read in places: tokens have 3 to 5
 _PER_TOKEN = 16  # characters to read for each token of a window at first
@@ -72,7 +73,7 @@ def is_jsonl(path: str | Path) -> bool:
     return Path(path).suffix.lower() in _JSONL
 
 
-def json_rows(path: Path, start: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
+def json_rows(path: Path, start: int = 0) -> Iterator[tuple[str, JsonObject]]:
     """Where it stands, and the object, of each line of a .jsonl; only line feeds end a line, for U+2028 and the like may stand in a string.
 
     :param start: byte to start at; the line that it lies in is passed over, unless it is the first.
@@ -88,7 +89,7 @@ def json_rows(path: Path, start: int = 0) -> Iterator[tuple[str, dict[str, Any]]
                 yield where, _row(line.removeprefix(b"\xef\xbb\xbf"), where)
 
 
-def _row(line: bytes, where: str) -> dict[str, Any]:
+def _row(line: bytes, where: str) -> JsonObject:
     try:
         row = json.loads(line.decode("utf-8"))
         if _SURROGATE.search(line):

@@ -28,7 +28,7 @@ class WindowRunner:
         self,
         model: ov.Model,
         extra: Mapping[str, ov.Output] | None = None,
-        properties: Mapping[str, Any] | None = None,
+        properties: Mapping[str, object] | None = None,
         *,
         in_rows: bool = False,
     ) -> None:

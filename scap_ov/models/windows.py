@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
 from scap_ov.errors import BadDatasetError, UsageError
 from scap_ov.models.text import cut
 
+Tokenizer: TypeAlias = "Callable[[str], Sequence[int]] | str | Path"  # a function from text to token ids, or a folder with one
 
-def text_windows(text: str | Path | Sequence[Any], tokenizer: Any, *, window: int, max_tokens: int) -> list[np.ndarray]:
+
+def text_windows(text: str | Path | Sequence[object], tokenizer: Tokenizer | None, *, window: int, max_tokens: int) -> list[np.ndarray]:
     """Windows of `window` tokens, spread evenly over the text when it is longer than `max_tokens`.
 
     :param text: the text, a Path to a UTF-8 file, or windows of token ids that are ready.
@@ -41,9 +43,12 @@ def text_windows(text: str | Path | Sequence[Any], tokenizer: Any, *, window: in
     return [w for w in windows if len(w) >= 2]
 
 
-def _encoder(tokenizer: Any) -> Callable[[str], Sequence[int]]:
+def _encoder(tokenizer: Tokenizer | None) -> Callable[[str], Sequence[int]]:
     if callable(tokenizer):
         return tokenizer
+    if tokenizer is None:
+        msg = "a text needs a tokenizer; give the folder of one, or a function from text to token ids"
+        raise UsageError(msg)
     from scap_ov.models.tokenizer import load_tokenizer
 
     return load_tokenizer(tokenizer)

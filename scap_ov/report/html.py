@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scap_ov.atomic import new_file
+from scap_ov.json_values import JsonMapping, JsonObject
 from scap_ov.report import plots
 from scap_ov.report.picture import DARK, LIGHT, Picture, css_variables
 from scap_ov.report.verdict import verdict
@@ -111,7 +112,7 @@ def figures_of(pictures: Sequence[Picture]) -> str:
     return f"<div class='grid'>{''.join(map(_figure, pictures))}</div>"
 
 
-def _chapters(findings: Findings, evaluation: Mapping[str, Any], benchmark: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Picture]]]:
+def _chapters(findings: Findings, evaluation: JsonMapping, benchmark: JsonMapping) -> Iterator[tuple[str, str, list[Picture]]]:
     """Heading, note as HTML, and plots of each chapter that there are figures for."""
     if benchmark:
         yield "Speed and memory", "", [plots.speed(benchmark)]
@@ -137,7 +138,7 @@ def _chapters(findings: Findings, evaluation: Mapping[str, Any], benchmark: Mapp
         yield "Inputs, centres and thresholds", _key(note), shown
 
 
-def _overview(evaluation: Mapping[str, Any], benchmark: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _overview(evaluation: JsonMapping, benchmark: JsonMapping) -> Iterator[tuple[str, str, str]]:
     if benchmark:
         for key, label, factor in (("decode_tokens_per_s", "decode, tokens/s", 1), ("prefill_tokens_per_s", "prompt, tokens/s", 1),
                                    ("ttft_s", "first token, ms", 1e3), ("load_s", "load, s", 1),
@@ -156,7 +157,7 @@ def _overview(evaluation: Mapping[str, Any], benchmark: Mapping[str, Any]) -> It
         yield "weights read per token, MB", f"{read[0]:.1f}", f"{read[1]:.1f}"
 
 
-def _stock(summary: Mapping[str, Any]) -> str:
+def _stock(summary: JsonMapping) -> str:
     """What was left as it was, and why: sites by reason, and layers that are no sites."""
     reasons: dict[str, list[str]] = {}
     for site in summary["sites"]:
@@ -188,7 +189,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<table>{f'<tr>{head}</tr>' if head else ''}{lines}</table>"
 
 
-def _note(site: Mapping[str, Any]) -> str:
+def _note(site: JsonMapping) -> str:
     unread = site["planned_sparsity"]
     return "stays stock" if site["state"] == "stock" else f"{unread:.0%} of its bytes not read, as calibration expects"
 
@@ -213,7 +214,7 @@ def _some(names: list[str]) -> list[str]:
     return [name for i in range(runs) for name in names[4 * (i * last // (runs - 1)) :][:4]]
 
 
-def _figures(value: Any) -> dict[str, Any]:
+def _figures(value: Any) -> JsonObject:
     if value is None:
         return {}
     return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else dict(value)

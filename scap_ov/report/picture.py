@@ -9,10 +9,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from scap_ov.atomic import new_file
 from scap_ov.optional import optional
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 360, 210
 # Colours by what they stand for, the page's variables of the same names: each theme has the lightness that its background needs.
@@ -43,7 +48,7 @@ class Picture:
     name: str
     title: str
     note: str
-    draw: Callable[[Any, Palette], None]
+    draw: Callable[[Figure, Palette], None]
     height: int = HEIGHT
 
     def svg(self) -> str:
@@ -69,7 +74,7 @@ class Picture:
             self._figure(LIGHT).savefig(part, format="png", dpi=72 * 3, facecolor=LIGHT["paper"])
         return path
 
-    def _figure(self, palette: Palette) -> Any:
+    def _figure(self, palette: Palette) -> Figure:
         figure = optional("matplotlib.figure", "plots need", "'scap_ov[report]'").Figure(figsize=(WIDTH / 72, self.height / 72), dpi=72,
                                                                                         layout="constrained")  # fmt: skip
         self.draw(figure, palette)
@@ -81,7 +86,7 @@ def css_variables(palette: Palette) -> str:
     return ";".join(f"--{name}:{value}" for name, value in palette.items())
 
 
-def _style(palette: Palette, salt: str) -> Any:
+def _style(palette: Palette, salt: str) -> AbstractContextManager[None]:
     ink, muted = palette["ink"], palette["muted"]
     return optional("matplotlib", "plots need", "'scap_ov[report]'").rc_context({
         "svg.fonttype": "none", "svg.hashsalt": salt, "text.parse_math": False, "font.family": "sans-serif", "font.size": 11,

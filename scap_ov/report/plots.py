@@ -13,6 +13,9 @@ from scap_ov.report.picture import SERIES, Palette, Picture
 from scap_ov.statistics.observers.histogram import bin_edges
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
     from scap_ov.plan import SitePlan
     from scap_ov.statistics.profile import SiteStatistics
 
@@ -26,7 +29,7 @@ def speed(benchmark: Figures) -> Picture:
     wanted = (("decode_tokens_per_s", "decode speed"), ("prefill_tokens_per_s", "prompt speed"), ("load_s", "load time"),
               ("peak_rss_bytes", "peak memory"))  # fmt: skip
 
-    def draw(figure: Any, palette: Palette) -> None:
+    def draw(figure: Figure, palette: Palette) -> None:
         axis = figure.add_subplot()
         ratios = [benchmark["model"][key]["median"] / benchmark["reference"][key]["median"] for key, _ in wanted]
         ratios[:2] = benchmark["decode_speedup"], benchmark["prefill_speedup"]
@@ -45,7 +48,7 @@ def speed(benchmark: Figures) -> Picture:
 def curve(points: Sequence[Figures], key: str, label: str, name: str, title: str) -> Picture:
     """One figure over the share of bytes that are not read, a line for each `method` of the points."""
 
-    def draw(figure: Any, palette: Palette) -> None:
+    def draw(figure: Figure, palette: Palette) -> None:
         axis = figure.add_subplot()
         for colour, method in zip(_endless(palette), dict.fromkeys(p.get("method", "") for p in points), strict=False):
             own = sorted((p for p in points if p.get("method", "") == method), key=lambda p: p["sparsity"])
@@ -64,7 +67,7 @@ def curve(points: Sequence[Figures], key: str, label: str, name: str, title: str
 def pareto(points: Sequence[Figures], x: str, label: str) -> Picture:
     """KL divergence over `x`, one line per method; points are rows of `scap-ov compare`."""
 
-    def draw(figure: Any, palette: Palette) -> None:
+    def draw(figure: Figure, palette: Palette) -> None:
         axis = figure.add_subplot()
         for colour, method in zip(_endless(palette), dict.fromkeys(p["method"] for p in points), strict=False):
             own = sorted((p for p in points if p["method"] == method), key=lambda p: p[x])
@@ -85,7 +88,7 @@ def bytes_of_kind(kind: str, sites: Sequence[Figures]) -> Picture:
     size = np.array([weight_megabytes(site) for site in ordered])
     shares = [reads_of(site) for site in ordered]
 
-    def draw(figure: Any, palette: Palette) -> None:
+    def draw(figure: Figure, palette: Palette) -> None:
         axis = figure.add_subplot()
         base = np.zeros(len(ordered))
         places = np.arange(len(ordered))
@@ -119,7 +122,7 @@ def input_histogram(name: str, statistics: SiteStatistics, entry: SitePlan | Non
     density = np.diff(np.interp(grid, edges, cumulative)) / np.diff(grid)
     distance = np.abs((grid[1:] + grid[:-1]) / 2 - centre)
 
-    def draw(figure: Any, palette: Palette) -> None:
+    def draw(figure: Figure, palette: Palette) -> None:
         axis = figure.add_subplot()
         for what, here in (("dropped", distance <= dropped), ("half", (dropped < distance) & (distance <= half)),
                            ("whole", distance > max(dropped, half))):  # fmt: skip
@@ -145,7 +148,7 @@ def over_tokens(positions: Sequence[Figures]) -> Picture:
     """Share of the weight bytes that are not read over the position in the text: mean, and the middle 80 % of the tokens."""
     x = [p["position"] for p in positions]
 
-    def draw(figure: Any, palette: Palette) -> None:
+    def draw(figure: Figure, palette: Palette) -> None:
         axis = figure.add_subplot()
         axis.fill_between(x, [p["low"] for p in positions], [p["high"] for p in positions], color=palette["whole"], alpha=0.25, linewidth=0)
         axis.plot(x, [p["mean"] for p in positions], color=palette["whole"], marker="." if len(x) < 3 else None)
@@ -171,7 +174,7 @@ def reads_of(site: Figures) -> dict[str, float]:
     return {"dropped": dropped, "half": half, "whole": 1 - dropped - half}
 
 
-def _logarithmic(axis: Any, values: Sequence[float]) -> None:
+def _logarithmic(axis: Axes, values: Sequence[float]) -> None:
     """A logarithmic axis with plain numbers, where all values are above 0 and differ."""
     if min(values) <= 0 or max(values) < 2 * min(values):
         return

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from scap_ov.json_values import JsonMapping
 
 
-def verdict(summary: Mapping[str, Any], evaluation: Mapping[str, Any], benchmark: Mapping[str, Any]) -> str:
+def verdict(summary: JsonMapping, evaluation: JsonMapping, benchmark: JsonMapping) -> str:
     """A sentence for people, and what to run for the figures that are missing.
 
     :param summary: of the model's record, as `storage.rt_info.summarise` makes it.
@@ -26,7 +25,7 @@ def verdict(summary: Mapping[str, Any], evaluation: Mapping[str, Any], benchmark
     return f"In the pruned model {unread}. Neither speed nor loss was measured: give --reference, --data and --measure."
 
 
-def _gained(benchmark: Mapping[str, Any]) -> str:
+def _gained(benchmark: JsonMapping) -> str:
     if not benchmark:
         return ""
     speed = benchmark["decode_speedup"]
@@ -36,7 +35,7 @@ def _gained(benchmark: Mapping[str, Any]) -> str:
     return f"{verb} ({before:.0f} → {after:.0f} tokens/s) with {memory:.2f} times the peak memory"
 
 
-def _lost(evaluation: Mapping[str, Any]) -> str:
+def _lost(evaluation: JsonMapping) -> str:
     if not evaluation:
         return ""
     before, after = evaluation["reference_perplexity"], evaluation["perplexity"]

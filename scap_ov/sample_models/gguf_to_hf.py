@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scap_ov.errors import BadModelError
+from scap_ov.json_values import JsonMapping
 from scap_ov.optional import optional
 from scap_ov.sample_models.sentencepiece_bpe import sentencepiece_bpe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tokenizers import Tokenizer
 
 _CONTROL = 3  # GGUF's token type of tokens that never come out of plain text
@@ -74,7 +73,7 @@ def byte_level_bpe(tokens: list[str], merges: list[str], types: list[int]) -> To
     return tokenizer
 
 
-def _check(gguf: Path, metadata: Mapping[str, Any]) -> None:
+def _check(gguf: Path, metadata: JsonMapping) -> None:
     kind = str(metadata.get("tokenizer.ggml.model"))
     missing = [key for key in (*_NEEDED, *_KINDS.get(kind, ())) if key not in metadata]
     if kind not in _KINDS or missing:
@@ -83,7 +82,7 @@ def _check(gguf: Path, metadata: Mapping[str, Any]) -> None:
         raise BadModelError(msg)
 
 
-def _build(metadata: Mapping[str, Any]) -> Tokenizer:
+def _build(metadata: JsonMapping) -> Tokenizer:
     tokens, types = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.token_type"]
     if metadata["tokenizer.ggml.model"] == "gpt2":
         return byte_level_bpe(tokens, metadata["tokenizer.ggml.merges"], types)
@@ -92,7 +91,7 @@ def _build(metadata: Mapping[str, Any]) -> Tokenizer:
     return sentencepiece_bpe(tokens, metadata["tokenizer.ggml.scores"], types, bos=bos, unknown=unknown, prefix_space=blank)
 
 
-def _save_tokenizer(metadata: Mapping[str, Any], folder: Path, max_length: int) -> None:
+def _save_tokenizer(metadata: JsonMapping, folder: Path, max_length: int) -> None:
     tokens, types = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.token_type"]
     _build(metadata).save(str(folder / "tokenizer.json"))
     names = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from scap_ov.statistics.weight_summary import summarise_weights
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from scap_ov.passes.rules.weight_matrix import WeightMatrix
     from scap_ov.sites import Site
 
 LARGEST = 1e8  # squares of larger values would leave the range of the exact sums; no sane activation comes near
@@ -99,7 +100,7 @@ class Collector:
             )
             raise BadDatasetError(msg)
 
-    def finish(self, site: Site, weights: Iterable[Any]) -> SiteStatistics:
+    def finish(self, site: Site, weights: Iterable[WeightMatrix | np.ndarray]) -> SiteStatistics:
         """Statistics of one site; its observers are let go.
 
         :param weights: of the site's layers in order, float [N_i, K].
@@ -121,7 +122,7 @@ class Collector:
 
 
 def collect(
-    found: Sequence[tuple[Site, Iterable[Any]]], samples: Iterable[Sample], fingerprint: str, capacity: int | None
+    found: Sequence[tuple[Site, Iterable[WeightMatrix | np.ndarray]]], samples: Iterable[Sample], fingerprint: str, capacity: int | None
 ) -> CalibrationProfile:
     """The profile of a stream of samples.
 
@@ -137,7 +138,9 @@ def collect(
     return finished(collector, found, fingerprint)
 
 
-def finished(collector: Collector, found: Sequence[tuple[Site, Iterable[Any]]], fingerprint: str) -> CalibrationProfile:
+def finished(
+    collector: Collector, found: Sequence[tuple[Site, Iterable[WeightMatrix | np.ndarray]]], fingerprint: str
+) -> CalibrationProfile:
     """The profile of what a collector has taken in; the parameters are those of `collect`."""
     collector.check_counts()
     statistics = {site.name: collector.finish(site, weights) for site, weights in found}

@@ -13,6 +13,7 @@ from typing import Any
 import openvino as ov
 
 from scap_ov.errors import BadModelError
+from scap_ov.json_values import JsonMapping, JsonObject
 from scap_ov.plan import SitePlan, SparsityPlan
 from scap_ov.sites import Site, WeightSpec
 
@@ -25,9 +26,7 @@ CONFIG_FILE = "scap_config.json"
 NOT_LOWERED = "portable, not lowered"  # begins the reason of a site that is pruned in standard ops, where the op cannot take it
 
 
-def summarise(
-    plan: SparsityPlan, form: str, stock: Mapping[str, str] | None = None, skipped: Sequence[tuple[str, str]] = ()
-) -> dict[str, Any]:
+def summarise(plan: SparsityPlan, form: str, stock: Mapping[str, str] | None = None, skipped: Sequence[tuple[str, str]] = ()) -> JsonObject:
     """The plan in plain values, small enough to travel inside a model.
 
     :param form: `portable` or `lowered`.
@@ -62,7 +61,7 @@ def _reads(entry: SitePlan | None) -> dict[str, float]:
     return {"dropped": 0.0, "half": 0.0, "whole": 1.0} if entry is None else entry.expected_reads()
 
 
-def _levels(plan: SparsityPlan, stock: Mapping[str, str]) -> list[dict[str, Any]]:
+def _levels(plan: SparsityPlan, stock: Mapping[str, str]) -> list[JsonObject]:
     """Of every level, the shares of the sites' bytes that are not read and of channels, model-wide and planned of each site."""
     total = sum(site.weight_bytes for site in plan.sites) or 1
     found = []
@@ -78,7 +77,7 @@ def _levels(plan: SparsityPlan, stock: Mapping[str, str]) -> list[dict[str, Any]
     return found
 
 
-def describe(site: Site) -> dict[str, Any]:
+def describe(site: Site) -> JsonObject:
     """A site in plain values: name, kind, block, K, N of each layer, weight forms and layer names; of routed experts how many there are."""
     experts = {"experts": site.experts, "experts_per_token": site.experts_per_token} if site.experts else {}
     return {**experts, "name": site.name, "kind": site.kind.value, "block": site.block, "in_features": site.in_features,
@@ -92,14 +91,14 @@ def weight_form(weight: WeightSpec) -> str:
     return f"{weight.dtype}{group}{' zp' if weight.has_zero_point else ''}"
 
 
-def write_record(model: ov.Model, config: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+def write_record(model: ov.Model, config: JsonMapping, summary: JsonMapping) -> None:
     """Note configuration and summary inside the model."""
     model.set_rt_info(str(RECORD_VERSION), ["scap_ov", "version"])
     model.set_rt_info(json.dumps(config, sort_keys=True), ["scap_ov", "config"])
     model.set_rt_info(json.dumps(summary, sort_keys=True), ["scap_ov", "summary"])
 
 
-def read_record(model: ov.Model) -> dict[str, Any] | None:
+def read_record(model: ov.Model) -> JsonObject | None:
     """What `write_record` noted, or None in a model that scap_ov did not write.
 
     :raises BadModelError: the record is of a newer version, or damaged.
@@ -118,7 +117,7 @@ def read_record(model: ov.Model) -> dict[str, Any] | None:
         raise BadModelError(msg) from e
 
 
-def checked_summary(summary: Any) -> dict[str, Any]:
+def checked_summary(summary: Any) -> JsonObject:
     """A summary as `summarise` makes it, also of older versions.
 
     :raises ValueError: an entry is missing or of another type; says which.
@@ -132,7 +131,7 @@ def checked_summary(summary: Any) -> dict[str, Any]:
     return dict(summary)
 
 
-def _check(what: str, values: Any, wanted: Mapping[str, type | tuple[type, ...]]) -> None:
+def _check(what: str, values: object, wanted: Mapping[str, type | tuple[type, ...]]) -> None:
     wrong = next((key for key, kind in wanted.items() if not isinstance(values, dict) or not isinstance(values.get(key), kind)), None)
     if wrong is not None:
         msg = f"{what} has no {wrong} of its type"

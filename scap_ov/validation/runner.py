@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -15,7 +14,7 @@ from scap_ov.custom_ops import OP_NAMES
 from scap_ov.errors import BadDatasetError
 from scap_ov.models.inputs import Inputs, Role
 from scap_ov.models.runner import EXACT, misfit
-from scap_ov.models.tensors import fed, port_name, rebuilt, result_values
+from scap_ov.models.tensors import Port, fed, port_name, rebuilt, result_values
 from scap_ov.storage.model_files import model_file
 from scap_ov.storage.model_folder import read_model
 
@@ -29,7 +28,7 @@ class Runner(ABC):
     """
 
     kind: str
-    ports: list[Any]
+    ports: Sequence[Port]
     vocabulary: int | None
 
     def __init__(self, path: str, given_back: list[str]) -> None:
@@ -82,7 +81,7 @@ class Runner(ABC):
             raise BadDatasetError(misfit(f"the data does not fit {self._path}", self.ports, inputs, e)) from e
 
     @property
-    def inputs(self) -> list[Any]:
+    def inputs(self) -> Sequence[Port]:
         """As `ov.Model.inputs`."""
         return self.ports
 
@@ -150,7 +149,7 @@ def present_name(past: str) -> str:
     return re.sub(r"^past(?:_key_values)?\.", "present.", past)
 
 
-def _vocabulary(outputs: list[Any]) -> int | None:
+def _vocabulary(outputs: Sequence[Port]) -> int | None:
     for port in outputs:
         shape = port.get_partial_shape()
         if "logits" in port.get_names() and shape.rank.is_static and shape[-1].is_static:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -19,6 +18,8 @@ from scap_ov.validation.runner import Runner
 RANDOM_SAMPLES, RANDOM_TOKENS = 4, 24
 STEPS = 8  # tokens at the end of each sample that are run one by one, as in decoding
 _SAFE_VOCABULARY = 1000  # no tokenizer in use has fewer tokens
+
+Encoder = Callable[[], Callable[[str], Sequence[int]]]  # gives the function from text to token ids
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Piece:
     first: bool
 
 
-def pieces(a: Runner, b: Runner, data: str | None, encode: Callable[[], Any], *, tokens: int, window: int) -> Iterator[Piece]:
+def pieces(a: Runner, b: Runner, data: str | None, encode: Encoder, *, tokens: int, window: int) -> Iterator[Piece]:
     """Inputs for both models. Sequences are run as a prompt and STEPS single tokens where both can: long steps may be dense.
 
     :param data: a text file or .jsonl, an .npz, or None for random inputs.
@@ -61,7 +62,7 @@ def pieces(a: Runner, b: Runner, data: str | None, encode: Callable[[], Any], *,
             yield Piece(np.array([[token]], np.int64), {}, False)
 
 
-def _text(data: str, encode: Callable[[], Any], tokens: int, window: int) -> list[list[int]]:
+def _text(data: str, encode: Encoder, tokens: int, window: int) -> list[list[int]]:
     path = Path(data)
     if not path.is_file():
         msg = f"--data {data}: there is no such file; give a text file, a .jsonl or an .npz"
