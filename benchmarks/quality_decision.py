@@ -37,7 +37,8 @@ def decision(kept: Kept, names: Mapping[str, str]) -> str:
 
 Decode speed is a multiple of stock int8's, alternating with it in one process (batch of one, f32 hint for both, {SPEED_ROUNDS} turns of
 {SPEED_TOKENS} tokens). KL is to the dense f16 model. As deployed: a prompt of {PROMPT} tokens is read dense, {DECODED} tokens are decoded
-behind it. Questions: {QUESTIONS} texts tell the ages of {PEOPLE} people, and one of them is asked for; decoded greedily, right or wrong.
+behind it. Questions: {QUESTIONS} prompts list the ages of {PEOPLE} people twice, in different orders, and end before the last age; decoded
+greedily, right or wrong.
 Rivals are the block weights in NNCF's int4, int3 and int2, in groups of 64, dense; embedding and output projection int8.
 
 """ + "\n".join(lines)

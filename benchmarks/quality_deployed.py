@@ -18,7 +18,7 @@ from scap_ov.storage.model_folder import read_model
 
 PROMPT, DECODED = 256, 64  # tokens
 QUESTIONS = 40
-PEOPLE = 3  # of whom a question tells the age; with ten a model of this size finds one in six
+PEOPLE = 8  # whose ages a question lists; SmolLM2-135M is right nine times in ten. Sums of two digits and questions in words it gets wrong
 SPEED_ROUNDS, SPEED_TOKENS = 7, 32  # turns of each model, and tokens that are decoded in each
 _NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Felix", "Greta", "Hugo", "Ida", "Jonas")
 _EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
@@ -69,31 +69,31 @@ def decoded(model: WindowRunner, ids: np.ndarray) -> np.ndarray:
 
 
 def exact_matches(model: WindowRunner, encode: Callable[[str], Sequence[int]], decode: Callable[[Sequence[int]], str]) -> float:
-    """Share of extraction questions whose answer, decoded greedily, is exactly right: a number that a text of some sentences holds."""
+    """Share of look-ups whose answer, decoded greedily, is exactly right: a number that a list in the prompt holds."""
     right = 0
     for prompt, answer in questions():
         value = model.start(np.asarray(encode(prompt), np.int64))
         tokens: list[int] = []
-        for _ in range(6):
+        for _ in range(5):
             tokens.append(int(value.argmax()))
-            if "." in decode(tokens):
+            if "\n" in decode(tokens):
                 break
             value = model.step(tokens[-1])
-        right += decode(tokens).strip().split(".")[0].strip() == answer
+        right += decode(tokens).strip().split("\n")[0].strip() == answer
     return right / QUESTIONS
 
 
 def questions() -> list[tuple[str, str]]:
-    """Prompts and answers, the same at every call."""
+    """Prompts and answers, the same at every call: a list of ages, and the list once more in another order, whose last age is missing."""
     rng = np.random.default_rng(0)
     made = []
     for _ in range(QUESTIONS):
         names = rng.permutation(_NAMES)[:PEOPLE].tolist()
-        ages = dict(zip(names, rng.choice(np.arange(11, 99), PEOPLE, replace=False).tolist(), strict=True))
-        told = " ".join(f"{name} is {age} years old." for name, age in ages.items())
-        first, second, wanted = rng.permutation(names)[:3].tolist()
-        asked = "".join(f"Question: How old is {name}? Answer: {ages[name]}.\n" for name in (first, second))
-        made.append((f"{told}\n{asked}Question: How old is {wanted}? Answer:", str(ages[wanted])))
+        ages = rng.choice(np.arange(11, 99), PEOPLE, replace=False).tolist()
+        lines = [f"{name}: {age}\n" for name, age in zip(names, ages, strict=True)]
+        wanted = int(rng.integers(PEOPLE))
+        again = [lines[i] for i in rng.permutation(PEOPLE) if i != wanted]
+        made.append(("".join([*lines, "\n", *again, f"{names[wanted]}:"]), str(ages[wanted])))
     return made
 
 
