@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ _NAMES = {
     "llama-3.1-8b": "Llama-3.1-8B shape",
     "qwen3-30b-a3b": "Qwen3-30B-A3B shape",
 }
+_BEGIN, _END = "<!-- calibration: begin -->", "<!-- calibration: end -->"
 _HEAD = "Written by `make bench` (benchmarks/write_docs.py) from measurements. Only remarks (`--remark`) are given by hand."
 _HINT = (
     "Whole models: ours runs with `INFERENCE_PRECISION_HINT=f32` (ADR 0011), stock with its defaults, which are bf16 where the CPU has it; "
@@ -37,11 +39,15 @@ def main() -> None:
     parser.add_argument("target", type=Path, help="file to write")
     parser.add_argument("--readme", type=Path, help="file whose table between `gains: begin` and `gains: end` is written too")
     parser.add_argument("--remark", action="append", default=[], help="on the circumstances, for the page's head")
+    parser.add_argument("--only-calibration", action="store_true", help="write that section of the page alone, from calibration*.json")
     args = parser.parse_args()
     kernels, models, experts, peers, calibrations = (
         [json.loads(p.read_text()) for p in sorted(args.results.glob(f"{kind}*.json"))]
         for kind in ("kernel", "decode", "experts", "peers", "calibration")
     )
+    if args.only_calibration:
+        _only_calibration(args.target, calibrations)
+        return
     if not kernels and not models:
         msg = f"{args.results} holds no kernel*.json and no decode*.json; run `make bench`"
         raise SystemExit(msg)
@@ -251,26 +257,45 @@ def _calibrations(files: Sequence[dict[str, Any]]) -> list[str]:
         return []
     rows, slopes = [], []
     for file in files:
-        for r in file["results"]:
-            whole = f"{r['blocks']} of {r['of']}" if r["blocks"] < r["of"] else f"all {r['of']}"
-            sensitivity = r["phases"]["measuring sensitivity"] / r["dense_forward_seconds"]
-            rows.append((f"{r['model']} shape, {r['weights']}", whole, f"{r['file_bytes'] / 1e9:.2f} GB", f"{r['peak_bytes'] / 1e9:.2f} GB",
-                         f"{r['profile_bytes'] / 1e6:.0f} MB", f"{r['seconds']:.0f} s", f"{sensitivity:.1f}×"))  # fmt: skip
-        for one, two in zip(file["results"], file["results"][1:], strict=False):
-            if one["model"] == two["model"]:
-                slopes.append(_slope(one, two))
-    header = ("model", "blocks", "file", "peak memory", "profile", f"time, {files[0]['windows']} samples", "sensitivity over a dense pass")
-    lines = [f"## Calibration ({', '.join(dict.fromkeys(file['machine'] for file in files))})", "", *_table(header, rows), ""]
-    return [*lines, *(line for slope in slopes for line in (slope, ""))]
+        rows += [_calibration(r, file["windows"]) for r in file["results"] if "peak_bytes" in r]
+        whole = [r for r in file["results"] if "peak_bytes" in r]
+        slopes += [_slope(one, two) for one, two in pairwise(whole) if one["model"] == two["model"]]
+    header = ("model", "blocks", "file", "samples of 512 tokens", "peak memory", "profile", "time", "processor time",
+              "sensitivity over a dense pass", "apply and save", "peak memory of it")  # fmt: skip
+    about = f"## Calibration ({', '.join(dict.fromkeys(file['machine'] for file in files))})"
+    note = "Processor time is of all cores together; where other programs ran, time says less. Sensitivity is compared by it too."
+    lines = [_BEGIN, about, "", *_table(header, rows), "", note, ""]
+    return [*lines, *(line for slope in slopes for line in (slope, "")), _END]
+
+
+def _calibration(r: dict[str, Any], windows: int) -> tuple[str, ...]:
+    """One row; what was not measured stays empty."""
+    of = f"{r['blocks']} of {r['of']}" if r["blocks"] < r["of"] else f"all {r['of']}"
+    dense = r.get("dense_forward_processor_seconds")
+    ratio = f"{r['phases_processor']['measuring sensitivity'] / dense:.1f}×" if dense else ""
+    applied = f"{r['apply_seconds'] + r['save_seconds']:.0f} s" if "apply_seconds" in r else ""
+    peak = f"{r['apply_peak_bytes'] / 1e9:.2f} GB" if "apply_peak_bytes" in r else ""
+    return (f"{r['model']} shape, {r['weights']}", of, f"{r['file_bytes'] / 1e9:.2f} GB", str(windows), f"{r['peak_bytes'] / 1e9:.2f} GB",
+            f"{r['profile_bytes'] / 1e6:.0f} MB", f"{r['seconds']:.0f} s", f"{r['processor_seconds']:.0f} s",
+            ratio, applied, peak)  # fmt: skip
 
 
 def _slope(one: dict[str, Any], two: dict[str, Any]) -> str:
     more = two["blocks"] - one["blocks"]
-    memory, file, seconds = ((two[key] - one[key]) / more for key in ("peak_bytes", "file_bytes", "seconds"))
+    memory, file, seconds = ((two[key] - one[key]) / more for key in ("peak_bytes", "file_bytes", "processor_seconds"))
     left = two["of"] - two["blocks"]
-    whole = f"{(two['peak_bytes'] + left * memory) / 1e9:.1f} GB, {two['seconds'] + left * seconds:.0f} s"
+    whole = f"{(two['peak_bytes'] + left * memory) / 1e9:.1f} GB, {two['processor_seconds'] + left * seconds:.0f} s of processor time"
     share = f"{memory / 1e6:.0f} MB ({memory / file:.2f} of its bytes in the file)"
     return f"{one['model']} shape: a further block takes {share} and {seconds:.1f} s; computed for all {two['of']} blocks: {whole}."
+
+
+def _only_calibration(target: Path, files: Sequence[dict[str, Any]]) -> None:
+    """Write that section alone into a page that is there, at its end where it has none."""
+    page = target.read_text(encoding="utf-8")
+    before, _, rest = page.partition(_BEGIN)
+    after = rest.partition(_END)[2].strip()
+    parts = [before.rstrip(), "\n".join(_calibrations(files)), *([after] if after else [])]
+    target.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
