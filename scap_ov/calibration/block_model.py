@@ -1,11 +1,12 @@
 """A language model that is run block by block: with the inputs of its sites given out, dense or pruned, and their gradients.
 
-Memory holds the weights of one block as f32; those of the others stay in the mapped file.
+Memory holds the weights of one block as f32, of all its experts where it routes; those of the others stay in the mapped file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,13 +25,14 @@ from scap_ov.gradients.reach import key_of
 from scap_ov.models.main_output import Loss, main_output
 from scap_ov.models.opened import OpenedModel, opened_model
 from scap_ov.models.tensors import before_narrowing, fed
+from scap_ov.passes.openvino.expert_rows import chosen_rows
 from scap_ov.passes.openvino.gate_activation import gate_activation
 from scap_ov.passes.openvino.portable_pattern import follow
 from scap_ov.passes.openvino.time_axis import time_first
 from scap_ov.passes.rules.path import path_between
 from scap_ov.progress import Progress
 from scap_ov.sites import SiteKind
-from scap_ov.statistics.collector import gate_name
+from scap_ov.statistics.collector import expert_name, gate_name
 
 if TYPE_CHECKING:
     from scap_ov.calibration.samples import Piece as Window
@@ -62,17 +64,18 @@ class BlockModel:
         self.stock = opened.model
         clone, found = opened.copy()
         self.sites = tuple(match.site for match in found.some())
-        if any(match.block is not None for match in found.matches):
-            msg = "it has routed experts"
+        if (compensation or learn or ramp) and any(match.block is not None for match in found.matches):
+            msg = "it has routed experts, which have neither compensation nor a ramp"
             raise UncutError(msg)
         repeat_heads(clone)
         if forget_states(clone):
             msg = "its states start from nothing that the graph tells"
             raise UncutError(msg)
         taps = _taps(found)
+        shown = {m.site.name: partial(chosen_rows, m.block) for m in found.matches if m.site.kind is SiteKind.EXPERT_DOWN and m.block}
         self.settings = SiteSettings(found, frozenset(prunes or ()), compensation=compensation, graded=graded, ramp=ramp)
         values = {match.site.name: self.settings.write(match, taps[match.site.name]) for match in found.matches}
-        _check_forms(clone, list(taps.values()))
+        _check_forms(clone, found, [taps[match.site.name] for match in found.matches])
         main = main_output(clone.outputs, [s.out_features for s in self.sites if s.kind is SiteKind.LM_HEAD])
         if main.loss is not Loss.DIVERGENCE:
             msg = "it gives no logits"
@@ -88,7 +91,9 @@ class BlockModel:
         for match in found.matches if learn else ():
             parts = self._parts(match.site.name, taps[match.site.name])
             wanted += [Wanted(name, value, _label(match.site)) for name, value in parts.items()]
-        self.piecewise = Piecewise(built, wanted, self.settings.parameters, self.result, taps, self.settings.pruning, self.settings.missed)
+        self.piecewise = Piecewise(
+            built, wanted, self.settings.parameters, self.result, taps, self.settings.pruning, self.settings.missed, shown
+        )
         self.blocks = len(self.piecewise.pieces) - 1
         self.head = Projection(self.piecewise, self.settings, self.result)
         border = self.piecewise.pieces[0].border.get_partial_shape()
@@ -157,21 +162,23 @@ def part_name(site: str, part: str | int) -> str:
 
 
 def _taps(found: FoundSites) -> dict[str, ov.Output]:
-    """A tensor of its own for the input of every site, read by the site's layers alone; and the activated gate of every gated FFN."""
+    """A tensor of its own for the input of every site, read by its layers alone; activated gates, and the experts of each token."""
     taps = {}
     for match in found.matches:
         gate = gate_activation(match.source) if match.site.kind is SiteKind.DOWN else None
-        paths = [path_between(matmul, match.source) for matmul in match.matmuls]
+        paths = [path_between(reader, match.source) for reader in match.readers]
         same = ops.convert(match.source, match.source.get_element_type().get_type_name())
-        for matmul, path in zip(match.matmuls, paths, strict=True):
-            matmul.input(0).replace_source_output(follow(same.output(0), path))
+        for reader, path in zip(match.readers, paths, strict=True):
+            reader.input(0).replace_source_output(follow(same.output(0), path))
         taps[match.site.name] = same.output(0)
         if gate is not None:
             taps[gate_name(match.site.name)] = gate
+        if match.block is not None and match.site.kind is SiteKind.EXPERT_UP:
+            taps[expert_name(match.site.name)] = match.block.ids
     return taps
 
 
-def _check_forms(model: ov.Model, taps: list[ov.Output]) -> None:
+def _check_forms(model: ov.Model, found: FoundSites, taps: list[ov.Output]) -> None:
     """Refuse activations that are computed in another form than [B, T, K] of f32.
 
     :raises UncutError: it has such.
@@ -179,7 +186,7 @@ def _check_forms(model: ov.Model, taps: list[ov.Output]) -> None:
     if any(value.get_element_type() != ov.Type.f32 for value in taps):
         msg = "its activations are not f32"
         raise UncutError(msg)
-    if any(time_first(model, taps)):
+    if any(time_first(model, [t if m.block is None else m.block.source for m, t in zip(found.matches, taps, strict=True)])):
         msg = "its hidden states have the sequence before the batch"
         raise UncutError(msg)
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _PROCESS = 500_000_000  # Python, OpenVINO and what they compile
 _LIVE = 24  # tensors as wide as the widest of a block that its derivative holds at once, measured on 0.5B and 3B shapes
+_LIVE_OF_EXPERTS = 7  # of every expert: copies of the tokens, gate, up, their product, down, and the derivative of each
 _SIZES = {"": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
@@ -119,15 +120,21 @@ def _of_a_block(sites: tuple[Site, ...], window: int) -> int:
     by_block: dict[int, int] = {}
     for site in sites:
         if site.kind is not SiteKind.LM_HEAD:
-            by_block[site.block] = by_block.get(site.block, 0) + site.weight_count
+            by_block[site.block] = by_block.get(site.block, 0) + _computed(site)
     widest = max(site.in_features for site in sites)
-    return 4 * max(by_block.values(), default=0) + 4 * _LIVE * widest * window
+    experts = max((site.experts for site in sites), default=0)
+    return 4 * max(by_block.values(), default=0) + 4 * (_LIVE + _LIVE_OF_EXPERTS * experts) * widest * window
+
+
+def _computed(site: Site) -> int:
+    """Weights of a site that are multiplied: of all routed experts, whichever a token uses."""
+    return site.weight_count // site.copies * max(site.experts, 1)
 
 
 def _seconds(sites: tuple[Site, ...], tokens: int) -> float:
     """From the number of operations, and how many this machine does in a second."""
     heads = sum(site.weight_count for site in sites if site.kind is SiteKind.LM_HEAD)
-    blocks = sum(site.weight_count for site in sites) - heads
+    blocks = sum(_computed(site) for site in sites) - heads
     used = min(tokens, GRADIENT_TOKENS)
     rows = blocks * (tokens + 3 * used + len(REFERENCES) * min(tokens, DRIFT_TOKENS)) + 3 * heads * used
     return 1.5 * 2 * rows / _operations_a_second()  # the rest: statistics, fits, weights that are made f32

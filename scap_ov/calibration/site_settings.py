@@ -13,6 +13,7 @@ from scap_ov.fitting.thresholds import NOTHING
 from scap_ov.gradients.piecewise import Values
 from scap_ov.gradients.reach import key_of
 from scap_ov.passes.openvino.portable_pattern import PatternWriter
+from scap_ov.sites import SiteKind
 
 if TYPE_CHECKING:
     from scap_ov.passes.openvino.portable_pattern import Written
@@ -64,7 +65,8 @@ class SiteSettings:
         self._own[match.site.name] = threshold, center, whole, extra
         self.parameters += [threshold, center, *([whole] if whole is not None else []), *extra]
         residuals = [_own_weight(matmul) for matmul in match.matmuls] if whole is not None else []
-        written = PatternWriter(match.site.name, source, match.matmuls, "all", 0, self._ramp).write(
+        tokens = match.block.source if match.block is not None and match.site.kind is SiteKind.EXPERT_DOWN else None
+        written = PatternWriter(match.site.name, source, match.readers, "all", 0, self._ramp, tokens=tokens).write(
             threshold.output(0),
             center.output(0),
             [p.output(0) for p in extra] or None,

@@ -19,7 +19,7 @@ from scap_ov.errors import UncutError
 from scap_ov.gradients.cut import Piece
 from scap_ov.gradients.reach import Key, key_of
 from scap_ov.passes.openvino import half_reads
-from scap_ov.passes.openvino.weights import read_weight
+from scap_ov.passes.openvino.weights import read_experts, read_weight
 from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix
 
 _INLINE = 4096  # elements of a constant that is compared by value; a larger one is the same only where it is the same node
@@ -170,28 +170,39 @@ def _slot(node: ov.Node, port: int, value: ov.Output, *, missed: bool) -> Slot |
     """The weight of a layer, or what its high plane misses, or another float constant of several elements, as an input."""
     if value.get_element_type() != ov.Type.f32:
         return None
-    if node.get_type_name() == "MatMul" and port == 1 and len(value.get_partial_shape()) == 2:
-        try:
-            weight = read_weight(node)
-        except (LeaveStock, NoLayer):
-            return None
-        transposed = bool(node.get_attributes()["transpose_b"])
-        shape = (weight.n, weight.k) if transposed else (weight.k, weight.n)
-        values = partial(half_reads.missed, weight) if missed else weight.dequantized
-        return Slot(node, port, shape, lambda out: write_rows(values, out if transposed else out.T), weight, values, not transposed)
+    if node.get_type_name() == "MatMul":
+        return _weight_slot(node, port, value, missed=missed) if port == 1 else None
     source = value.get_node()
     if source.get_type_name() == "Convert":
         source = source.input_value(0).get_node()
-    if (
-        node.get_type_name() == "MatMul"
-        or source.get_type_name() != "Constant"
-        or source.get_element_type() not in (ov.Type.f32, ov.Type.f16)
-    ):
+    if source.get_type_name() != "Constant" or source.get_element_type() not in (ov.Type.f32, ov.Type.f16):
         return None
     shape = tuple(value.get_partial_shape().to_shape())
     if int(np.prod(shape)) < 2:
         return None
     return Slot(node, port, shape, lambda out: np.copyto(out, np.asarray(source.data).reshape(shape)))
+
+
+def _weight_slot(node: ov.Node, port: int, value: ov.Output, *, missed: bool) -> Slot | None:
+    """The weight of a layer, or what its high plane misses, or the weights of all experts of a batched product."""
+    shape, transposed = value.get_partial_shape(), bool(node.get_attributes()["transpose_b"])
+    try:
+        if len(shape) == 3 and transposed and not missed:
+            every = read_experts(node)
+            fill = partial(_write_experts, every)
+            return Slot(node, port, tuple(shape.to_shape()), fill, every, every.dequantized)
+        weight = read_weight(node) if len(shape) == 2 else None
+    except (LeaveStock, NoLayer):
+        return None
+    if weight is None:
+        return None
+    turned = (weight.n, weight.k) if transposed else (weight.k, weight.n)
+    values = partial(half_reads.missed, weight) if missed else weight.dequantized
+    return Slot(node, port, turned, lambda out: write_rows(values, out if transposed else out.T), weight, values, not transposed)
+
+
+def _write_experts(weight: WeightMatrix, out: np.ndarray) -> None:
+    write_rows(weight.dequantized, out.reshape(weight.n, weight.k))
 
 
 def write_rows(values: Callable[[slice], np.ndarray], out: np.ndarray, first: int = 0) -> None:

@@ -10,7 +10,7 @@ import openvino as ov
 from scap_ov.gradients.cut import Piece, Wanted, cut
 from scap_ov.gradients.give_back import give_back
 from scap_ov.gradients.layout import Layout, layout_of
-from scap_ov.gradients.program import Program, Prologue
+from scap_ov.gradients.program import Program, Prologue, Shown
 from scap_ov.gradients.reach import Key, key_of
 from scap_ov.mapped_pages import let_go
 
@@ -28,6 +28,7 @@ class Piecewise:
     :param taps: further tensors to give out, by name.
     :param pruning: nodes that prune.
     :param missed: products with what the high plane of a weight misses; their right operand is the weight itself.
+    :param shown: by name of a tap or a wanted tensor what of it is given out; without an entry all of it.
     :raises UncutError: the graph has no border.
     """
 
@@ -40,10 +41,11 @@ class Piecewise:
         taps: Mapping[str, ov.Output],
         pruning: Collection[ov.Node] = (),
         missed: Collection[ov.Node] = (),
+        shown: Mapping[str, Shown] | None = None,
     ) -> None:
         self._model = model  # keeps the nodes alive
         self.pieces = cut(model.get_ordered_ops(), wanted, settings, result, list(taps.values()))
-        self._pruning = pruning
+        self._pruning, self._shown = pruning, shown or {}
         at = {node.get_instance_id(): n for n, piece in enumerate(self.pieces) for node in piece.nodes}
         self.taps: list[dict[str, ov.Output]] = [{} for _ in self.pieces]
         for name, value in taps.items():
@@ -103,8 +105,9 @@ class Piecewise:
         """
         structure = self.layouts[number].structure + " entered" * (self.pieces[number].entry is not None)
         if structure not in self._programs:
-            taps = list(self.taps[number].values())
-            self._programs[structure] = Program(self.pieces[number], self.layouts[number], taps, self._pruning)
+            shown = self._shown
+            taps = [shown[name](value) if name in shown else value for name, value in self.taps[number].items()]
+            self._programs[structure] = Program(self.pieces[number], self.layouts[number], taps, self._pruning, shown=shown)
         if structure != self._current:
             if self._current in self._programs:
                 self._programs[self._current].release()

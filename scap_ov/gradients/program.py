@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import openvino as ov
@@ -15,6 +15,7 @@ from scap_ov.gradients.reach import Key, key_of
 
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0", "KV_CACHE_PRECISION": "f32"}
 Arrays = Sequence[np.ndarray]
+Shown = Callable[[ov.Output], ov.Output]
 
 
 class Program:
@@ -23,13 +24,16 @@ class Program:
     :param piece: its nodes are detached from the graph around them, in place.
     :param taps: further tensors of the piece to give out.
     :param pruning: nodes that prune, for the derivative.
+    :param shown: by name of a wanted tensor what of it, and of its gradient, is given out; without an entry all of it.
     :param width: size of an axis that is free in this program: the vocabulary of the output projection, taken in chunks.
     """
 
     def __init__(
-        self, piece: Piece, layout: Layout, taps: Sequence[ov.Output], pruning: Collection[ov.Node] = (), width: int | None = None
-    ) -> None:
+        self, piece: Piece, layout: Layout, taps: Sequence[ov.Output], pruning: Collection[ov.Node] = (), width: int | None = None,
+        *, shown: Mapping[str, Shown] | None = None,
+    ) -> None:  # fmt: skip
         self.piece, self.layout, self._pruning = piece, layout, pruning
+        self._shown = shown or {}
         self._reads = [_parameter(v.get_partial_shape(), v.get_element_type()) for v in layout.reads]
         self._slots = [_parameter(ov.PartialShape([-1 if d == width else d for d in s.shape]), ov.Type.f32) for s in layout.slots]
         self._taps = list(taps)
@@ -88,7 +92,9 @@ class Program:
             ordered = ov.Model(results, [*self._reads, *self._slots, seed], "piece").get_ordered_ops()
             towards = [self._reads[0].output(0)] if self.piece.entry is not None else []
             found = gradients(ordered, [(border, seed.output(0))], [*towards, *values], pruning=self._pruning)
-            self._derived = [*found, *values], seed
+            before, own = found[: len(towards)], found[len(towards) :]
+            given = [self._shown.get(w.name, _all)(v) for of in (own, values) for w, v in zip(self.piece.wanted, of, strict=True)]
+            self._derived = [*before, *given], seed
         return self._derived
 
     def release(self) -> None:
@@ -147,6 +153,10 @@ class _Compiled:
             made.append(arrays[source] if source >= 0 else self._request.get_output_tensor(computed).data)  # type: ignore[union-attr]
             computed += source < 0
         return made
+
+
+def _all(value: ov.Output) -> ov.Output:
+    return value
 
 
 def _origin(value: ov.Output) -> ov.Node:

@@ -1,5 +1,7 @@
 """Running a model block by block gives what the whole model gives: inputs of sites, gradients, tables; and an interrupted run goes on."""
 
+from dataclasses import replace
+
 import numpy as np
 import openvino as ov
 import pytest
@@ -10,11 +12,13 @@ from scap_ov.calibration.borders import Borders
 from scap_ov.calibration.checkpoint import Checkpoint, check_checkpoint
 from scap_ov.calibration.gradient_model import GradientModel
 from scap_ov.calibration.observe import observe
+from scap_ov.calibration.probe_model import ProbeModel
 from scap_ov.calibration.samples import pick_pieces
 from scap_ov.calibration.sensitivity import measure_sensitivity
 from scap_ov.calibration.site_gradients import block_gradients, whole_gradients
-from scap_ov.errors import OutputError
+from scap_ov.errors import OutputError, UncutError
 from scap_ov.models.dataset import text_dataset
+from scap_ov.plan import SitePlan
 from scap_ov.sample_models.random_llm import build
 
 
@@ -43,9 +47,12 @@ def assert_close(one, two, rounding=2e-5):
     assert np.abs(one - two).max() <= rounding * np.abs(two).max()
 
 
-@pytest.mark.parametrize("weights", ["i4_g32", "i8", "f16"])
-def test_inputs_and_gradients_are_those_of_the_whole_model(weights, dataset):
-    model = small_llm(weights)
+EXPERTS = replace(SHAPE, ffn=64, experts=4, used=2)
+
+
+@pytest.mark.parametrize(("weights", "shape"), [("i4_g32", SHAPE), ("i8", SHAPE), ("f16", SHAPE), ("i8", EXPERTS), ("i4_g32", EXPERTS)])
+def test_inputs_and_gradients_are_those_of_the_whole_model(weights, shape, dataset):
+    model = build(shape, weights, shape.layers)
     blocks, whole = BlockModel(model), GradientModel(model, inputs=True)
     windows = pick_pieces(blocks, dataset, 1 << 30)
     one, two = Taken(), Taken()
@@ -57,6 +64,44 @@ def test_inputs_and_gradients_are_those_of_the_whole_model(weights, dataset):
         for (x, g), (x_whole, g_whole) in zip(found, two.rows[name], strict=True):
             assert_close(x, x_whole)
             assert_close(g, g_whole)
+
+
+def test_experts_are_observed_block_by_block_as_in_the_whole_model(dataset, monkeypatch):
+    model = build(EXPERTS, "i8", 2)
+    blocks = BlockModel(model, prunes=["block.0.expert_up", "block.0.expert_down"])
+    assert sum(layout.slot_bytes for layout in blocks.piecewise.layouts) > 4 * 2 * 3 * EXPERTS.experts * EXPERTS.hidden * EXPERTS.ffn
+    profile = observe(model, dataset)
+
+    def refuse(*_, **__):
+        raise UncutError
+
+    monkeypatch.setattr("scap_ov.calibration.observe.BlockModel", refuse)
+    whole = observe(model, dataset)
+    for name, statistics in whole.statistics.items():
+        assert statistics.count == profile.statistics[name].count
+        if "expert_tokens" in statistics.tensors:
+            np.testing.assert_array_equal(statistics.tensors["expert_tokens"], profile.statistics[name].tensors["expert_tokens"])
+        assert_close(profile.statistics[name].rows.astype(np.float32), statistics.rows.astype(np.float32), 2e-3)
+
+
+def test_inputs_behind_pruned_experts_are_those_of_the_whole_model(dataset):
+    model = build(EXPERTS, "i8", 2)
+    blocks = BlockModel(model, prunes=["block.0.expert_up", "block.0.expert_down"])
+    windows = pick_pieces(blocks, dataset, 60)
+    entries = {
+        site.name: SitePlan(site.name, np.full(1, 0.3, np.float32), np.full(site.in_features, 0.01, np.float32), 0.5)
+        for site in blocks.sites
+        if site.name in ("block.0.expert_up", "block.0.expert_down")
+    }
+    found = []
+    for one, plan in ((blocks, {}), (blocks, entries), (ProbeModel(model, compare=False, observe=True), entries)):
+        taken: dict[str, np.ndarray] = {}
+        one.inputs_of(windows[:1], plan, lambda _, taps, taken=taken: taken.update({k: v.copy() for k, v in taps.items()}))
+        found.append(taken)
+    dense, pruned, whole = found
+    assert np.abs(pruned["block.1.qkv"] - dense["block.1.qkv"]).max() > 1e-3 * np.abs(dense["block.1.qkv"]).max()
+    for site in blocks.sites:
+        assert_close(pruned[site.name].reshape(-1, site.in_features), whole[site.name].reshape(-1, site.in_features))
 
 
 def test_the_vocabulary_in_chunks_gives_the_same(dataset, model, monkeypatch):

@@ -1,14 +1,17 @@
 """What a calibration will take is told before it starts, and a limit is kept or refused in one sentence."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from small_llm import TEXT, letters, small_llm
+from small_llm import SHAPE, TEXT, letters, small_llm
 
 import scap_ov
 from scap_ov.calibration.cost import Cost, expected_cost, parse_bytes, sizes_of
 from scap_ov.calibration.observe import GROUP_BYTES
 from scap_ov.errors import UsageError
 from scap_ov.models.dataset import text_dataset
+from scap_ov.sample_models.random_llm import build
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +41,14 @@ def test_a_limit_that_cannot_be_kept_is_refused_before_anything_is_run(model):
     data = text_dataset(TEXT, letters, model, seq_len=48, max_tokens=200)
     with pytest.raises(UsageError, match=r"takes about [0-9.]+ GB to calibrate, and --memory allows 0.1 GB; allow more"):
         scap_ov.calibrate(model, data, memory=100_000_000)
+
+
+def test_all_experts_of_a_block_count_whichever_a_token_uses(model):
+    few, many = (build(replace(SHAPE, ffn=64, experts=e, used=2), "i8", 2) for e in (4, 32))
+    costs = [expected_cost(made, 1_000, 100) for made in (few, many)]
+    weights, activations = 28 * 3 * 64 * 64, 28 * 64 * 100
+    assert costs[1].least - costs[0].least >= 4 * (weights + 4 * activations)
+    assert not costs[1].whole
 
 
 def test_a_model_without_blocks_is_told(model):
