@@ -21,7 +21,12 @@ from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix
 
 FINGERPRINT = "onnx:"  # begins the fingerprint of an ONNX model
 _INTEGER_LAYERS = {"MatMulInteger", "QLinearMatMul", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QGemm"}
-_FUSED = {"Attention", "FusedGemm", "DecoderAttention", "LongformerAttention", "QAttention", "QOrderedAttention", "MoE", "QMoE"}
+_FUSED = {"Attention", "FusedGemm", "DecoderAttention", "LongformerAttention", "QAttention", "QOrderedAttention"}
+_EXPERTS = {"MoE", "QMoE"}
+_EXPERTS_INSIDE = (
+    "its routed experts are inside the operator {}, which drops no channel and has no input between its products; export the model with "
+    "optimum-cli export openvino for the op of this software, or with a MatMul for each expert"
+)
 
 __all__ = ["FINGERPRINT", "FoundSites", "SiteMatch", "find_sites", "fingerprint", "is_sparse", "site_values"]
 
@@ -83,6 +88,8 @@ def _layers(view: GraphView) -> tuple[list[tuple[NodeView, WeightMatrix | str]],
             beyond.append((node.get_friendly_name(), "its activations are quantised to integers"))
         elif node.onnx.op_type in _FUSED and node.onnx.domain == "com.microsoft":
             beyond.append((node.get_friendly_name(), f"it is part of the operator {node.onnx.op_type}; layers of their own are pruned"))
+        elif node.onnx.op_type in _EXPERTS and node.onnx.domain == "com.microsoft":
+            beyond.append((node.get_friendly_name(), _EXPERTS_INSIDE.format(node.onnx.op_type)))
         elif (why := other_layer(node, [depends_on_constants(value) for value in node.input_values()])) != "":
             beyond.append((node.get_friendly_name(), why))
         else:

@@ -18,6 +18,7 @@ SMALL = 1024  # elements; larger constants do not determine shapes
 _KEEPS_SHAPE = {
     "FastGelu": (0,), "BiasGelu": (0,), "QuickGelu": (0,), "RotaryEmbedding": (0,), "SimplifiedLayerNormalization": (0,),
     "SkipLayerNormalization": (0, 3), "SkipSimplifiedLayerNormalization": (0, 3), "MultiHeadAttention": (0,), "GroupQueryAttention": (0,),
+    "MoE": (0,), "QMoE": (0,),
 }  # fmt: skip
 
 

@@ -208,3 +208,21 @@ def test_layers_in_another_form_are_named():
     reasons = dict(found.skipped)
     assert "an Einsum with a constant weight" in reasons["einsum"]
     assert "a Convolution with a kernel of one position" in reasons["conv"]
+
+
+@pytest.mark.parametrize("operator", ["MoE", "QMoE"])
+def test_rule_4_experts_inside_an_operator_stay_and_are_named(operator):
+    d = Drawing(opset=18)
+    x = d.input("x", ["b", "t", K])
+    h = d.op("MatMul", x, d.weight("before", K, K), name="before")
+    router = d.op("Reshape", d.op("MatMul", h, d.weight("router", K, 4), name="router"), d.constant("flat", np.array([-1, 4])))
+    weights = [d.constant(name, np.zeros((4, *shape), np.float32)) for name, shape in (("up", (K, N)), ("down", (N, K)))]
+    if operator == "MoE":
+        y = d.op("MoE", h, router, weights[0], None, weights[1], domain="com.microsoft", name="experts", k=2)
+    else:
+        bytes_ = [d.constant(f"q{i}", np.zeros(shape, np.uint8)) for i, shape in enumerate([(4, K, N // 2), (4, N, K // 2)])]
+        scales = [d.constant(f"s{i}", np.ones((4, n), np.float32)) for i, n in enumerate([N, K])]
+        y = d.op("QMoE", h, router, bytes_[0], scales[0], None, bytes_[1], scales[1], domain="com.microsoft", name="experts", k=2)
+    result = found(d, y=d.op("MatMul", y, d.weight("after", K, K), name="after"))
+    assert operator in dict(result.skipped)["experts"]
+    assert "after" in {layer.name for match in result.matches for layer in match.site.layers}, "shapes go on behind the operator"
