@@ -174,8 +174,9 @@ STATE_SPACE = [
     decoder("mamba2", "Mamba 2", "Mamba2Config", {"hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 256, "state_size": 16,
                                                   "num_heads": 8, "head_dim": 16, "n_groups": 2, "chunk_size": 8}, {},
             refused="Trying to export a mamba2 model, that is a custom or unsupported architecture",
-            note="optimum-intel has no export for it; ov.convert_model bakes the traced length into its chunked scan (in_proj and "
-                 "out_proj are found there, but at other lengths the stock model fails)"),
+            note="optimum-intel has no export for it; examples/export_mamba2.py has one of any length without a state, whose in_proj and "
+                 "out_proj are sites, exact at 0 % and pruned; it generates in neither openvino-genai nor optimum-intel, which want a "
+                 "state"),
 ]  # fmt: skip
 
 ENCODERS = [
