@@ -1,5 +1,7 @@
 """Plans measured and differentiated block by block give what the whole model gives, channels that are read by half and lm_head included."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_llm import SHAPE, TEXT, letters, small_llm
@@ -7,9 +9,11 @@ from small_llm import SHAPE, TEXT, letters, small_llm
 from scap_ov.calibration.probe_model import ProbeModel
 from scap_ov.calibration.samples import pick_pieces
 from scap_ov.config import SparsityConfig
+from scap_ov.errors import UncutError
 from scap_ov.models.dataset import text_dataset
 from scap_ov.models.opened import opened_model
 from scap_ov.plan import SitePlan
+from scap_ov.sample_models.random_llm import build
 from scap_ov.sites import SiteKind
 from scap_ov.tuning.block_losses import BlockLosses, Normaliser
 from scap_ov.tuning.block_slopes import BlockSlopes
@@ -53,6 +57,18 @@ def test_losses_are_those_of_the_whole_model(model, windows, monkeypatch):
         assert np.abs(two).min() > 1e-5
         np.testing.assert_allclose(one, two, rtol=2e-3, atol=2e-7)  # sums of float32 over the vocabulary
     assert np.abs(blocks.losses(windows, {}, "kl")).max() < 1e-6
+
+
+def test_losses_of_routed_experts_are_those_of_the_whole_model():
+    routed = build(replace(SHAPE, ffn=64, experts=4, used=2), "i8", SHAPE.layers)
+    blocks, whole = BlockLosses(routed), WholeLosses(ProbeModel(routed))
+    some = pick_pieces(blocks.blocks, text_dataset(TEXT, letters, routed, seq_len=40, max_tokens=80), 1 << 30)
+    entries = {name: SitePlan(name, e.threshold, e.center, 0.5) for name, e in entries_of(blocks.sites).items() if name != "lm_head"}
+    one, two = (losses.losses(some, entries, "kl") for losses in (blocks, whole))
+    assert np.abs(two).min() > 1e-5
+    np.testing.assert_allclose(one, two, rtol=2e-3, atol=2e-7)
+    with pytest.raises(UncutError, match="routed experts"):
+        BlockLosses(routed, learn=True)
 
 
 def test_slopes_are_those_of_the_whole_model(model, windows):
