@@ -50,7 +50,7 @@ def apply(
         in any case: `lowered` means `portable` there, and `function` makes one box of each site's.
     :param data: nncf.Dataset beside a profile: compensation is learned on it, and `max_loss` checked.
     :param max_loss: `1%` of perplexity or `kl=0.02` nats: find the largest sparsity that loses no more on text that was not fitted on,
-        `data` or a quarter of `calibration`. The target of the configuration is not used then.
+        `data` or half of `calibration`. The target of the configuration is not used then.
     :param progress: called with (steps done, steps or None, title).
     :return: a new model, openvino.Model or onnx.ModelProto.
     :raises BadModelError: there is nothing to prune, or the model is sparse already.

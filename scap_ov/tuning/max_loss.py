@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from scap_ov.statistics.profile import CalibrationProfile
     from scap_ov.tuning.plan_losses import PlanLosses
 
-TOKENS = 8192  # of held-out text, at most
+TOKENS = 16_384  # of held-out text, at most: a perplexity ratio near 1.01 is then told within 0.2 %
+PART, LEAST_OF_PART = 4, 8  # one window in four is looked at first, where that makes eight
 STEP = 0.005  # the sparsity is found within it
 MOST = 0.85
 LEAST = 0.05  # where not even this holds, the text or the limit is at fault
@@ -164,13 +165,25 @@ class _Measured:
         self._counts = np.array([p.pruned.sum() for p in self._pieces], np.float64)
 
     def loss(self, plan: SparsityPlan) -> tuple[float, float]:
-        """Loss and half the width of its interval."""
+        """Loss and half the width of its interval; of a part of the windows where that tells already that the plan loses too much."""
         measure = "kl" if self._limit.measure == "kl" else "nll"
-        sums = self._losses.losses(self._pieces, plan.entries, measure) * self._counts
-        mean = sums.sum() / self._counts.sum()
-        residual = sums - self._counts * mean
-        n = self.windows
-        half = _SIGMAS * float(np.sqrt((residual**2).sum() * n / (n - 1)) / self._counts.sum())
+        found = np.full(self.windows, np.nan)
+        first = np.arange(self.windows) % PART == 0 if self.windows >= LEAST_OF_PART * PART else np.ones(self.windows, bool)
+        for part in (first, ~first):
+            if part.any():
+                found[part] = self._losses.losses([p for p, own in zip(self._pieces, part, strict=True) if own], plan.entries, measure)
+                loss, half = self._interval(~np.isnan(found), found)
+                if loss - half > self._limit.value:
+                    break
+        return loss, half
+
+    def _interval(self, seen: np.ndarray, found: np.ndarray) -> tuple[float, float]:
+        """From the windows that were seen, bool [W]."""
+        counts = self._counts[seen]
+        sums, n = found[seen] * counts, int(seen.sum())
+        mean = sums.sum() / counts.sum()
+        residual = sums - counts * mean
+        half = _SIGMAS * float(np.sqrt((residual**2).sum() * n / (n - 1)) / counts.sum())
         if self._limit.measure == "kl":
             return float(mean), half
         return float(np.expm1(mean)), float(np.exp(mean) * half)

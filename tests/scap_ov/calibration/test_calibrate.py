@@ -181,7 +181,7 @@ def test_limits_that_mean_nothing_are_refused(text):
         LossLimit.parse(text)
 
 
-def test_apply_searches_on_a_quarter_of_the_data(model, dataset):
+def test_apply_searches_on_half_of_the_data(model, dataset):
     sparse, plan = apply_with_plan(model, dataset, SparsityConfig(), form="portable", max_loss="kl=0.02")
     told = plan.notes["max_loss"]
     assert told["interval_95"][0] <= told["loss"] <= told["interval_95"][1] <= 0.02
