@@ -13,21 +13,21 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
+from scap_ov.calibration.probe_outputs import REFERENCE, agreement_of, built, flat, share
 from scap_ov.calibration.samples import counted
 from scap_ov.calibration.site_taps import site_taps
 from scap_ov.calibration.states import forget_states
 from scap_ov.config import SparsityConfig
 from scap_ov.fitting.thresholds import NOTHING
 from scap_ov.gradients.attention_gradient import repeat_heads
-from scap_ov.models.main_output import Loss, MainOutput, main_output
+from scap_ov.models.main_output import Loss, main_output
 from scap_ov.models.opened import OpenedModel, opened_model
 from scap_ov.models.runner import EXACT
-from scap_ov.models.tensors import as_f32, before_narrowing, fed
+from scap_ov.models.tensors import before_narrowing, fed
 from scap_ov.passes.openvino.expert_rows import chosen_rows
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.portable_pattern import PREFIX
 from scap_ov.passes.openvino.runtime_inputs import RuntimeInputs
-from scap_ov.passes.openvino.time_axis import batch_first, time_first
 from scap_ov.passes.rules.places import CENTERS, COMPENSATION, THRESHOLDS, WHOLE
 from scap_ov.plan import SparsityPlan
 from scap_ov.progress import Progress
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from scap_ov.plan import SitePlan
 
 Key: TypeAlias = "str | tuple[str, Key]"  # of a further output: a site's name, or what is told of it and the name
-REFERENCE = "scap_ov.reference"
-LEAST = np.float32(-1e30)  # of log-probabilities
-TINY = np.float32(1e-30)  # of norms
 
 
 @dataclass
@@ -122,20 +119,20 @@ class ProbeModel:
         results: list[ov.Output] = []
         parameters = clone.get_parameters()
         if self._main is not None:
-            main = _flat(clone, self._main)
-            results, reference = _compare(main, self._main)
+            main = flat(clone, self._main)
+            results, reference = agreement_of(main, self._main)
             parameters = [*parameters, reference]
             taps |= self._derived(
                 clone, before_narrowing(clone.outputs[self._main.places[0]].get_node().input_value(0)), reference.output(0)
             )
         if measure:
-            taps |= {("share", name): self.of_tokens(name, _share(node, kept=False)) for name, node in self._pruned(clone).items()}
-            taps |= {("half", name): _share(node, kept=True) for name, node in self._by_half(clone).items()}
+            taps |= {("share", name): self.of_tokens(name, share(node, kept=False)) for name, node in self._pruned(clone).items()}
+            taps |= {("half", name): share(node, kept=True) for name, node in self._by_half(clone).items()}
         self._taps = {name: i for i, name in enumerate(taps)}
         sinks = forget_states(clone)
-        built = _built([*results, *taps.values()], sinks, parameters)
+        graph = built([*results, *taps.values()], sinks, parameters)
         self._first_tap = len(results)
-        self.compiled = ov.Core().compile_model(built, "CPU", EXACT)
+        self.compiled = ov.Core().compile_model(graph, "CPU", EXACT)
         self._request = self.compiled.create_infer_request()
         self._ports = self.compiled.inputs
         self._stateful = bool(sinks)
@@ -284,50 +281,3 @@ class ProbeModel:
     def output(self, key: Key) -> np.ndarray:
         """One further output of the last run; valid until the next run."""
         return self._request.get_output_tensor(self._first_tap + self._taps[key]).data
-
-
-def _built(values: list[ov.Output], sinks: list[ov.Node], parameters: list[ov.Node]) -> ov.Model:
-    """A model that gives these values out in f32, batch first."""
-    model = ov.Model(values, sinks, parameters, "scap_ov_probe")
-    turned = time_first(model, values)
-    values = [as_f32(batch_first(value) if turn else value) for value, turn in zip(values, turned, strict=True)]
-    return ov.Model(values, sinks, parameters, "scap_ov_probe")
-
-
-def _flat(model: ov.Model, main: MainOutput) -> ov.Output:
-    """The main output in f32 with its rows flattened, batch first, [R, V]."""
-    values = [model.outputs[place].get_node().input_value(0) for place in main.places]
-    turned = time_first(model, values)
-    values = [batch_first(value) if turn else value for value, turn in zip(values, turned, strict=True)]
-    flat = [ops.reshape(as_f32(value), np.array([-1, main.width]), special_zero=False).output(0) for value in values]
-    return flat[0] if len(flat) == 1 else ops.concat(flat, 0).output(0)
-
-
-def _compare(flat: ov.Output, main: MainOutput) -> tuple[list[ov.Output], ov.Node]:
-    """How each row agrees with the reference, and what becomes the reference; the reference's parameter.
-
-    :param flat: f32 [R, V].
-    """
-    reference = _parameter([-1, main.width], REFERENCE)
-    axis = np.array([1])
-    if main.loss is Loss.DIVERGENCE:  # a logit of -inf, of a token that is ruled out, has the probability 0, and 0 times it is 0
-        log_q = ops.maximum(ops.log_softmax(flat, 1), ops.constant(LEAST))
-        return [ops.reduce_sum(ops.multiply(reference, log_q), axis).output(0), log_q.output(0)], reference
-    if main.loss is Loss.SQUARES:
-        return [ops.reduce_sum(ops.squared_difference(flat, reference), axis).output(0), flat], reference
-    norms = ops.multiply(ops.reduce_l2(flat, axis), ops.reduce_l2(reference, axis))
-    cosine = ops.divide(ops.reduce_sum(ops.multiply(flat, reference), axis), ops.maximum(norms, ops.constant(TINY)))
-    return [cosine.output(0), flat], reference
-
-
-def _share(select: ov.Node, *, kept: bool) -> ov.Output:
-    """Share of the entries of each row that a Select takes from its first input, or from its second, float32 [...]."""
-    condition = select.input_value(0)
-    chosen = ops.convert(condition if kept else ops.logical_not(condition), np.float32)
-    return ops.reduce_mean(chosen, np.array([-1]), keep_dims=False).output(0)
-
-
-def _parameter(shape: list[int], name: str) -> ov.Node:
-    parameter = ops.parameter(ov.PartialShape(shape), np.float32, name=name)
-    parameter.output(0).get_tensor().set_names({name})
-    return parameter

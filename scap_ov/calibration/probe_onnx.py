@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from scap_ov.calibration.probe_model import LEAST, TINY, ProbeModel, Reference, Settings
+from scap_ov.calibration.probe_model import ProbeModel, Reference, Settings
+from scap_ov.calibration.probe_outputs import LEAST, TINY
 from scap_ov.calibration.run_onnx import tapped_values
 from scap_ov.calibration.samples import counted
 from scap_ov.config import SparsityConfig
