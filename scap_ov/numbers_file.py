@@ -1,17 +1,19 @@
-"""Read plans and profiles: safetensors with a JSON description. What is damaged or newer is told in a sentence."""
+"""Read and write plans and profiles: safetensors with a JSON description. What is damaged or newer is told in a sentence."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
-from scap_ov.errors import ScapError, UsageError
+from scap_ov.atomic import new_file
+from scap_ov.errors import OutputError, ScapError, UsageError
 from scap_ov.json_values import JsonObject
 
 
@@ -56,6 +58,24 @@ def read_numbers(path: str | Path, kind: Kind) -> tuple[JsonObject, dict[str, np
         msg = f"{path} is a {kind.what} of version {version}, this scap_ov knows up to {kind.newest}; upgrade scap_ov"
         raise UsageError(msg)
     return meta, tensors
+
+
+def write_numbers(path: str | Path, kind: Kind, meta: JsonObject, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write a file that `read_numbers` reads; equal content gives equal bytes, and the file appears only when it is complete.
+
+    :param meta: the description, with its `version`.
+    :raises OutputError: writing failed.
+    """
+    try:
+        with new_file(path) as part:
+            save_file(
+                {key: np.ascontiguousarray(value) for key, value in sorted(tensors.items())},
+                str(part),
+                metadata={kind.key: json.dumps(meta, sort_keys=True)},
+            )
+    except SafetensorError as e:
+        msg = f"the {kind.what} cannot be written to {path} ({e}); give a path in an existing folder with room for it"
+        raise OutputError(msg) from e
 
 
 @contextmanager

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
-from scap_ov.atomic import new_file
 from scap_ov.config import SparsityConfig
-from scap_ov.errors import OutputError, UsageError
+from scap_ov.errors import UsageError
 from scap_ov.json_values import JsonMapping, JsonObject
-from scap_ov.numbers_file import Kind, read_numbers, told_if_damaged
+from scap_ov.numbers_file import Kind, read_numbers, told_if_damaged, write_numbers
 from scap_ov.sites import Layer, Site, SiteKind, WeightSpec
 
 PLAN_VERSION = 3  # 2: entries with a whole_threshold; 3: levels; a plan is written as the lowest version that knows what it holds
@@ -174,12 +170,7 @@ class SparsityPlan:
             meta["levels"] = [{"level": level, "expected": {}} for level in sorted(self.levels)]
             for number, level in enumerate(sorted(self.levels)):
                 _put(self.levels[level], f"{_LEVEL}{number}/", tensors, meta["levels"][number])
-        try:
-            with new_file(path) as part:
-                save_file(tensors, str(part), metadata={"scap_ov_plan": json.dumps(meta, sort_keys=True)})
-        except SafetensorError as e:
-            msg = f"the plan cannot be written to {path} ({e}); give a path in an existing folder with room for it"
-            raise OutputError(msg) from e
+        write_numbers(path, _KIND, meta, tensors)
 
     @classmethod
     def load(cls, path: str | Path) -> SparsityPlan:

@@ -9,18 +9,14 @@ pass over all samples.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
-from scap_ov.atomic import new_file
-from scap_ov.errors import MismatchError, OutputError, UsageError
-from scap_ov.numbers_file import Kind, read_numbers, told_if_damaged
+from scap_ov.errors import MismatchError, UsageError
+from scap_ov.numbers_file import Kind, read_numbers, told_if_damaged, write_numbers
 from scap_ov.plan import site_from_dict
 from scap_ov.statistics.observers import OBSERVERS
 from scap_ov.statistics.observers.moments import from_fixed_point
@@ -151,13 +147,7 @@ class CalibrationProfile:
         }
         tensors = {f"{name}/{key}": value for name, s in self.statistics.items() for key, value in s.tensors.items()}
         tensors |= {f"{name}/sensitivity/{key}": np.asarray(value) for name, t in self.sensitivity.items() for key, value in t.items()}
-        tensors = {key: np.ascontiguousarray(tensors[key]) for key in sorted(tensors)}
-        try:
-            with new_file(path) as part:
-                save_file(tensors, str(part), metadata={"scap_ov_profile": json.dumps(meta, sort_keys=True)})
-        except SafetensorError as e:
-            msg = f"the profile cannot be written to {path} ({e}); give a path in an existing folder with room for it"
-            raise OutputError(msg) from e
+        write_numbers(path, _KIND, meta, tensors)
 
     @classmethod
     def load(cls, path: str | Path) -> CalibrationProfile:
