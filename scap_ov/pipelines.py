@@ -59,7 +59,7 @@ def open_pipeline(
     level: float | None = None,
     draft: str | Path | None = None,
     draft_level: float | None = None,
-    **properties: Any,
+    **properties: object,
 ) -> Any:
     """Open a pipeline of openvino-genai on a model folder, stock or pruned, with all that a pruned one needs.
 

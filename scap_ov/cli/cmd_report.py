@@ -160,7 +160,9 @@ def _plan(model: str, summary: JsonMapping) -> SparsityPlan | None:
     return plan_in(read_model(file), summary)
 
 
-def _measure(args: argparse.Namespace, evaluation: Any, benchmark: Any, out: Output) -> tuple[Any, Any]:
+def _measure(
+    args: argparse.Namespace, evaluation: JsonObject | None, benchmark: JsonObject | None, out: Output
+) -> tuple[JsonObject | None, JsonObject | None]:
     from scap_ov import api
 
     if args.data and evaluation is None:

@@ -46,7 +46,7 @@ def tokenizer_missing(model: Path) -> str | None:
     return f"it has no openvino_tokenizer.xml beside it: convert_tokenizer {folder} --with-detokenizer -o {folder}"
 
 
-def open_pipeline(path: str | Path, backend: str = "PA", library: str | None = None, **properties: Any) -> Any:
+def open_pipeline(path: str | Path, backend: str = "PA", library: str | None = None, **properties: object) -> Any:
     """An openvino_genai.LLMPipeline of a model, with the extension library when one is given.
 
     In f32 then: the op computes in f32, and where a CPU's default is bf16 the plugin would put conversions around every op (ADR 0011).

@@ -6,7 +6,7 @@ A window of 512 tokens over a vocabulary of 152,000 has 311 MB of logits, more t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import openvino as ov
@@ -35,7 +35,7 @@ class LastProduct:
     :param model: from a parameter in its place to the logits.
     """
 
-    def __init__(self, hidden: ov.Output, model: ov.Model, properties: Mapping[str, Any]) -> None:
+    def __init__(self, hidden: ov.Output, model: ov.Model, properties: Mapping[str, object]) -> None:
         self.hidden = hidden
         self._request = ov.Core().compile_model(model, "CPU", dict(properties)).create_infer_request()
         self._width = model.outputs[0].get_partial_shape()[-1].get_length()
@@ -66,7 +66,7 @@ class LazyLogits:
         return finite(self._request.get_output_tensor(0).data.reshape(len(part), -1))
 
 
-def split_off(logits: ov.Output, properties: Mapping[str, Any]) -> LastProduct | None:
+def split_off(logits: ov.Output, properties: Mapping[str, object]) -> LastProduct | None:
     """Take the last product off a model.
 
     :param logits: f32 [B, T, V]; the nodes behind the hidden state are taken over, so they must not be compiled with the rest any more.
