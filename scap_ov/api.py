@@ -191,7 +191,7 @@ def apply_with_plan(
     stock: dict[str, str] = {}
     if form == "lowered" and backend.LOWERS and plan.config.replace == "where_faster":
         plan, stock = _with_decision(plan, measured, progress)
-    return backend.rewrite(opened, plan, form, stock), plan
+    return backend.rewrite(opened, plan, form, stock, progress=progress), plan
 
 
 def _with_decision(

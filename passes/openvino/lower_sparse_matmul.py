@@ -19,6 +19,7 @@ from scap_ov.passes.openvino.remove_sparsity import hand_over
 from scap_ov.passes.openvino.weights import read_weight
 from scap_ov.passes.rules.match_pattern import Pattern, PatternLayer, match_patterns
 from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix, product
+from scap_ov.progress import Progress
 
 _log = logging.getLogger(__name__)
 _Values = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Dial | None]  # centre, threshold, base, whole threshold, levels
@@ -41,12 +42,19 @@ class LowerSparseMatMul(Pass[ov.Model]):
     :param dynamic_quantization: quantise activations to int8 for integer weights.
     :param create: makes the op; by default from the extension library.
     :param levels: of the plan, where it has any.
+    :param progress: sites done, sites in all.
     :raises ExtensionError: the library is missing or does not fit, and there is something to lower.
     """
 
     def __init__(
-        self, *, dynamic_quantization: bool = True, create: sparse_op.CreateOp | None = None, levels: PlannedLevels | None = None
+        self,
+        *,
+        dynamic_quantization: bool = True,
+        create: sparse_op.CreateOp | None = None,
+        levels: PlannedLevels | None = None,
+        progress: Progress | None = None,
     ) -> None:
+        self._progress = progress
         self._dynamic_quantization = dynamic_quantization
         self._levels = levels
         self._create = create
@@ -59,8 +67,10 @@ class LowerSparseMatMul(Pass[ov.Model]):
         create = self._create or sparse_op.creator()
         skipped: list[tuple[str, str]] = []
         lowered = 0
-        for pattern in patterns:
+        for number, pattern in enumerate(patterns):
             lowered += self._lower(pattern, create, skipped)
+            if self._progress:
+                self._progress(number + 1, len(patterns))
         model.validate_nodes_and_infer_types()
         _log.info("lowered %d of %d sites", lowered, len(patterns))
         return PassResult(model, bool(lowered), skipped)

@@ -11,16 +11,21 @@ from scap_ov.passes.openvino.lower_experts import LowerExperts
 from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
 from scap_ov.passes.openvino.raise_experts import RaiseExperts
 from scap_ov.passes.openvino.raise_sparse_matmul import RaiseSparseMatMul
+from scap_ov.progress import Progress
 
 
-def lower(model: ov.Model, *, dynamic_quantization: bool = True, levels: PlannedLevels | None = None) -> PassResult[ov.Model]:
+def lower(
+    model: ov.Model, *, dynamic_quantization: bool = True, levels: PlannedLevels | None = None, progress: Progress | None = None
+) -> PassResult[ov.Model]:
     """Our ops instead of every portable pattern, in place.
 
     :param levels: of the plan that was inserted, where it has any.
+    :param progress: sites done, sites in all, routed experts apart.
     :return: with what stayed portable, and why.
     :raises ExtensionError: the library is missing or does not fit, and there is something to lower.
     """
-    results = [made(dynamic_quantization=dynamic_quantization, levels=levels)(model) for made in (LowerExperts, LowerSparseMatMul)]
+    results = [LowerExperts(dynamic_quantization=dynamic_quantization, levels=levels)(model),
+               LowerSparseMatMul(dynamic_quantization=dynamic_quantization, levels=levels, progress=progress)(model)]  # fmt: skip
     results.append(KeepSlicing()(model))
     return PassResult(model, any(r.modified for r in results), [pair for r in results for pair in r.skipped])
 

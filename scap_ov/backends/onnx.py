@@ -140,12 +140,16 @@ def check_plan(model: OnnxModel | OpenedOnnx, plan: SparsityPlan) -> None:
     adapted(plan, opened_onnx(model))
 
 
-def rewrite(model: OnnxModel | OpenedOnnx, plan: SparsityPlan, form: str, stock: Mapping[str, str]) -> onnx.ModelProto:
+def rewrite(
+    model: OnnxModel | OpenedOnnx, plan: SparsityPlan, form: str, stock: Mapping[str, str], *, progress: TitledProgress | None = None
+) -> onnx.ModelProto:
     """A pruned copy of a stock model.
 
     :param form: `portable` or `lowered`: inline; `function`: one node for each site.
     :param stock: sites to leave as they are, with the reason that is noted in the model.
+    :param progress: not called: no weight is packed.
     """
+    del progress
     if form not in FORMS:
         msg = f"form is {form!r}; give {', '.join(FORMS)}"
         raise UsageError(msg)

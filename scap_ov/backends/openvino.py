@@ -147,11 +147,14 @@ def check_plan(model: ov.Model | OpenedModel, plan: SparsityPlan) -> None:
     adapted(plan, opened_model(model))
 
 
-def rewrite(model: ov.Model | OpenedModel, plan: SparsityPlan, form: str, stock: Mapping[str, str]) -> ov.Model:
+def rewrite(
+    model: ov.Model | OpenedModel, plan: SparsityPlan, form: str, stock: Mapping[str, str], *, progress: TitledProgress | None = None
+) -> ov.Model:
     """A pruned copy of a stock model.
 
     :param form: `lowered` or `portable`.
     :param stock: sites to leave as they are, with the reason that is noted in the model.
+    :param progress: of packing the weights.
     """
     from scap_ov.evaluation.extract_plan import pruned_sites
     from scap_ov.passes.openvino.insert_cats import InsertCats
@@ -177,7 +180,9 @@ def rewrite(model: ov.Model | OpenedModel, plan: SparsityPlan, form: str, stock:
     reasons.update(dict(result.skipped))
     made = result.model
     if form == "lowered":
-        lowered = lower(made, dynamic_quantization=plan.config.dynamic_quantization, levels=PlannedLevels(plan) if plan.levels else None)
+        levels = PlannedLevels(plan) if plan.levels else None
+        packing = titled(progress, "packing weights (sites)")
+        lowered = lower(made, dynamic_quantization=plan.config.dynamic_quantization, levels=levels, progress=packing)
         made = lowered.model
         reasons.update({name: f"{rt_info.NOT_LOWERED}: {reason}" for name, reason in lowered.skipped})
     if result.modified and plan.notes.get("rewrite") != "cats":  # the record says what is in the model

@@ -72,7 +72,9 @@ class Backend(Protocol):
     def check_plan(self, model: Model, plan: SparsityPlan) -> None:
         """Refuse a plan of another network."""
 
-    def rewrite(self, model: Model, plan: SparsityPlan, form: str, stock: Mapping[str, str]) -> Model:
+    def rewrite(
+        self, model: Model, plan: SparsityPlan, form: str, stock: Mapping[str, str], *, progress: TitledProgress | None = None
+    ) -> Model:
         """A pruned copy of a stock model."""
 
     def own_files(self, file: Path, /) -> list[Path]:

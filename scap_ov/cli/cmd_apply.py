@@ -98,7 +98,8 @@ def run(args: argparse.Namespace, out: Output) -> None:
         out.say(f"  which layers gain was measured on this machine before ({measured.file}); --no-cache measures it again")
     for line in told(place.beside) if place.beside else ():
         out.say(f"  {line}")
-    backend.write(sparse, place)
+    with out.progress("writing the model"):
+        backend.write(sparse, place)
     if args.save_plan:
         plan.save(args.save_plan)
     _tell(backend, sparse, plan, output, out)

@@ -34,7 +34,9 @@ def test_paths_and_models_have_the_same_backend(tmp_path):
 def test_rewrite_leaves_the_callers_model_alone(form):
     llm = small_llm()
     before, expected = kinds(llm), infer(llm, FEEDS)[0]
-    sparse = openvino.rewrite(llm, plan_of(llm, 0.5), form, {})
+    steps = []
+    sparse = openvino.rewrite(llm, plan_of(llm, 0.5), form, {}, progress=lambda *step: steps.append(step))
+    assert steps == [(n + 1, 9, "packing weights (sites)") for n in range(9)] * (form == "lowered")
     assert kinds(llm) == before
     np.testing.assert_array_equal(infer(llm, FEEDS)[0], expected)
     assert ("SparseMatMul" in kinds(sparse)) == (form == "lowered")
