@@ -25,7 +25,7 @@ import scap_ov
 from scap_ov import dial
 from scap_ov.benchmarking.paired import alternate
 
-PROMPTS = ("What is the capital of France? Tell me about its history.", "Explain how a bicycle works.", "Write a story about a fox and a crow.")
+PROMPTS = ("What is the capital of France? Tell me about its history.", "How does a bicycle work?", "Write a story about a fox and a crow.")
 
 
 def run(pipeline: Any, tokens: int, ahead: int, turn: int) -> tuple[float, float]:
