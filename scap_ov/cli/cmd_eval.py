@@ -70,7 +70,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
         expected = _expected(args.model, level)
         one = {**plain(result), "expected_sparsity": expected}
         if level is not None:
-            one = {"levels": [*figures.get("levels", []), {"level": level, **one}]}
+            one |= {"levels": [*figures.get("levels", []), {"level": level, **one}]}  # beside the list: figures of the last level
             out.say(f"level {level:g}:")
         figures |= one
         _tell(result, expected, out)
