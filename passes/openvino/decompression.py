@@ -1,7 +1,4 @@
-"""Write a stored weight as constants and the decompression chain that optimum-cli writes, which the CPU plugin fuses. Read by: weights.
-
-Used by: raise_sparse_matmul, raise_experts.
-"""
+"""Write a stored weight as constants and the decompression chain that optimum-cli writes, which the CPU plugin fuses. Read by: weights."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Give out what happens inside a layer of routed experts for the experts that tokens use, of the tiled block in which all are computed.
-
-Used by: calibration.observe, evaluation, probes.
-"""
+"""Give out what happens inside a layer of routed experts for the experts that tokens use, of the tiled block in which all are computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All passes that bring a model into the fast form, and back, in their order. Used by: backends, evaluation, benchmarking."""
+"""All passes that bring a model into the fast form, and back, in their order."""
 
 from __future__ import annotations
 

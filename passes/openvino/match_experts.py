@@ -1,4 +1,4 @@
-"""Match a layer of routed experts as optimum-cli writes it, stock or with our pattern inside. Used by: find_sites and the passes.
+"""Match a layer of routed experts as optimum-cli writes it, stock or with our pattern inside.
 
     tokens [T, K] ─▶ Tile, Reshape [E, T, K] ─▶ gate, up [E, T, N] ─▶ act(gate) · up ─▶ down [E, T, H] ─▶ · routing ─▶ Σ over E [T, H]
     router [T, E] ─▶ TopK ─▶ zeros [T, E] with the chosen weights put in (ScatterElementsUpdate) ─▶ Transpose ─▶ routing [E, T, 1]

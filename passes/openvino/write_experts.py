@@ -1,7 +1,4 @@
-"""Write a layer of routed experts in standard ops, as optimum-cli does it and the CPU plugin recognises it. Read by: match_experts.
-
-Used by: raise_experts, the models that measure the op.
-"""
+"""Write a layer of routed experts in standard ops, as optimum-cli does it and the CPU plugin recognises it. Read by: match_experts."""
 
 from __future__ import annotations
 

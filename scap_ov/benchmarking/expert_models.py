@@ -1,4 +1,4 @@
-"""A layer of routed experts with random weights as a whole model, stock and lowered, to measure the op beside stock. Used by: site_gain."""
+"""A layer of routed experts with random weights as a whole model, stock and lowered, to measure the op beside stock."""
 
 from __future__ import annotations
 
