@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -29,14 +30,14 @@ PROMPTS = ("What is the capital of France? Tell me about its history.", "How doe
 
 
 def run(pipeline: Any, tokens: int, ahead: int, turn: int) -> tuple[float, float]:
-    """Tokens per second of one request, and the share of drafted tokens that were accepted (0 without a draft)."""
+    """Tokens per second of one request, and the share of drafted tokens that were accepted (nan where genai does not tell)."""
     options = {"num_assistant_tokens": ahead, "max_ngram_size": 2} if ahead else {}
     config = genai.GenerationConfig(max_new_tokens=tokens, ignore_eos=True, do_sample=False, **options)
     start = time.perf_counter()
     result = pipeline.generate([f"{turn + 2}. {PROMPTS[turn % len(PROMPTS)]}"], config)
     speed = tokens / (time.perf_counter() - start)
     metrics = getattr(result, "extended_perf_metrics", None)
-    return speed, float(metrics.get_draft_acceptance_rate()) if metrics is not None else 0.0
+    return speed, float(metrics.get_draft_acceptance_rate()) if metrics is not None else math.nan
 
 
 def main() -> None:
@@ -70,9 +71,12 @@ def main() -> None:
             for name, own in runs.items()]  # fmt: skip
     print("| way | tokens/s | against stock | accepted |\n|---|--:|--:|--:|")
     for row in rows:
-        print(f"| {row['way']} | {row['tokens_per_s']:.1f} | {row['ratio']:.2f}× | {row['accepted']:.0%} |")
+        accepted = "" if math.isnan(row["accepted"]) else f"{row['accepted']:.0%}"
+        print(f"| {row['way']} | {row['tokens_per_s']:.1f} | {row['ratio']:.2f}× | {accepted} |")
     if args.json:
-        Path(args.json).write_text(json.dumps({"machine": machine(), "ahead": args.ahead, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+        told = [{key: value for key, value in row.items() if not (key == "accepted" and math.isnan(value))} for row in rows]
+        figures = {"machine": machine(), "ahead": args.ahead, "rows": told}
+        Path(args.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
