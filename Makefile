@@ -2,10 +2,10 @@
 #   make demo                  the light road: no torch, a few minutes on two cores
 #   make demo EXPORT=optimum   the main road: optimum-cli export openvino (int8)
 #   make docs                  the pages as a site in build/site; fails on a link that leads nowhere
-#   make test | lint | bench | quality | notebook | test-slow | format | clean
+#   make test | lint | bench | quality | reliability | notebook | test-slow | format | clean
 .POSIX:
 .SUFFIXES:
-.PHONY: demo docs test test-slow lint format bench quality coverage notebook wheel clean
+.PHONY: demo docs test test-slow lint format bench quality coverage notebook reliability reliability-short wheel clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -112,6 +112,13 @@ coverage: $(STAMP_EXPORT)
 
 notebook: $(STAMP)
 	$(BIN)/python -Im pytest -m slow tests/e2e/test_notebook.py
+
+# Kernels against float64, fuzzers, sanitizers, kills, full disks, concurrency, memory: an hour on two cores; the short form takes minutes.
+reliability: $(STAMP)
+	$(BIN)/python tests/reliability/run.py --page docs/reliability.md
+
+reliability-short: $(STAMP)
+	$(BIN)/python tests/reliability/run.py --short
 
 # A wheel that an index takes: its tag says which glibc it needs. OpenVINO's and TBB's libraries come with the package openvino.
 wheel: $(STAMP)

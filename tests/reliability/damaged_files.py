@@ -85,7 +85,7 @@ def call(part: Part, files: Path, work: Path, which: int, damage: int) -> None:
     part.count("calls")
     part.count("refused", ended.code != 0)
     wrong = complaint(ended)
-    left = sorted(p.name for p in folder.iterdir() if p.name not in ("given", *(["out"] if ended.code == 0 else [])))
+    left = sorted(p.name for p in folder.iterdir() if p.name not in ("given", *(["out", "out.tar"] if ended.code == 0 else [])))
     if wrong is None and left:
         wrong = f"{left} is left"
     if wrong is None and target.read_bytes() != raw:

@@ -1,6 +1,6 @@
 """All of it: `make reliability` in full, with the page docs/reliability.md; `make reliability-short` in CI. Two parts run at a time.
 
-python tests/reliability/run.py [--short] [--only PART ...] [--results FOLDER] [--page FILE]
+python tests/reliability/run.py [--short | --scale S] [--only PART ...] [--results FOLDER] [--page FILE]
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from report import SEED, Part  # noqa: E402 - behind the path to it
 _AT_A_TIME = 2
 
 
-def parts(*, short: bool) -> dict[str, Callable[[Path, Path], Part]]:
+def parts(*, short: bool, scale: float = 1) -> dict[str, Callable[[Path, Path], Part]]:
     """Name -> a function of a folder with files and one to work in; the longest first."""
 
     def of(full: float, quick: float) -> float:
-        return quick if short else full
+        return quick if short else full * scale
 
     def fuzz(files: Path, work: Path) -> Part:
         from kernel_library import runnable
@@ -82,14 +82,14 @@ def parts(*, short: bool) -> dict[str, Callable[[Path, Path], Part]]:
             "concurrency": together, "memory": memory}  # fmt: skip
 
 
-def one(name: str, files: Path, *, short: bool) -> Part:
+def one(name: str, files: Path, *, short: bool, scale: float) -> Part:
     """Run a part in this process."""
     if name in ("damaged", "kills"):
         _import_commands()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="reliability-") as work:
         os.environ["XDG_CACHE_HOME"] = f"{work}/cache"  # measurements of a loaded machine are none to keep
-        part = parts(short=short)[name](files, Path(work))
+        part = parts(short=short, scale=scale)[name](files, Path(work))
     part.seconds = time.monotonic() - started
     return part
 
@@ -107,10 +107,22 @@ def _import_commands() -> None:
             importlib.import_module(name)
 
 
-def _process(name: str, files: Path, *, short: bool) -> Part:
+def _process(name: str, files: Path, *, short: bool, scale: float) -> Part:
     """A part in a process of its own: its crash is a failure, and not ours."""
     with tempfile.NamedTemporaryFile(suffix=".json") as result:
-        argv = [sys.executable, __file__, "--only", name, "--files", str(files), "--result", result.name, *(["--short"] if short else [])]
+        argv = [
+            sys.executable,
+            __file__,
+            "--only",
+            name,
+            "--files",
+            str(files),
+            "--result",
+            result.name,
+            "--scale",
+            str(scale),
+            *(["--short"] if short else []),
+        ]
         started = time.monotonic()
         done = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=False)
         text = Path(result.name).read_text()
@@ -119,14 +131,14 @@ def _process(name: str, files: Path, *, short: bool) -> Part:
     return Part(**json.loads(text))
 
 
-def _kept(results: Path | None, name: str, files: Path, *, short: bool) -> Part:
+def _kept(results: Path | None, name: str, files: Path, *, short: bool, scale: float) -> Part:
     """What an earlier run found, or that of this one."""
     if results is None:
-        return _process(name, files, short=short)
+        return _process(name, files, short=short, scale=scale)
     results.mkdir(parents=True, exist_ok=True)
     kept = results / f"{name}.json"
     if not kept.is_file():
-        kept.write_text(json.dumps(dataclasses.asdict(_process(name, files, short=short))))
+        kept.write_text(json.dumps(dataclasses.asdict(_process(name, files, short=short, scale=scale))))
     return Part(**json.loads(kept.read_text()))
 
 
@@ -152,6 +164,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     names = list(parts(short=True))
     parser.add_argument("--short", action="store_true", help="the form of CI, some minutes")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="how much of the full form, such as 0.2; counts and seconds are multiplied"
+    )
     parser.add_argument("--only", action="append", choices=names)
     parser.add_argument("--page", type=Path, help="write the figures to this page")
     parser.add_argument("--results", type=Path, help="a folder that keeps the result of every part; those that it holds are not run again")
@@ -165,13 +180,13 @@ def main() -> int:
         make(args.make)
         return 0
     if args.result:
-        args.result.write_text(json.dumps(dataclasses.asdict(one(args.only[0], args.files, short=args.short))))
+        args.result.write_text(json.dumps(dataclasses.asdict(one(args.only[0], args.files, short=args.short, scale=args.scale))))
         return 0
     print(f"seed {SEED}", flush=True)
     with tempfile.TemporaryDirectory(prefix="reliability-") as scratch:
         files = _files(args.files, Path(scratch))
         with ThreadPoolExecutor(min(_AT_A_TIME, os.cpu_count() or 1)) as pool:
-            running = [pool.submit(_kept, args.results, name, files, short=args.short) for name in args.only or names]
+            running = [pool.submit(_kept, args.results, name, files, short=args.short, scale=args.scale) for name in args.only or names]
             found = []
             for run in running:
                 found.append(run.result())
