@@ -194,7 +194,7 @@ def main() -> int:
     if args.page:
         from write_page import page
 
-        args.page.write_text(page(found), encoding="utf-8")
+        args.page.write_text(page(found, [name for name in names if args.only and name not in args.only]), encoding="utf-8")
     return int(any(part.failures for part in found))
 
 

@@ -46,8 +46,11 @@ A failure names its seed, and the command that repeats it.
 """
 
 
-def page(found: list[Part]) -> str:
-    """The page."""
+def page(found: list[Part], left_out: list[str]) -> str:
+    """The page.
+
+    :param left_out: parts that were not asked for.
+    """
     lines = []
     for part in found:
         state = f"not run: {part.skipped}" if part.skipped else f"**{len(part.failures)} failures**" if part.failures else "clean"
@@ -55,7 +58,8 @@ def page(found: list[Part]) -> str:
         lines.append(f"| {part.name} | {state} | {figures} | {part.seconds / 60:.1f} |\n")
     date = dt.datetime.now(dt.timezone.utc).date()
     machine = f"\nSeed {SEED}; {date}, {_processor()}, {os.cpu_count()} cores, OpenVINO {ov.__version__.split('-')[0]}.\n"
-    return _HEAD + "".join(lines) + machine + _PARTS
+    missing = f"\nNot run this time: {', '.join(left_out)}.\n" if left_out else ""
+    return _HEAD + "".join(lines) + machine + missing + _PARTS
 
 
 def _processor() -> str:
