@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
     plan = _plan(args.model, summary) if profile is not None else None
     evaluation, benchmark = given.get("eval"), given.get("bench")
     if args.measure:
-        evaluation, benchmark = _measure(args, evaluation, benchmark, out)
+        evaluation, benchmark = _measure(args, [each["level"] for each in summary.get("levels", ())], evaluation, benchmark, out)
     points = operating_points(evaluation or {}, benchmark or {}, given.get("compare") or {})
     title = args.title or Path(args.model).resolve().name
     findings = Findings(title, summary, record["config"], plan, profile, evaluation, benchmark, points)
@@ -161,15 +162,21 @@ def _plan(model: str, summary: JsonMapping) -> SparsityPlan | None:
 
 
 def _measure(
-    args: argparse.Namespace, evaluation: JsonObject | None, benchmark: JsonObject | None, out: Output
+    args: argparse.Namespace, levels: Sequence[float], evaluation: JsonObject | None, benchmark: JsonObject | None, out: Output
 ) -> tuple[JsonObject | None, JsonObject | None]:
+    """What is not there yet; of a model with levels each, and the figures of the last beside the list, as `eval` and `bench` write them."""
     from scap_ov import api
 
     if args.data and evaluation is None:
         text = data_path(args.data)
-        with out.progress("evaluating (windows)") as bar:
-            evaluation = plain(api.evaluate(args.model, args.reference, text, max_tokens=args.tokens, progress=bar))
+        rows: list[JsonObject] = []
+        each: list[float | None] = [*levels] or [None]
+        for level in each:
+            with out.progress("evaluating (windows)" if level is None else f"evaluating level {level:g} (windows)") as bar:
+                found = plain(api.evaluate(args.model, args.reference, text, max_tokens=args.tokens, level=level, progress=bar))
+            rows.append({"level": level, **found})
+        evaluation = {**rows[-1], "levels": rows if levels else []}
     if benchmark is None:
         with out.progress("measuring speed") as bar:
-            benchmark = plain(api.benchmark(args.model, args.reference, progress=bar))
+            benchmark = plain(api.benchmark(args.model, args.reference, levels=list(levels), progress=bar))
     return evaluation, benchmark

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,12 @@ from scap_ov.calibration.observe import observe
 from scap_ov.cli.cmd_report import operating_points
 from scap_ov.cli.main import main
 from scap_ov.models.dataset import text_dataset
+
+_SPREAD = {"median": 1.0, "min": 1.0, "max": 1.0}
+_SPEED = dict.fromkeys(("decode_tokens_per_s", "prefill_tokens_per_s", "ttft_s", "load_s", "peak_rss_bytes"), _SPREAD)
+BENCH = {"model": _SPEED, "reference": _SPEED, "decode_speedup": 1.0, "prefill_speedup": 1.0}
+EVAL = {"reference_perplexity": 20.0, "top1_agreement": 0.9, "dropped": 0.2, "half": 0.5, "whole": 0.3, "weight_bytes_per_token": 1.0,
+        "reference_weight_bytes_per_token": 2.0}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +100,32 @@ def test_levels_and_compared_methods_are_points_of_the_curves() -> None:
         {"method": "levels", "level": 0.4, "sparsity": 0.41, "decode_speedup": 1.5, "kl_divergence": 0.02},
         {"method": "scap", "sparsity": 0.4, "kl_divergence": 0.3},
     ]
+
+
+def test_each_level_of_a_model_is_measured(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = json.loads((work / "sparse" / "scap_config.json").read_text())
+    record["summary"]["levels"] = [{"level": 0.0}, {"level": 0.4}]
+    folder = tmp_path / "levels"
+    shutil.copytree(work / "sparse", folder)
+    (folder / "scap_config.json").write_text(json.dumps(record))
+    asked = []
+
+    def evaluate(model, reference, text, *, level, **options):
+        asked.append(level)
+        return {**EVAL, "sparsity": level, "kl_divergence": 0.1 * level, "perplexity": 20 + level}
+
+    def benchmark(model, reference, *, levels, **options):
+        asked.append(levels)
+        return {**BENCH, "levels": [{"level": level, "decode_speedup": 1 + level} for level in levels]}
+
+    monkeypatch.setattr("scap_ov.api.evaluate", evaluate)
+    monkeypatch.setattr("scap_ov.api.benchmark", benchmark)
+    (tmp_path / "text.txt").write_text(TEXT)
+    page, figures = tmp_path / "r.html", tmp_path / "f.json"
+    words = ("--measure", "--reference", work / "stock", "--data", tmp_path / "text.txt", "-o", page, "--json", figures)
+    assert run(folder, *words) == 0
+    assert asked == [0.0, 0.4, [0.0, 0.4]]
+    shown = json.loads(figures.read_text())
+    assert [row["level"] for row in shown["eval"]["levels"]] == [0.0, 0.4]
+    assert shown["eval"]["perplexity"] == 20.4
+    assert page.read_text().count("<h3>Speed</h3>") == page.read_text().count("<h3>Loss</h3>") == 1
