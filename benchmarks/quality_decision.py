@@ -11,6 +11,15 @@ Kept = Mapping[str, Any]
 _HEADER = ["model", "MB per token", "decode speed", "KL", "perplexity", "same first token", "KL as deployed", "questions right"]
 
 _METHODS = ("dense", "graded", "adaptive", "scap")
+_TOLD = {  # by column
+    2: f"""Decode speed is a multiple of stock int8's, alternating with it in one process (batch of one, f32 hint for both, {SPEED_ROUNDS} turns of
+{SPEED_TOKENS} tokens).""",
+    3: "KL is to the dense f16 model.",
+    6: f"As deployed: a prompt of {PROMPT} tokens is read dense, {DECODED} tokens are decoded behind it.",
+    7: f"""Questions: {QUESTIONS} prompts list the ages of {PEOPLE} people twice, in different orders, and end before the last age; decoded greedily,
+right or wrong.""",
+}
+_RIVALS = """Rivals are the block weights in NNCF's int4, int3 and int2, in groups of 64, dense; embedding and output projection int8."""
 
 
 def decision(kept: Kept, names: Mapping[str, str]) -> str:
@@ -32,16 +41,11 @@ def decision(kept: Kept, names: Mapping[str, str]) -> str:
     if not any("graded" in label for _, label, *_ in rows):
         return ""
     cells = [_row(*row) for row in sorted(rows, key=lambda row: row[0]["bytes"])]
-    lines = ["| " + " | ".join(line) + " |" for line in (_HEADER, ["---"] * len(_HEADER), *cells)]
-    return f"""## Which model to take
-
-Decode speed is a multiple of stock int8's, alternating with it in one process (batch of one, f32 hint for both, {SPEED_ROUNDS} turns of
-{SPEED_TOKENS} tokens). KL is to the dense f16 model. As deployed: a prompt of {PROMPT} tokens is read dense, {DECODED} tokens are decoded
-behind it. Questions: {QUESTIONS} prompts list the ages of {PEOPLE} people twice, in different orders, and end before the last age; decoded
-greedily, right or wrong.
-Rivals are the block weights in NNCF's int4, int3 and int2, in groups of 64, dense; embedding and output projection int8.
-
-""" + "\n".join(lines)
+    measured = [i for i in range(len(_HEADER)) if any(line[i] for line in cells)]
+    lines = ["| " + " | ".join(line[i] for i in measured) + " |" for line in (_HEADER, ["---"] * len(_HEADER), *cells)]
+    told = [text for i, text in _TOLD.items() if i in measured]
+    told += [_RIVALS] * any("NNCF" in label for _, label, *_ in rows)
+    return "## Which model to take\n\n" + "\n".join(told) + "\n\n" + "\n".join(lines)
 
 
 def _row(point: Mapping[str, Any], label: str, asked: Mapping[str, Any], speed: float | None) -> list[str]:
