@@ -12,12 +12,12 @@ _HEADER = ["model", "MB per token", "decode speed", "KL", "perplexity", "same fi
 
 _METHODS = ("dense", "graded", "adaptive", "scap")
 _TOLD = {  # by column
-    2: f"""Decode speed is a multiple of stock int8's, alternating with it in one process (batch of one, f32 hint for both, {SPEED_ROUNDS} turns of
-{SPEED_TOKENS} tokens).""",
+    2: f"""Decode speed is a multiple of stock int8's, alternating with it in one process (batch of one, f32 hint for both, {SPEED_ROUNDS}
+turns of {SPEED_TOKENS} tokens).""",
     3: "KL is to the dense f16 model.",
     6: f"As deployed: a prompt of {PROMPT} tokens is read dense, {DECODED} tokens are decoded behind it.",
-    7: f"""Questions: {QUESTIONS} prompts list the ages of {PEOPLE} people twice, in different orders, and end before the last age; decoded greedily,
-right or wrong.""",
+    7: f"""Questions: {QUESTIONS} prompts list the ages of {PEOPLE} people twice, in different orders, and end before the last age;
+decoded greedily, right or wrong.""",
 }
 _RIVALS = """Rivals are the block weights in NNCF's int4, int3 and int2, in groups of 64, dense; embedding and output projection int8."""
 
