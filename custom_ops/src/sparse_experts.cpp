@@ -303,6 +303,8 @@ bool SparseExperts::evaluate(ov::TensorVector& outputs, const ov::TensorVector& 
     const Reading* reading = checked_.reading.get();
     const size_t level = reading ? reading->level_of_step(static_cast<size_t>(attributes_.levels.op)) : 0;
     const bool dense = reading && reading->value(level) == 0.0f;
+    up_pages_.prefer(inputs[kUp].data(), inputs[kUp].get_byte_size());
+    down_pages_.prefer(inputs[kDown].data(), inputs[kDown].get_byte_size());
     SparseExpertsArgs args{};
     args.x = inputs[kX].data();
     args.x_is_f16 = inputs[kX].get_element_type() == ov::element::f16;

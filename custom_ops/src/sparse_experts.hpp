@@ -6,6 +6,7 @@
 
 #include "experts.hpp"
 #include "levels.hpp"
+#include "mapped_memory.hpp"
 #include "weight_type.hpp"
 
 namespace scap_ov {
@@ -75,6 +76,7 @@ private:
 
     Attributes attributes_;
     Checked checked_;
+    LargePages up_pages_, down_pages_;
 };
 
 }  // namespace scap_ov

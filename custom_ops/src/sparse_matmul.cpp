@@ -251,6 +251,7 @@ bool SparseMatMul::evaluate(ov::TensorVector& outputs, const ov::TensorVector& i
     args.output_count = a.output_sizes.size();
 
     const uint8_t* packed = inputs[kPacked].data<const uint8_t>();
+    pages_.prefer(packed, inputs[kPacked].get_byte_size());
     const auto section = [&](Section i) { return section_bytes(i) ? packed + checked_.offset[i] : nullptr; };
     const size_t level = checked_.reading ? checked_.reading->level_of_step(static_cast<size_t>(a.levels.op)) : 0;
     const bool dense = checked_.reading && checked_.reading->value(level) == 0.0f;

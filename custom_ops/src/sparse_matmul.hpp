@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "levels.hpp"
+#include "mapped_memory.hpp"
 #include "weight_type.hpp"
 
 namespace scap_ov {
@@ -64,6 +65,7 @@ private:
 
     Attributes attributes_;
     Checked checked_;
+    LargePages pages_;
 };
 
 }  // namespace scap_ov

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from openvino.utils.node_factory import NodeFactory
 
 from scap_ov.custom_ops import library_path
 from scap_ov.runtime import register
+from scap_ov.storage.aligned import save_aligned
 
 K, SIZES = 32, [40, 24]
 ATTRIBUTES: dict[str, Any] = {
@@ -134,3 +137,32 @@ def test_compiled_op_takes_any_number_of_rows(create: Callable[..., ov.Node]) ->
     for shape in ((1, 1, K), (3, 5, K), (40, 1, K), (0, 1, K)):
         results = compiled(np.ones(shape, np.float32))
         assert [results[i].shape for i in range(2)] == [(*shape[:2], size) for size in SIZES]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="madvise and /proc are Linux's")
+def test_mapped_constants_ask_for_large_pages(create: Callable[..., ov.Node], tmp_path: Path) -> None:
+    n, k = 2048, 2560  # 5 MB, in which a page of 2 MB begins and ends whatever the address
+    x = x_of(-1, k)
+    packed = ops.constant(np.ones((k + 3, n), np.uint8))
+    factory = NodeFactory()
+    factory.add_extension(str(library_path()))
+    attributes = {**ATTRIBUTES, "group_size": k, "output_sizes": [n], "sections": [2 * n, 0, 4, 4, 0, 0]}
+    op = factory.create("SparseMatMul", [x.output(0), packed.output(0)], attributes)
+    save_aligned(ov.Model([op], [x]), tmp_path / "large.xml")
+    core = ov.Core()
+    register(core)
+    compiled = core.compile_model(core.read_model(tmp_path / "large.xml"), "CPU")
+    assert not _asks_for_large_pages(tmp_path / "large.bin")
+    compiled([np.ones((1, k), np.float32)])
+    assert _asks_for_large_pages(tmp_path / "large.bin")
+
+
+def _asks_for_large_pages(file: Path) -> bool:
+    """Whether a mapping of this file in the process has the flag of madvise(MADV_HUGEPAGE)."""
+    own = False
+    for line in Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines():
+        if "-" in line.split()[0]:
+            own = line.endswith(str(file))
+        elif own and line.startswith("VmFlags:") and "hg" in line.split():
+            return True
+    return False

@@ -37,25 +37,45 @@ inline void for_strips(const SparseGemvParams& p, size_t list, const Body& body)
     }
 }
 
-// Rows of `Quads` quads of kept slots from `slot` on, at a strip's first byte, and those to prefetch.
-template <int Quads>
-struct RowSet {
+// Rows of `Quads` quads of kept slots from `slot` on, at a strip's first byte, and those to prefetch, `Lines` lines each.
+//
+// Short rows of nibbles are prefetched one whole before the next: the prefetcher of L2 follows lines that ascend in a page, and has more
+// misses under way than a core may wait for. 768 bytes: 1.03 to 1.08 times as fast so; 8 KB: 0.92. Of bytes, where more is read for the
+// same arithmetic, it makes no odds.
+template <class Format, int Quads>
+class RowSet {
+public:
     const uint8_t* row[Quads * 4];
-    const uint8_t* next[Quads * 4];
-    RowSet(const SparseGemvParams& p, const Strip& strip, size_t slot, size_t at) {
+    RowSet(const SparseGemvParams& p, const Strip& strip, size_t slot)
+        : lines_(ceil_div(strip.columns(), Format::kTileColumns)), in_order_(std::is_same<Format, U4>::value && lines_ <= kShortLines) {
         const PackedWeight& w = *p.weight;
-        const size_t slots = p.kept->group_begin[p.kept->all_lists()];
+        const size_t slots = p.kept->group_begin[p.kept->all_lists()], at = Format::byte_offset(strip.from);
         for (int r = 0; r < Quads * 4; ++r) {
             size_t ahead = slot + r + Simd::kPrefetchRows;
             const bool behind = ahead >= strip.until;
             if (behind) ahead += strip.next - strip.until;
             row[r] = w.data + p.kept->index[slot + r] * w.row_bytes + at;
-            next[r] = w.data + p.kept->index[ahead < slots ? ahead : slots - 1] * w.row_bytes + at + (behind ? strip.next_bytes : 0);
+            next_[r] = w.data + p.kept->index[ahead < slots ? ahead : slots - 1] * w.row_bytes + at + (behind ? strip.next_bytes : 0);
         }
     }
-    void prefetch(size_t at) const {
-        for (int r = 0; r < Quads * 4; ++r) _mm_prefetch(reinterpret_cast<const char*>(next[r] + at), _MM_HINT_T1);
+    // A line for each of the rows; to be called as often as a row has lines.
+    void prefetch() {
+        for (int r = 0; r < Quads * 4; ++r) {
+            const uint8_t* line = in_order_ ? next_[row_] + column_ : next_[r] + column_;
+            _mm_prefetch(reinterpret_cast<const char*>(line), _MM_HINT_T1);
+            if (in_order_ && (column_ += kLineBytes) == lines_ * kLineBytes) {
+                column_ = 0;
+                ++row_;
+            }
+        }
+        if (!in_order_) column_ += kLineBytes;
     }
+
+private:
+    static constexpr size_t kLineBytes = 64, kShortLines = 24;
+    const uint8_t* next_[Quads * 4];
+    size_t lines_, column_ = 0, row_ = 0;
+    bool in_order_;
 };
 
 inline void clear_y(const SparseGemvParams& p) {

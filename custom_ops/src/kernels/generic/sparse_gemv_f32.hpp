@@ -34,7 +34,7 @@ inline void multiply_values(const Simd::Float* w, const ValuesOfX<Slots, Rows>& 
 template <class Format, int Quads, size_t Rows>
 void sweep_integers(const SparseGemvParams& p, const Strip& strip, size_t slot, float* sum) {
     constexpr int kRows = Quads * 4;
-    const RowSet<Quads> rows(p, strip, slot, Format::byte_offset(strip.from));
+    RowSet<Format, Quads> rows(p, strip, slot);
     const ValuesOfX<kRows, Rows> x(p, slot);
     const size_t columns = strip.columns();
     const Simd::Float middle = Simd::broadcast(static_cast<float>(Format::kMidpoint));
@@ -43,7 +43,7 @@ void sweep_integers(const SparseGemvParams& p, const Strip& strip, size_t slot, 
         // of a last single block of nibbles the low ones are positions 0…31, the high ones 32…63
         const bool single = Format::kNibbles && c + kColumnBlock == columns;
         const size_t bytes = single ? kColumnBlock / 2 : kColumnBlock, high = single ? kColumnBlock / 2 : kColumnBlock;
-        rows.prefetch(at);
+        rows.prefetch();
         for (size_t byte = 0; byte < bytes; byte += Simd::kLanes) {
             Simd::Int w[kRows];
             Simd::Float value[kRows];
@@ -85,10 +85,10 @@ inline void add_group_f32(const SparseGemvParams& p, const Strip& strip, size_t 
 template <class Format, int Quads, size_t Rows>
 void sweep_floats(const SparseGemvParams& p, const Strip& strip, size_t slot) {
     constexpr int kRows = Quads * 4;
-    const RowSet<Quads> rows(p, strip, slot, Format::byte_offset(strip.from));
+    RowSet<Format, Quads> rows(p, strip, slot);
     const ValuesOfX<kRows, Rows> x(p, slot);
     for (size_t c = 0; c < strip.columns(); c += Format::kTileColumns) {
-        rows.prefetch(Format::byte_offset(c));
+        rows.prefetch();
         for (size_t lane = 0; lane < Format::kTileColumns; lane += Simd::kLanes) {
             const size_t from = Format::byte_offset(c + lane);
             Simd::Float w[kRows];

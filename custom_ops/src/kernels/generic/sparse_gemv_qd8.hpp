@@ -38,7 +38,7 @@ inline void multiply_quads(const Simd::Int (*quads)[4], const QuadsOfX<Format, Q
 
 // The same for a register of bytes of each row. Bytes of nibbles are interleaved before they are split: half the shuffles.
 template <class Format, int Quads, bool First, size_t Rows>
-inline void multiply_bytes(const RowSet<Quads>& rows, size_t at, const QuadsOfX<Format, Quads, Rows>& x, int32_t* dot) {
+inline void multiply_bytes(const RowSet<Format, Quads>& rows, size_t at, const QuadsOfX<Format, Quads, Rows>& x, int32_t* dot) {
     Simd::Int quads[Quads][4];
     for (int q = 0; q < Quads; ++q) {
         Simd::Int bytes[4];
@@ -60,18 +60,18 @@ inline void multiply_bytes(const RowSet<Quads>& rows, size_t at, const QuadsOfX<
 
 template <class Format, int Quads, bool First, size_t Rows>
 void sweep_quantized(const SparseGemvParams& p, const Strip& strip, size_t slot, int32_t* dot) {
-    const RowSet<Quads> rows(p, strip, slot, Format::byte_offset(strip.from));
+    RowSet<Format, Quads> rows(p, strip, slot);
     const QuadsOfX<Format, Quads, Rows> x(p, slot);
     const size_t columns = strip.columns();
     size_t c = 0;
     for (; c + Format::kTileColumns <= columns; c += Format::kTileColumns) {
         const size_t at = Format::byte_offset(c);
-        rows.prefetch(at);
+        rows.prefetch();
         for (size_t part = 0; part < Simd::kParts; ++part)
             multiply_bytes<Format, Quads, First, Rows>(rows, at + part * Simd::kBytes, x, dot + (c + part * 8) * x.count());
     }
     if (Format::kNibbles && c < columns) {  // a last single block
-        rows.prefetch(Format::byte_offset(c));
+        rows.prefetch();
         for (size_t part = 0; part < Simd::kParts; ++part) {
             Simd::Int quads[Quads][4];
             for (int q = 0; q < Quads; ++q) {
