@@ -11,6 +11,7 @@ import numpy as np
 
 OFFSETS = {"u4": 0, "i4": 8, "u8": 0, "i8": 128}
 _ACTIVATION_GROUP = 128
+_TWO_DIGITS = 16256  # the largest activation of a row in two digits (ADR 0020)
 _EPSILON = 2.0**-24  # half a unit in the last place of float32
 _HALF_EPSILON = 2.0**-11
 
@@ -132,10 +133,11 @@ def sparse_matmul(o: Operands) -> np.ndarray:
     return y
 
 
-def tolerance(o: Operands, *, alike: bool = False) -> np.ndarray:
+def tolerance(o: Operands, *, alike: bool = False, two_digits: bool = False) -> np.ndarray:
     """[M, N]: float32 sums of K products in any order, int8 activations (half a step each) and the rounding of the output.
 
     :param alike: many activations of a row are the same, so that their errors add up.
+    :param two_digits: dense rows may have one scale and 15 bits instead (AMX): coarser beside one thousands of times larger.
     """
     values = np.abs(kept_values(o).astype(np.float64))
     m, k = values.shape
@@ -145,18 +147,20 @@ def tolerance(o: Operands, *, alike: bool = False) -> np.ndarray:
             total = total + np.abs(added)
     bound = (k + 16) * _EPSILON * total + 1e-30
     if o.dynamic_quantization and o.weight_type in OFFSETS:
-        bound += _quantisation_error(values, np.abs(dense_weight(o)[0]), activation_group_size(o), alike=alike)
+        weight = np.abs(dense_weight(o)[0])
+        error = _quantisation_error(values, weight, activation_group_size(o), 127, alike=alike)
+        bound += np.maximum(error, _quantisation_error(values, weight, k, _TWO_DIGITS, alike=alike)) if two_digits else error
     if o.x.dtype == np.float16:
         bound += _HALF_EPSILON * np.abs(sparse_matmul(o)) + 2.0**-25
     return bound.reshape(m, -1)
 
 
-def _quantisation_error(values: np.ndarray, weight: np.ndarray, size: int, *, alike: bool) -> np.ndarray:
+def _quantisation_error(values: np.ndarray, weight: np.ndarray, size: int, largest: int, *, alike: bool) -> np.ndarray:
     """[M, N]: values are off by half a step at most; random errors add up to eight standard deviations at most."""
     worst, variance = 0.0, 0.0
     for start in range(0, values.shape[1], size):
         group = slice(start, start + size)
-        step = values[:, group].max(axis=1, keepdims=True) / 127
+        step = values[:, group].max(axis=1, keepdims=True) / largest
         worst = worst + 0.5001 * step @ weight[group].sum(axis=0, keepdims=True)
         variance = variance + step**2 / 12 @ (weight[group] ** 2).sum(axis=0, keepdims=True)
     return worst if alike else np.minimum(worst, 8 * np.sqrt(variance))

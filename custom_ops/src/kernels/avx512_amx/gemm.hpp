@@ -18,6 +18,7 @@ constexpr size_t kStepQuads = 16;                            // input channels o
 constexpr size_t kOverrun = (kStepQuads - 1) * kNr * kQuad;  // bytes that the last step reads past a strip
 constexpr size_t kStripPadding = 1;                          // quads: strips that are a power of two apart would share few sets of L1
 constexpr size_t kBlockK = 512;                              // with kMostColumns 512 KB in L2; 256 and 1024 are up to a fifth slower
+constexpr size_t kExactChannels = 512;                       // 16256 * 255 * 512 < 2^31
 constexpr size_t kChunkRows = 64;                            // whose x, 64 KB of a block, is multiplied by all strips before the next rows
 
 static_assert(kNr == 32, "a strip is two tile registers wide");
@@ -59,8 +60,8 @@ private:
 // One unpacked block: groups [group, group + groups) of x, columns of a task.
 struct SignedBlock {
     uint8_t* tile;
-    float *scale, *zero_point;  // [groups, kMostColumns]
-    bool has_zero_point;
+    float *scale, *zero_point;      // [groups, kMostColumns]
+    bool has_zero_point, integers;  // integers: zero points are some, and sums fit into 32 bits
     size_t group, groups, quads, strip_bytes;
 };
 
@@ -68,7 +69,7 @@ struct SignedBlock {
 struct AmxBlock {
     const uint8_t* tile;
     const float *scale, *zero_point;  // [groups, kMostColumns]
-    bool has_zero_point;
+    bool has_zero_point, integers;
     const int8_t* x;
     const float* x_scale;  // [rows]
     const int32_t* x_sum;  // [rows, x_groups]
@@ -109,19 +110,27 @@ inline void multiply_tiles(const uint8_t* weight, const int8_t* x, size_t steps,
     }
 }
 
-// sum += (128 h + l - zero point * Σ x) * scale of the weight, for one group; the first group overwrites.
-template <int Tiles, bool ZeroPoint>
+// sum += (128 h + l - zero point * Σ x) * scale of the weight, for one group; the first group overwrites. Integers as long as they fit
+// into 32 bits: a weight at its zero point adds nothing then, however large x is.
+template <int Tiles, bool ZeroPoint, bool Integers>
 inline void scale_group(const AmxBlock& a, size_t g, const int32_t* sums, bool first, float* sum) {
     constexpr size_t low = Tiles * kTileRows / 2 * kNr;
     for (size_t j = 0; j < kNr; j += Simd::kLanes) {
         const Simd::Float scale = Simd::load(a.scale + g * kMostColumns + j);
         const Simd::Float zero_point = Simd::load(a.zero_point + g * kMostColumns + j);
+        const Simd::Int zero_integer = Simd::round(zero_point);
         for (size_t r = 0; r < a.rows; ++r) {
             const int32_t* of = sums + r * kNr + j;
-            Simd::Float value =
-                Simd::multiply_add(Simd::to_float(Simd::load(of)), Simd::broadcast(128.0f), Simd::to_float(Simd::load(of + low)));
-            if (ZeroPoint)
-                value = Simd::negative_multiply_add(zero_point, Simd::to_float(Simd::broadcast(a.x_sum[r * a.x_groups + g])), value);
+            const Simd::Int high = Simd::load(of), rest = Simd::load(of + low), total = Simd::broadcast(a.x_sum[r * a.x_groups + g]);
+            Simd::Float value;
+            if (Integers) {
+                Simd::Int exact = Simd::add(_mm512_slli_epi32(high, 7), rest);
+                if (ZeroPoint) exact = Simd::subtract(exact, Simd::multiply(zero_integer, total));
+                value = Simd::to_float(exact);
+            } else {
+                value = Simd::multiply_add(Simd::to_float(high), Simd::broadcast(128.0f), Simd::to_float(rest));
+                if (ZeroPoint) value = Simd::negative_multiply_add(zero_point, Simd::to_float(total), value);
+            }
             float* to = sum + r * kNr + j;
             Simd::store(to, first ? Simd::multiply(value, scale) : Simd::multiply_add(value, scale, Simd::load(to)));
         }
@@ -136,10 +145,10 @@ inline void micro_amx(const AmxBlock& a) {
     for (size_t g = 0, quad = 0; g < a.groups; ++g, quad += a.group_quads, x += a.group_steps * Tiles * kTile) {
         const size_t steps = ceil_div(at_most(a.quads - quad, a.group_quads), kStepQuads);
         multiply_tiles<Tiles>(a.tile + quad * kNr * kQuad, x, steps, sums);
-        if (a.has_zero_point)
-            scale_group<Tiles, true>(a, g, sums, g == 0, sum);
+        if (a.integers)
+            (a.has_zero_point ? scale_group<Tiles, true, true> : scale_group<Tiles, false, true>)(a, g, sums, g == 0, sum);
         else
-            scale_group<Tiles, false>(a, g, sums, g == 0, sum);
+            (a.has_zero_point ? scale_group<Tiles, true, false> : scale_group<Tiles, false, false>)(a, g, sums, g == 0, sum);
     }
     for (size_t r = 0; r < a.rows; ++r) {
         const Simd::Float scale = Simd::broadcast(a.x_scale[r]);
@@ -156,6 +165,7 @@ void unpack_block(const GemmParams& p, size_t n, size_t columns, SignedBlock& bl
     const PackedWeight& w = *p.weight;
     const size_t group_size = p.q->group_size, from = block.group * group_size, end = at_most(from + block.groups * group_size, w.k);
     block.has_zero_point = leaves_zero_point<Format>(w);
+    block.integers = !Format::kStepped && group_size <= kExactChannels;
     block.quads = (block.groups - 1) * ceil_div(group_size, kQuad) + ceil_div(end - from - (block.groups - 1) * group_size, kQuad);
     block.strip_bytes = (block.quads + kStripPadding) * kNr * kQuad;
     ColumnBytes bytes;
@@ -187,6 +197,7 @@ inline void multiply_block(const GemmParams& p, const SignedBlock& block, size_t
     a.quads = block.quads;
     a.y_stride = p.y_stride;
     a.has_zero_point = block.has_zero_point;
+    a.integers = block.integers;
     a.accumulate = p.accumulate || block.group != 0;
     for (size_t from = p.m_from; from < p.m_to; from += kChunkRows)
         for (size_t c = 0; c < columns; c += kNr) {
