@@ -46,8 +46,9 @@ struct Gemm {
     // Columns of a task: as many as the kernel likes, but so that all threads have about the same to do.
     size_t task_columns() const {
         const size_t n = args.weight.n_padded, threads = ceil_div(thread_count(), args.beside);
-        const size_t strips = round_up(ceil_div(n, implementation.gemm_columns(args.m)), threads);
-        return std::min(round_up(ceil_div(n, strips), kColumnStep), implementation.gemm_columns(args.m));
+        const size_t most = implementation.gemm_columns(args.m, args.weight.step != nullptr);
+        const size_t strips = round_up(ceil_div(n, most), threads);
+        return std::min(round_up(ceil_div(n, strips), kColumnStep), most);
     }
 
     void run() const {

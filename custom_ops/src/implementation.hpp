@@ -23,7 +23,7 @@ struct Implementation {
     void (*gemm_half_f32)(const GemmParams&) noexcept;
     size_t (*gemv_scratch_bytes)(size_t m, size_t columns) noexcept;
     size_t (*gemm_scratch_bytes)(size_t k, size_t group_size) noexcept;
-    size_t (*gemm_columns)(size_t m) noexcept;  // of a task with m rows, at most; a multiple of 128
+    size_t (*gemm_columns)(size_t m, bool in_planes) noexcept;  // of a task with m rows, at most; a multiple of 128
     DenseActivations dense;
 };
 

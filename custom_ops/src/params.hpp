@@ -17,10 +17,10 @@ inline constexpr int kFormatCount = 0
 #include "formats/format_list.inc"
 #undef X
     ;
-inline constexpr size_t kColumnBlock = 64;       // N is padded to a multiple of this; see docs/packing.md for the order inside a block
-inline constexpr size_t kQuad = 4;               // kept channels are taken four at a time: one dot product of four bytes
-inline constexpr size_t kGemmTileColumns = 256;  // columns of a gemm task; 512 input channels of it are 128 KB, in L2
-inline constexpr size_t kMaxGemvRows = 8;        // more rows go through gemm
+inline constexpr size_t kColumnBlock = 64;   // N is padded to a multiple of this; see docs/packing.md for the order inside a block
+inline constexpr size_t kQuad = 4;           // kept channels are taken four at a time: one dot product of four bytes
+inline constexpr size_t kGemmColumns = 512;  // columns of a gemm task, at most
+inline constexpr size_t kMaxGemvRows = 8;    // more rows go through gemm
 
 // The packed weight of a site. Row k holds all output channels of input channel k, or their high plane, and then row K + k the low one.
 struct PackedWeight {

@@ -1,44 +1,59 @@
 // Dense prompt path: y = x Wᵀ for many rows, from the packed weight. Over Simd, gemm_unpack.hpp and gemm_micro.hpp.
 //
-// A tile of kGemmTileColumns columns x about kTileK input channels is unpacked once into scratch (L2) and used for all rows
+// A tile of some columns x input channels (TileShape) is unpacked once into scratch (L2) and used for all rows
 // of the call; strips of kNr columns of it stay in L1 while the rows pass by, kMr at a time, and the products of one
 // strip x kMr rows stay in registers.
 //   qd8 tile: [strip][quad of input channels][plane][kNr columns][4 bytes], unsigned, zero point not subtracted:
 //             Σ q (w - z) = Σ q w - z Σ q, once per activation group; then scaled into float.
 //   f32 tile: [strip][input channel][kNr columns], the plain weight.
 // An element of y is summed in an order that the shape alone sets, so any split into tasks gives the same bits.
-// Split by columns first, in tasks of kGemmTileColumns: a split by rows unpacks the tile once for each part.
+// Split by columns first, in tasks as wide as a tile: a split by rows unpacks the tile once for each part.
 #pragma once
 
 namespace scap_ov {
 namespace SCAP_OV_ISA {
 namespace {
 
-constexpr size_t kTileK = 512;       // input channels of a qd8 tile, in whole activation groups: 128 KB of bytes in L2
-constexpr size_t kFloatTileK = 192;  // input channels of a float tile: 192 KB; 128 was 10 % slower, 256 no faster
-constexpr size_t kUnpackAhead = 16;  // rows of the weight
-constexpr size_t kRowParts = 4;      // register blocks of rows whose x is copied together: rows of x are often a power of two apart,
-                                     // and would share few sets of L1
+constexpr size_t kFloatColumns = 256;  // of a float tile
+constexpr size_t kFloatTileK = 192;    // input channels of a float tile: 192 KB; 128 was 10 % slower, 256 no faster
+constexpr size_t kUnpackAhead = 16;    // rows of the weight; 32 is no faster
+// The sparse GEMV of planes takes 1.3 times as long as this path for six rows where registers have 512 bits, 0.7 times where they have 256.
+constexpr size_t kLeastRowsOfPlanes = Simd::kBytes == 64 ? 6 : kMaxGemvRows + 1;
+constexpr size_t kRowParts = 4;  // register blocks of rows whose x is copied together: rows of x are often a power of two apart,
+                                 // and would share few sets of L1
 
 inline size_t at_most(size_t value, size_t limit) {
     return value < limit ? value : limit;
 }
-inline size_t groups_per_tile(size_t group_size) {
-    return group_size >= kTileK ? 1 : kTileK / group_size;
+
+// Columns and input channels of a qd8 tile, in whole activation groups: 128 KB of bytes in L2. A row of planes is read in pieces of 256
+// bytes, as one of bytes is; 128 take 1.1 times as long up to 32 rows.
+template <class Format>
+struct TileShape {
+    static constexpr size_t kColumns = Format::kTwoPlanes ? kGemmColumns : kGemmColumns / 2;
+    static constexpr size_t kChannels = (size_t{128} << 10) / kColumns;
+    static size_t groups(size_t group_size) { return group_size >= kChannels ? 1 : kChannels / group_size; }
+};
+
+// A tile, its scales and zero points, and rows of x.
+template <class Format>
+inline size_t tile_scratch_bytes(size_t group_size) {
+    const size_t groups = TileShape<Format>::groups(group_size), channels = groups * round_up(group_size, kQuad);
+    return TileShape<Format>::kColumns * channels * kMaxPlanes + kGemmColumns * groups * 2 * sizeof(float) +
+           kRowParts * kMrQuantized<1> * round_up(channels, 64);
 }
 
 // Bytes of scratch for either kind of gemm; group_size is that of the activations.
 inline size_t gemm_scratch_bytes(size_t k, size_t group_size) noexcept {
     group_size = group_size == 0 ? k : group_size;
-    const size_t groups = groups_per_tile(group_size);
-    const size_t tile_k = groups * round_up(group_size, kQuad), scales = groups * 2 * sizeof(float);
-    const size_t quantized = kGemmTileColumns * (tile_k * kMaxPlanes + scales) + kRowParts * kMrQuantized<1> * round_up(tile_k, 64);
-    const size_t plain = (kGemmTileColumns * (kFloatTileK + 2) + kRowParts * Simd::kMrFloat * kFloatTileK) * sizeof(float);
+    const size_t bytes = tile_scratch_bytes<U8>(group_size), planes = tile_scratch_bytes<U8Planes>(group_size);
+    const size_t quantized = bytes > planes ? bytes : planes;
+    const size_t plain = (kFloatColumns * kFloatTileK + 2 * kGemmColumns + kRowParts * Simd::kMrFloat * kFloatTileK) * sizeof(float);
     return quantized > plain ? quantized : plain;
 }
 
-inline size_t gemm_columns(size_t) noexcept {
-    return kGemmTileColumns;
+inline size_t gemm_columns(size_t, bool in_planes) noexcept {
+    return in_planes ? TileShape<U8Planes>::kColumns : TileShape<U8>::kColumns;
 }
 
 // Scales and zero points of the group of input channel k for `columns` columns, as floats. The tile of two planes holds step * h + r, so
@@ -86,7 +101,7 @@ inline void prefetch_ahead(const PackedWeight& w, size_t k, size_t n, size_t col
 // One K block of a qd8 product: activation groups [group, group + groups), unpacked at `tile`.
 struct QuantizedBlock {
     const uint8_t* tile;
-    const float *scale, *zero_point;  // [groups, kGemmTileColumns]
+    const float *scale, *zero_point;  // [groups, kGemmColumns]
     size_t group, groups;
     size_t quads;  // of all groups
 };
@@ -101,22 +116,20 @@ void unpack_quantized_block(const GemmParams& p, size_t n, size_t columns, Quant
     for (size_t g = block.group; g < block.group + block.groups; ++g)
         block.quads += ceil_div(at_most(group_size, w.k - g * group_size), kQuad);
     for (size_t g = block.group; g < block.group + block.groups; ++g) {
-        const size_t from = g * group_size, to = at_most(from + group_size, w.k), at = (g - block.group) * kGemmTileColumns;
+        const size_t from = g * group_size, to = at_most(from + group_size, w.k), at = (g - block.group) * kGemmColumns;
         expand_group<Format>(w, from, n, columns, scale + at, zero_point + at);
         Steps<Format> steps(w, from, n, columns);
         for (size_t k = from; k < to; k += kQuad, ++quad) {
             const uint8_t* rows[kQuad];  // past the end of a group the last row again: x is 0 there
-            for (size_t i = 0; i < kQuad; ++i) {
-                rows[i] = w.data + at_most(k + i, to - 1) * w.row_bytes;
-                prefetch_ahead<Format>(w, k + i, n, columns);
-            }
+            for (size_t i = 0; i < kQuad; ++i) rows[i] = w.data + at_most(k + i, to - 1) * w.row_bytes;
+            const size_t ahead = k + kUnpackAhead + kQuad <= w.k ? kUnpackAhead * w.row_bytes : 0;
             uint8_t* out = tile + quad * planes * kNr * kQuad;
             const size_t strip_bytes = block.quads * planes * kNr * kQuad;
             if constexpr (Format::kTwoPlanes)
-                unpack_quad_of_planes(rows, w, steps, n, columns, out, strip_bytes);
+                unpack_quad_of_planes(rows, ahead, w, steps, n, columns, out, strip_bytes);
             else
                 for (size_t c = 0; c < columns; c += kColumnBlock)
-                    unpack_quad<Format>(rows, (n + c) / kColumnBlock, w.n_padded, out + c / kNr * strip_bytes, strip_bytes);
+                    unpack_quad<Format>(rows, ahead, (n + c) / kColumnBlock, w.n_padded, out + c / kNr * strip_bytes, strip_bytes);
         }
     }
     block.tile = tile;
@@ -165,15 +178,15 @@ inline size_t multiply_rows(const GemmParams& p, const QuantizedBlock& block, co
 template <class Format>
 void gemm_qd8(const GemmParams& p) noexcept {
     const QuantizeRowsParams& q = *p.q;
-    const size_t groups = ceil_div(q.k, q.group_size), step = groups_per_tile(q.group_size);
+    const size_t groups = ceil_div(q.k, q.group_size), step = TileShape<Format>::groups(q.group_size);
     float* scale = static_cast<float*>(p.scratch);
-    float* zero_point = scale + step * kGemmTileColumns;
-    uint8_t* tile = reinterpret_cast<uint8_t*>(zero_point + step * kGemmTileColumns);
+    float* zero_point = scale + step * kGemmColumns;
+    uint8_t* tile = reinterpret_cast<uint8_t*>(zero_point + step * kGemmColumns);
     const size_t tile_k = step * round_up(q.group_size, kQuad);
-    int8_t* rows_of_x = reinterpret_cast<int8_t*>(tile + kGemmTileColumns * tile_k * kMaxPlanes);
+    int8_t* rows_of_x = reinterpret_cast<int8_t*>(tile + TileShape<Format>::kColumns * tile_k * kMaxPlanes);
     const EvenRows parts(p.m_to - p.m_from, kMrQuantized<kPlanes<Format>>);
-    for (size_t n = p.n_from; n < p.n_to; n += kGemmTileColumns) {
-        const size_t columns = at_most(kGemmTileColumns, p.n_to - n);
+    for (size_t n = p.n_from; n < p.n_to; n += TileShape<Format>::kColumns) {
+        const size_t columns = at_most(TileShape<Format>::kColumns, p.n_to - n);
         for (size_t group = 0; group < groups; group += step) {
             QuantizedBlock block{};
             block.group = group;
@@ -225,12 +238,12 @@ template <class Format>
 void gemm_f32(const GemmParams& p) noexcept {
     const PackedWeight& w = *p.weight;
     float* scale = static_cast<float*>(p.scratch);
-    float* zero_point = scale + kGemmTileColumns;
-    float* rows_of_x = zero_point + kGemmTileColumns;
+    float* zero_point = scale + kGemmColumns;
+    float* rows_of_x = zero_point + kGemmColumns;
     float* tile = rows_of_x + kRowParts * Simd::kMrFloat * kFloatTileK;
     const EvenRows parts(p.m_to - p.m_from, Simd::kMrFloat);
-    for (size_t n = p.n_from; n < p.n_to; n += kGemmTileColumns) {
-        const size_t columns = at_most(kGemmTileColumns, p.n_to - n);
+    for (size_t n = p.n_from; n < p.n_to; n += kFloatColumns) {
+        const size_t columns = at_most(kFloatColumns, p.n_to - n);
         for (size_t k = 0; k < w.k; k += kFloatTileK) {
             const size_t depth = at_most(k + kFloatTileK, w.k) - k;
             unpack_float_block<Format>(w, k, k + depth, n, columns, tile, scale, zero_point);

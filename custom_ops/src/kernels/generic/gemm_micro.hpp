@@ -6,7 +6,7 @@ namespace scap_ov {
 
 struct MicroQuantized {
     const uint8_t* tile;              // [quads][planes][kNr][4]
-    const float *scale, *zero_point;  // [groups, kGemmTileColumns]
+    const float *scale, *zero_point;  // [groups, kGemmColumns]
     const int8_t* x;                  // [rows, x_stride], groups padded to group_quads quads
     size_t x_stride;
     const float* x_scale;  // [rows, x_groups]
@@ -52,8 +52,8 @@ void micro_quantized(const MicroQuantized& a) {
         Simd::Int dot[Rows][2];
         multiply_group<Rows, Planes>(a.tile + quad * Planes * kNr * kQuad, a.x + quad * kQuad, a.x_stride, quads, dot);
         for (int j = 0; j < 2; ++j) {
-            const Simd::Float scale = Simd::load(a.scale + g * kGemmTileColumns + j * Simd::kLanes);
-            const Simd::Float zero_point = Simd::load(a.zero_point + g * kGemmTileColumns + j * Simd::kLanes);
+            const Simd::Float scale = Simd::load(a.scale + g * kGemmColumns + j * Simd::kLanes);
+            const Simd::Float zero_point = Simd::load(a.zero_point + g * kGemmColumns + j * Simd::kLanes);
             for (int r = 0; r < Rows; ++r) {
                 const Simd::Float x_sum = Simd::to_float(Simd::broadcast(a.x_sum[r * a.x_groups + g]));
                 const Simd::Float value = Simd::negative_multiply_add(zero_point, x_sum, Simd::to_float(dot[r][j]));

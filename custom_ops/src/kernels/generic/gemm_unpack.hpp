@@ -15,6 +15,12 @@ inline Simd::Int load_block(const uint8_t* row, size_t block, size_t n_padded, s
     return Simd::low_nibbles(block % 2 ? Simd::shift_nibbles(bytes) : bytes);
 }
 
+// A line of a later row, beside each line that is unpacked: bursts for a whole tile wait for each other. Into L2: where rows are a power of
+// two apart they share the sets of L1.
+inline void prefetch_line(const uint8_t* at) {
+    _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T1);
+}
+
 // Stores a register of four bytes a channel at `channel` of a strip, as one plane or two.
 template <class Format>
 inline void store_quads(Simd::Int quads, size_t channel, uint8_t* out, size_t strip_bytes) {
@@ -28,12 +34,16 @@ inline void store_quads(Simd::Int quads, size_t channel, uint8_t* out, size_t st
 }
 
 // Four rows of a block, interleaved byte by byte: four bytes a channel, in strips of kNr channels; bytes as two planes of nibbles where
-// there are two.
+// there are two. `ahead`: bytes from these rows to those that are prefetched.
 template <class Format>
-inline void unpack_quad(const uint8_t* const* rows, size_t block, size_t n_padded, uint8_t* out, size_t strip_bytes) {
+inline void unpack_quad(const uint8_t* const* rows, size_t ahead, size_t block, size_t n_padded, uint8_t* out, size_t strip_bytes) {
+    constexpr size_t blocks_per_line = Format::kNibbles ? 2 : 1;
     for (size_t part = 0; part < Simd::kParts; ++part) {
         Simd::Int row[kQuad], quads[kQuad];
-        for (size_t i = 0; i < kQuad; ++i) row[i] = load_block<Format>(rows[i], block, n_padded, part);
+        for (size_t i = 0; i < kQuad; ++i) {
+            if (part == 0 && block % blocks_per_line == 0) prefetch_line(rows[i] + ahead + block / blocks_per_line * kColumnBlock);
+            row[i] = load_block<Format>(rows[i], block, n_padded, part);
+        }
         Simd::interleave(row, quads);
         for (size_t j = 0; j < kQuad; ++j) {
             store_quads<Format>(quads[j], 16 * j + 8 * part, out, strip_bytes);
@@ -49,7 +59,7 @@ struct Steps {
 };
 template <class Format>
 struct Steps<Format, true> {
-    alignas(64) int32_t step[kGemmTileColumns];
+    alignas(64) int32_t step[kGemmColumns];
     Steps(const PackedWeight& w, size_t k, size_t n, size_t columns) {
         const size_t at = k / w.step_group * w.n_padded + n;
         for (size_t c = 0; c < columns; c += Simd::kLanes) {
@@ -64,8 +74,8 @@ inline Simd::Int join_bytes(Simd::Int high, Simd::Int low, const int32_t* step) 
 }
 
 // Four rows of both planes, columns [n, n + columns); rows are those of the high plane.
-inline void unpack_quad_of_planes(const uint8_t* const* rows, const PackedWeight& w, const Steps<U8Planes>& steps, size_t n, size_t columns,
-                                  uint8_t* out, size_t strip_bytes) {
+inline void unpack_quad_of_planes(const uint8_t* const* rows, size_t ahead, const PackedWeight& w, const Steps<U8Planes>& steps, size_t n,
+                                  size_t columns, uint8_t* out, size_t strip_bytes) {
     const size_t low_plane = w.k * w.row_bytes;
     for (size_t c = 0; c < columns; c += U4::kTileColumns) {
         const size_t at = U4::byte_offset(n + c);
@@ -75,6 +85,7 @@ inline void unpack_quad_of_planes(const uint8_t* const* rows, const PackedWeight
             for (size_t plane = 0; plane < 2; ++plane) {
                 for (size_t i = 0; i < kQuad; ++i) {
                     const uint8_t* row = rows[i] + plane * low_plane + at;
+                    if (part == 0) prefetch_line(row + ahead);
                     bytes[plane][i] = single ? Simd::last_nibbles(row, part) : Simd::load(row + part * Simd::kBytes);
                 }
                 Simd::interleave(bytes[plane], quads[plane]);

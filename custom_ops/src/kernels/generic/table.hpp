@@ -69,7 +69,7 @@ inline Implementation table(const char* name, const char* description, uint32_t 
         gemv_scratch_bytes,
         gemm_scratch_bytes,
         gemm_columns,
-        {128, kQuad, 1, kMaxGemvRows + 1, kMaxGemvRows + 1},
+        {128, kQuad, 1, kMaxGemvRows + 1, kLeastRowsOfPlanes},
     };
 }
 

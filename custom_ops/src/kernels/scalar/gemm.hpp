@@ -61,11 +61,13 @@ void gemm_f32(const GemmParams& p) noexcept {
     }
 }
 
+constexpr size_t kLeastRowsOfPlanes = kMaxGemvRows + 1;
+
 inline size_t gemm_scratch_bytes(size_t, size_t) noexcept {
     return 0;
 }
-inline size_t gemm_columns(size_t) noexcept {
-    return kGemmTileColumns;
+inline size_t gemm_columns(size_t, bool) noexcept {
+    return kGemmColumns;
 }
 
 }  // namespace scap_ov::scalar
