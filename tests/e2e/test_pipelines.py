@@ -12,6 +12,8 @@ import scap_ov
 from scap_ov import pipelines
 from scap_ov.errors import BadModelError, UsageError
 
+pytestmark = pytest.mark.slow  # tokenizers of the models are made with transformers
+
 genai = pytest.importorskip("openvino_genai")
 NEW = 12
 QUESTIONS = [PROMPT, "w44 w2 w91 w7", "w60 w61 w62 w63 w64 w65"]

@@ -9,6 +9,8 @@ from pipeline_folders import language_models
 
 from scap_ov.cli.main import main
 
+pytestmark = pytest.mark.slow  # tokenizers of the models are made with transformers
+
 TEXT = " ".join(f"w{i * 37 % 90 + 3}" for i in range(40))
 
 
