@@ -9,7 +9,7 @@ from quality_rivals import RIVALS
 
 
 def options(about: str) -> argparse.ArgumentParser:
-    """The parser; its defaults take about an hour on two idle cores."""
+    """The parser."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--text", help="text file; its halves are for calibration and for measuring")
     parser.add_argument("--title", default="Python's documentation", help="what the text is, for the page")
