@@ -123,7 +123,9 @@ def link(build: Build, objects: list[Path], target: Path, *, flags: tuple[str, .
 
 def sanitized_library(build: Build) -> Path:
     """The extension library with sanitizers."""
-    return link(build, compile_all(build, library_sources()), build.folder / "libscap_ov_extension.so", flags=("-shared",))
+    return link(
+        build, compile_all(build, library_sources()), build.folder / "libscap_ov_extension.so", flags=("-shared", "-Wl,-z,nodelete")
+    )
 
 
 def fuzzer(build: Build, name: str) -> Path:
