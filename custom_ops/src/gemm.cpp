@@ -53,9 +53,11 @@ struct Gemm {
 
     void run() const {
         const size_t columns = task_columns(), strips = ceil_div(args.weight.n_padded, columns);
-        // A second split by rows unpacks the weight again, so only where columns cannot occupy the threads.
+        // A second split by rows unpacks the weight again: so that threads end together only where rows are many, else where columns cannot
+        // occupy the threads. Two parts of 64 rows took 1.05 to 1.24 times as long as 128 rows at once.
         const size_t wanted = std::max<size_t>(ceil_div(4 * thread_count(), strips * args.beside), 1);
-        const size_t row_parts = std::min(wanted, std::max<size_t>(args.m / 64, 1));
+        const size_t least_rows = strips * args.beside < thread_count() ? 64 : 256;
+        const size_t row_parts = std::min(wanted, std::max<size_t>(args.m / least_rows, 1));
         const auto row = [&](size_t part) { return std::min(round_up(args.m * part / row_parts, kRowStep), args.m); };
         parallel_for(strips * row_parts, [&](size_t task) {
             const size_t strip = task / row_parts, part = task % row_parts;
