@@ -6,8 +6,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstdio>
-#include <exception>
 #include <stdexcept>
 #include <string>
 
@@ -16,24 +14,13 @@
 #include "execute.hpp"
 #include "experts.hpp"
 #include "formats/formats.hpp"
+#include "guarded.hpp"
 #include "parallel.hpp"
 #include "weight_type.hpp"
 
 namespace {
 
 using namespace scap_ov;
-
-// Runs body; its exception becomes text.
-template <class Body>
-int guarded(char* error, size_t error_size, const Body& body) {
-    try {
-        body();
-        return 0;
-    } catch (const std::exception& e) {
-        if (error && error_size) std::snprintf(error, error_size, "%s", e.what());
-        return 1;
-    }
-}
 
 const WeightType& weight_type(const char* name) {
     const WeightType* type = find_weight_type(name);

@@ -11,6 +11,7 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "guarded.hpp"
 #include "scap_ov.h"
 
 namespace scap_ov {
@@ -108,17 +109,6 @@ struct Open {
     std::set<int64_t> ops;
 };
 
-template <class Body>
-int told(char* error, size_t error_size, const Body& body) {
-    try {
-        body();
-        return 0;
-    } catch (const std::exception& e) {
-        if (error && error_size) std::snprintf(error, error_size, "%s", e.what());
-        return 1;
-    }
-}
-
 }  // namespace
 
 Dial::Dial(std::string name, std::vector<float> levels, size_t chosen)
@@ -189,7 +179,7 @@ std::shared_ptr<const Reading> join_reading(const LevelAttributes& attributes) {
 using namespace scap_ov;
 
 int scap_ov_set_level(double level, const char* model, char* error, size_t error_size) {
-    return told(error, error_size, [&] {
+    return guarded(error, error_size, [&] {
         const std::lock_guard<std::mutex> lock(registry_mutex);
         std::vector<std::pair<std::shared_ptr<Dial>, size_t>> changes;
         for (auto& dial : some_loaded(model)) changes.emplace_back(dial, dial->index_of(level));
@@ -198,7 +188,7 @@ int scap_ov_set_level(double level, const char* model, char* error, size_t error
 }
 
 int scap_ov_get_level(const char* model, double* level, char* error, size_t error_size) {
-    return told(error, error_size, [&] {
+    return guarded(error, error_size, [&] {
         const std::lock_guard<std::mutex> lock(registry_mutex);
         std::set<std::string> seen;
         std::string all;
@@ -213,7 +203,7 @@ int scap_ov_get_level(const char* model, double* level, char* error, size_t erro
 }
 
 int scap_ov_levels_of(const char* model, double* levels, size_t capacity, size_t* count, char* error, size_t error_size) {
-    return told(error, error_size, [&] {
+    return guarded(error, error_size, [&] {
         const std::lock_guard<std::mutex> lock(registry_mutex);
         std::set<double> found;  // that all of them have
         bool first = true;
@@ -231,7 +221,7 @@ int scap_ov_levels_of(const char* model, double* levels, size_t capacity, size_t
 }
 
 int scap_ov_models(char* names, size_t capacity, size_t* size, char* error, size_t error_size) {
-    return told(error, error_size, [&] {
+    return guarded(error, error_size, [&] {
         const std::lock_guard<std::mutex> lock(registry_mutex);
         std::set<std::string> found;
         for (const auto& dial : loaded(nullptr)) found.insert(dial->name());

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
-import platform
-from pathlib import Path
 
 import openvino as ov
+from machine import machine
 from report import SEED, Part
 
 _HEAD = """# Reliability
@@ -57,16 +55,6 @@ def page(found: list[Part], left_out: list[str]) -> str:
         figures = ", ".join(f"{value:,g} {what}" for what, value in part.figures.items())
         lines.append(f"| {part.name} | {state} | {figures} | {part.seconds / 60:.1f} |\n")
     date = dt.datetime.now(dt.timezone.utc).date()
-    machine = f"\nSeed {SEED}; {date}, {_processor()}, {os.cpu_count()} cores, OpenVINO {ov.__version__.split('-')[0]}.\n"
+    ran_on = f"\nSeed {SEED}; {date}, {machine()}, OpenVINO {ov.__version__.split('-')[0]}.\n"
     missing = f"\nNot run this time: {', '.join(left_out)}.\n" if left_out else ""
-    return _HEAD + "".join(lines) + machine + missing + _PARTS
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = (
-        [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        if info.is_file()
-        else []
-    )
-    return names[0] if names else platform.processor()
+    return _HEAD + "".join(lines) + ran_on + missing + _PARTS

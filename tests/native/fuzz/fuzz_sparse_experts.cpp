@@ -68,12 +68,7 @@ void fuzz(Bytes bytes) {
     set.floats = {{"alpha", bytes.number<float>()}, {"limit", bytes.number<float>()}};
     set.dynamic_quantization = bytes.chance(128);
     set.levels = bytes.levels();
-    if (!set.levels.empty()) {
-        set.whole["version"] = 2;
-        set.whole["start_level"] = bytes.chance(10) ? bytes.nasty() : bytes.byte() % static_cast<int64_t>(set.levels.size());
-        set.whole["level_op"] = bytes.chance(10) ? bytes.nasty() : 0;
-        set.text["level_model"] = bytes.choice({"a", "b", ""});
-    }
+    set_level_attributes(bytes, set);
     const ov::Shape up_shape = stage(bytes, set, "up", k, 2 * hidden, experts), down_shape = stage(bytes, set, "down", hidden, n, experts);
     std::vector<uint8_t> memory[2];
     const auto up = constant(bytes, up_shape, memory[0]), down = constant(bytes, down_shape, memory[1]);

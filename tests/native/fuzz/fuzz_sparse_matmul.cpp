@@ -56,12 +56,7 @@ void fuzz(Bytes bytes) {
                  {"planes", planes},
                  {"step_group", static_cast<int64_t>(step_group)}};
     set.lists["sections"] = sections;
-    if (!set.levels.empty()) {
-        set.whole["version"] = 2;
-        set.whole["start_level"] = bytes.chance(10) ? bytes.nasty() : bytes.byte() % static_cast<int64_t>(set.levels.size());
-        set.whole["level_op"] = bytes.chance(10) ? bytes.nasty() : 0;
-        set.text["level_model"] = bytes.choice({"a", "b", ""});
-    }
+    set_level_attributes(bytes, set);
     set.floats["ramp"] = bytes.chance(60) ? bytes.number<float>() : 0.0f;
     set.dynamic_quantization = bytes.chance(128);
     const uint8_t broken = bytes.byte();

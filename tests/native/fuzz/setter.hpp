@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "bytes.hpp"
+
 class Setter : public ov::AttributeVisitor {
 public:
     std::map<std::string, std::string> text;
@@ -33,3 +35,12 @@ public:
         if (lists.count(name)) a.set(lists[name]);
     }
 };
+
+// What goes with levels, where there are any.
+inline void set_level_attributes(Bytes& bytes, Setter& set) {
+    if (set.levels.empty()) return;
+    set.whole["version"] = 2;
+    set.whole["start_level"] = bytes.chance(10) ? bytes.nasty() : bytes.byte() % static_cast<int64_t>(set.levels.size());
+    set.whole["level_op"] = bytes.chance(10) ? bytes.nasty() : 0;
+    set.text["level_model"] = bytes.choice({"a", "b", ""});
+}
