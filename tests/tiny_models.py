@@ -69,3 +69,21 @@ def token_samples(count: int = 6, length: int = 12, batch: int = 1) -> list[np.n
     """Random token ids, int64 [batch, length]."""
     rng = np.random.default_rng(1)
     return [rng.integers(0, VOCABULARY, (batch, length)) for _ in range(count)]
+
+
+def computing_in(dtype: str, model: ov.Model) -> ov.Model:
+    """A model of f32 as one that computes in another float type, its constants, states and outputs too; in place."""
+    for node in model.get_ordered_ops():
+        kind, attributes = node.get_type_name(), node.get_attributes()
+        if kind == "Constant" and node.get_element_type() == ov.Type.f32:
+            readers = node.output(0).get_target_inputs()
+            narrow = ops.constant(node.data.astype(np.float16)) if dtype == "f16" else ops.convert(node, dtype)
+            for port in readers:
+                port.replace_source_output(narrow.output(0))
+        if kind == "Convert" and attributes["destination_type"] == "f32":
+            node.set_attribute("destination_type", dtype)
+    for node in model.get_ops():
+        if node.get_type_name() == "ReadValue":
+            node.set_attribute("variable_type", dtype)
+    model.validate_nodes_and_infer_types()
+    return model

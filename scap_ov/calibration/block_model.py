@@ -62,7 +62,7 @@ class BlockModel:
     ) -> None:  # fmt: skip
         opened = opened_model(model)
         self.stock = opened.model
-        clone, found = opened.copy()
+        clone, found = opened.copy_in_f32()
         self.sites = tuple(match.site for match in found.some())
         if (compensation or learn or ramp) and any(match.block is not None for match in found.matches):
             msg = "it has routed experts, which have neither compensation nor a ramp"

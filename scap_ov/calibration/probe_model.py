@@ -23,7 +23,7 @@ from scap_ov.gradients.attention_gradient import repeat_heads
 from scap_ov.models.main_output import Loss, main_output
 from scap_ov.models.opened import OpenedModel, opened_model
 from scap_ov.models.runner import EXACT
-from scap_ov.models.tensors import before_narrowing, fed
+from scap_ov.models.tensors import before_narrowing, fed, output_of
 from scap_ov.passes.openvino.expert_rows import chosen_rows
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.portable_pattern import PREFIX
@@ -98,7 +98,7 @@ class ProbeModel:
     ) -> None:
         opened = opened_model(model)
         self.stock = opened.model  # what the samples are for: without the run-time inputs
-        clone, found = opened.copy()
+        clone, found = opened.copy_in_f32()
         matches = found.some()
         self.sites = tuple(match.site for match in matches)
         self._blocks = {m.site.name: m.block for m in matches if m.block is not None and m.site.kind is SiteKind.EXPERT_DOWN}
@@ -230,7 +230,7 @@ class ProbeModel:
     def reference_of(self, inputs: Mapping[str, np.ndarray]) -> Reference:
         """What the dense model gives for these inputs."""
         self.run(inputs, self.dense())
-        return self._reference(np.array(self._request.get_output_tensor(1).data))
+        return self._reference(np.array(output_of(self._request, 1)))
 
     def _reference(self, value: np.ndarray) -> Reference:
         """What later runs are compared with.
@@ -249,12 +249,12 @@ class ProbeModel:
     def loss(self, inputs: Mapping[str, np.ndarray], settings: Settings, pruned: np.ndarray, reference: Reference) -> float:
         """Mean over the rows that were pruned of KL(dense ‖ pruned) in nats; of what main_output says for a model without logits."""
         self.run(inputs, settings, reference)
-        rows = reference.offset + reference.factor * self._request.get_output_tensor(0).data
+        rows = reference.offset + reference.factor * output_of(self._request, 0)
         return float(rows[counted(pruned, len(rows))].mean())
 
     def log_probabilities(self) -> np.ndarray:
         """Of the last run of a language model that was built with `compare`, float32 [R, V]; valid until the next run."""
-        return self._request.get_output_tensor(1).data
+        return output_of(self._request, 1)
 
     def tapped(self) -> dict[str, np.ndarray]:
         """The inputs of the sites in the last run, by `site_taps`' names; valid until the next run."""
@@ -280,4 +280,4 @@ class ProbeModel:
 
     def output(self, key: Key) -> np.ndarray:
         """One further output of the last run; valid until the next run."""
-        return self._request.get_output_tensor(self._first_tap + self._taps[key]).data
+        return output_of(self._request, self._first_tap + self._taps[key])

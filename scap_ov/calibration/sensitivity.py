@@ -107,8 +107,8 @@ def _by_gradients(
     try:
         blocks = BlockModel(model)
     except UncutError as e:
-        _log.warning("the model is differentiated in one piece, which takes many times its size of memory: %s", e)
         whole = GradientModel(model, inputs=True)
+        _log.warning("the model is differentiated in one piece, which takes many times its size of memory: %s", e)
         windows = pick_pieces(whole, dataset, tokens)
         whole_gradients(whole, windows, sites, tables.take, progress)
     else:

@@ -13,6 +13,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from scap_ov.errors import BadDatasetError
+from scap_ov.models.tensors import as_f32, output_of
 
 _BY_ENTRY = ("Add", "Subtract", "Multiply", "Divide", "Tanh", "Convert")  # what stands between the product and the logits
 
@@ -31,8 +32,8 @@ class Rows(Protocol):
 class LastProduct:
     """Everything behind the hidden state that the last MatMul reads.
 
-    :param hidden: that tensor, f32 [B, T, H].
-    :param model: from a parameter in its place to the logits.
+    :param hidden: that tensor, float [B, T, H].
+    :param model: from a parameter in its place, f32, to the logits, f32.
     """
 
     def __init__(self, hidden: ov.Output, model: ov.Model, properties: Mapping[str, object]) -> None:
@@ -63,13 +64,13 @@ class LazyLogits:
         """
         part = np.ascontiguousarray(self._hidden[rows])
         self._request.infer([part[None]])
-        return finite(self._request.get_output_tensor(0).data.reshape(len(part), -1))
+        return finite(output_of(self._request, 0).reshape(len(part), -1))
 
 
 def split_off(logits: ov.Output, properties: Mapping[str, object]) -> LastProduct | None:
     """Take the last product off a model.
 
-    :param logits: f32 [B, T, V]; the nodes behind the hidden state are taken over, so they must not be compiled with the rest any more.
+    :param logits: float [B, T, V]; the nodes behind the hidden state are taken over, so they must not be compiled with the rest any more.
     :param properties: of the CPU plugin.
     :return: None where the logits are not one product with a constant, read by half say, and what is computed entry by entry.
     """
@@ -81,11 +82,13 @@ def split_off(logits: ov.Output, properties: Mapping[str, object]) -> LastProduc
         return None
     hidden, shape = node.input_value(0), node.input_value(0).get_partial_shape()
     known = shape.rank.is_static and len(shape) == 3 and shape[-1].is_static and logits.get_partial_shape()[-1].is_static
-    if not known or hidden.get_element_type() != ov.Type.f32 or _constant(hidden) or node.get_attributes()["transpose_a"]:
+    if not known or _constant(hidden) or node.get_attributes()["transpose_a"]:
         return None
     parameter = ops.parameter(ov.PartialShape([1, -1, shape[-1].get_length()]), np.float32)
-    node.input(0).replace_source_output(parameter.output(0))
-    model = ov.Model([logits], [parameter], "scap_ov_logits")
+    dtype = hidden.get_element_type()
+    same = parameter if dtype == ov.Type.f32 else ops.convert(parameter, dtype.get_type_name())
+    node.input(0).replace_source_output(same.output(0))
+    model = ov.Model([as_f32(logits)], [parameter], "scap_ov_logits")
     model.validate_nodes_and_infer_types()
     return LastProduct(hidden, model, properties)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import Generic, TypeVar
@@ -9,11 +10,14 @@ from typing import Generic, TypeVar
 import openvino as ov
 
 from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
+from scap_ov.passes.openvino.widen import widen
 from scap_ov.passes.rules.copied_sites import sites_in_copy
 from scap_ov.passes.rules.sites import FoundSites
 from scap_ov.sites import Site
 
 Graph = TypeVar("Graph")
+
+_log = logging.getLogger(__name__)
 
 
 class Opened(ABC, Generic[Graph]):
@@ -78,6 +82,18 @@ class OpenedModel(Opened[ov.Model]):
         """A clone, which shares the weights, and the sites in it."""
         clone = self.model.clone()
         return clone, sites_in_copy(self.found, clone.get_ordered_ops()) or find_sites(clone, lm_head=True)
+
+    def copy_in_f32(self) -> tuple[ov.Model, FoundSites]:
+        """A copy that computes in f32, whatever the model computes in; the same as `copy` where it cannot."""
+        clone = self.model.clone()
+        try:
+            if widen(clone):
+                found = find_sites(clone, lm_head=True)
+                if [match.site for match in found.matches] == [match.site for match in self.found.matches]:
+                    return clone, found
+        except RuntimeError as e:
+            _log.info("the model cannot compute in f32: %s", e)
+        return self.copy()
 
 
 def opened_model(model: ov.Model | OpenedModel) -> OpenedModel:

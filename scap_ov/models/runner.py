@@ -10,7 +10,7 @@ import openvino as ov
 
 from scap_ov.errors import BadDatasetError, UsageError, reason_of
 from scap_ov.models.sample import SampleReader, counted_rows
-from scap_ov.models.tensors import Port, fed, port_name, rebuilt
+from scap_ov.models.tensors import Port, fed, output_of, port_name, rebuilt
 from scap_ov.passes.openvino.time_axis import batch_first, time_first
 from scap_ov.progress import Progress
 from scap_ov.statistics.collector import Sample
@@ -45,7 +45,7 @@ def stream(model: ov.Model, taps: Mapping[str, ov.Output], dataset: InferenceDat
         if reset and tapped.get_sinks():
             request.reset_state()
         request.infer(fed(inputs, tapped.inputs))
-        return {name: request.get_output_tensor(i).data for i, name in enumerate(taps)}
+        return {name: output_of(request, i) for i, name in enumerate(taps)}
 
     yield from run_samples(reader, dataset, infer, progress=progress)
 

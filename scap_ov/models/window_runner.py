@@ -12,7 +12,7 @@ from scap_ov.errors import BadModelError
 from scap_ov.models.inputs import Inputs
 from scap_ov.models.last_product import Rows, finite, split_off
 from scap_ov.models.main_output import Loss, main_output
-from scap_ov.models.tensors import fed, rebuilt
+from scap_ov.models.tensors import fed, output_of, rebuilt
 
 
 class WindowRunner:
@@ -92,12 +92,12 @@ class WindowRunner:
 
     def _infer(self, inputs: dict[str, np.ndarray], tokens: int) -> tuple[Rows, np.ndarray]:
         self._request.infer(fed(inputs, self._ports))
-        found = self._request.get_output_tensor(0).data
+        found = output_of(self._request, 0)
         found = found.reshape(-1, found.shape[-1])
         if len(found) != tokens:
             msg = f"the model gives {len(found)} rows of logits for {tokens} tokens; export it without slicing the logits"
             raise BadModelError(msg)
-        values = [self._request.get_output_tensor(1 + i).data.reshape(-1) for i in range(len(self._extra))]
+        values = [output_of(self._request, 1 + i).reshape(-1) for i in range(len(self._extra))]
         extra = np.array(values, np.float32) if values else np.zeros((0, tokens), np.float32)
         return finite(found) if self._last is None else self._last.of(found), extra
 

@@ -14,7 +14,7 @@ from scap_ov.custom_ops import OP_NAMES
 from scap_ov.errors import BadDatasetError
 from scap_ov.models.inputs import Inputs, Role
 from scap_ov.models.runner import EXACT, misfit
-from scap_ov.models.tensors import Port, fed, port_name, rebuilt, result_values
+from scap_ov.models.tensors import Port, fed, output_of, port_name, rebuilt, result_values
 from scap_ov.storage.model_files import model_file
 from scap_ov.storage.model_folder import read_model
 
@@ -115,7 +115,7 @@ class OpenVINORunner(Runner):
 
     def _infer(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         self._request.infer(fed(inputs, self._places))
-        return {name: np.array(self._request.get_output_tensor(i).data) for i, name in enumerate(self._outputs)}
+        return {name: np.array(output_of(self._request, i)) for i, name in enumerate(self._outputs)}
 
 
 class OnnxRunner(Runner):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import openvino as ov
 import pytest
+import tiny_models as tiny
 from small_llm import SHAPE, TEXT, letters, small_llm
 
 from scap_ov.calibration.block_model import BlockModel
@@ -64,6 +65,24 @@ def test_inputs_and_gradients_are_those_of_the_whole_model(weights, shape, datas
         for (x, g), (x_whole, g_whole) in zip(found, two.rows[name], strict=True):
             assert_close(x, x_whole)
             assert_close(g, g_whole)
+
+
+@pytest.mark.parametrize(("dtype", "shape"), [("f16", SHAPE), ("bf16", SHAPE), ("f16", EXPERTS)])
+def test_a_model_of_another_float_type_has_the_gradients_of_its_twin(dtype, shape, dataset):
+    """It is computed in f32 for calibration, as the plugin computes it; its states keep their type."""
+    wide = build(shape, "i4_g32", shape.layers)
+    narrow = tiny.computing_in(dtype, wide.clone())
+    taken = {}
+    for name, model in (("wide", wide), ("narrow", narrow)):
+        blocks, taken[name] = BlockModel(model), Taken()
+        block_gradients(blocks, pick_pieces(blocks, dataset, 100), taken[name])
+    assert taken["narrow"].rows.keys() == taken["wide"].rows.keys()
+    rounding = 0.02 if dtype == "bf16" else 3e-3  # of the constants
+    for name, rows in taken["wide"].rows.items():
+        for one, two in zip(rows, taken["narrow"].rows[name], strict=True):
+            assert_close(two[0], one[0], rounding)
+            assert_close(two[1], one[1], rounding)
+    assert {output.get_element_type().get_type_name() for output in narrow.outputs} == {dtype}
 
 
 def test_experts_are_observed_block_by_block_as_in_the_whole_model(dataset, monkeypatch):

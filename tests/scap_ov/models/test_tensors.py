@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import openvino as ov
 import pytest
 import tiny_models as tiny
 from openvino import opset13 as ops
 
+import scap_ov
 from scap_ov.models.tensors import array_of, as_f32, fed, port_name, rebuilt
 
 VALUES = np.array([[1.5, -2.25, 0.0, 3.0e4, np.inf, np.nan]], np.float32)
@@ -54,3 +58,10 @@ def test_outputs_may_be_hung_onto_a_model_whose_order_was_asked_for():
     request = ov.Core().compile_model(built.clone(), "CPU").create_infer_request()
     request.infer(fed({"input_ids": np.array([[1, 2, 3]])}, built.inputs))
     assert [list(request.get_output_tensor(i).shape) for i in range(len(layers))] == [[1, 3]] * len(layers)
+
+
+def test_what_a_request_gave_is_read_in_one_place():
+    """`Tensor.data` shows bfloat16 as float16. Pieces of a model that is differentiated hold f32 alone."""
+    root = Path(scap_ov.__file__).parent
+    found = [path for path in root.rglob("*.py") if re.search(r"get_output_tensor\([^)]*\)\.data", path.read_text(encoding="utf-8"))]
+    assert [path.relative_to(root).as_posix() for path in found] == ["gradients/program.py"]

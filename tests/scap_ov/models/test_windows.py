@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_models as tiny
 from openvino import opset13 as ops
 from small_llm import TEXT, letters, small_llm
 
@@ -68,6 +69,24 @@ def test_logits_in_rows_are_those_of_one_pass(runner: WindowRunner) -> None:
     for part in (slice(0, 7), slice(7, 24), slice(-1, None)):
         np.testing.assert_allclose(found[part], wanted[part], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(lazy.stepwise(ids, 10)[0], wanted[9:], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_logits_in_rows_of_a_narrow_model_are_numbers(dtype: str, whole: bool) -> None:
+    """Bits of bfloat16 were read as float16: perplexity was twice what it is."""
+    model = small_llm()
+    if whole:
+        tiny.computing_in(dtype, model)
+    else:
+        result = model.outputs[0].get_node()
+        result.input(0).replace_source_output(ops.convert(result.input_value(0), dtype).output(0))
+        model.validate_nodes_and_infer_types()
+    ids = np.array(letters(TEXT[:24]), np.int64)
+    wanted = WindowRunner(small_llm(), properties=EXACT).whole(ids)[0]
+    found = WindowRunner(model, properties=EXACT, in_rows=True).whole(ids)[0]
+    assert isinstance(found, LazyLogits)
+    np.testing.assert_allclose(found[0:24], wanted, atol=0.1)
 
 
 def test_logits_of_two_products_are_not_split() -> None:
