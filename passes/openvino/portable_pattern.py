@@ -98,13 +98,14 @@ class PatternWriter:
             change = shifted if moved is None else moved if center is None else ops.subtract(moved, center).output(0)
             half = half_read(change, distance, keep.output(0), whole, exempt, self._x.get_element_type())
             half.set_friendly_name(f"{PREFIX}{self._name}.half")
+            negated = ops.negative(half)
         layers: list[ov.Node] = []
         lost: list[ov.Node | None] = []
         for number, (matmul, path) in enumerate(zip(self._matmuls, paths, strict=True)):
             matmul.input(0).replace_source_output(follow(pruned.output(0), path))
             layer, lost_here = matmul, None
             if half is not None and (missed := residuals[number]) is not None:
-                layer = _read_by_half(matmul, follow(half.output(0), path), missed)
+                layer = _read_by_half(matmul, follow(negated.output(0), path), missed)
                 lost_here = layer.input_value(1).get_node()
             if compensation is not None:
                 layer = _compensate(layer, rows_pruned, compensation[number])
@@ -151,12 +152,12 @@ class PatternWriter:
         return ops.reshape(everywhere, np.array([-1, 1]), special_zero=False)
 
 
-def _read_by_half(matmul: ov.Node, half: ov.Output, missed: ov.Output) -> ov.Node:
-    """Take off what the high plane misses of entries that are read by half."""
+def _read_by_half(matmul: ov.Node, negated: ov.Output, missed: ov.Output) -> ov.Node:
+    """Take off what the high plane misses of entries that are read by half, which come negated."""
     readers = list(matmul.output(0).get_target_inputs())
-    lost = ops.matmul(half, missed, False, True)
+    lost = ops.matmul(negated, missed, False, True)
     lost.set_friendly_name(f"{matmul.get_friendly_name()}/missed")
-    return _put_behind(matmul, readers, ops.subtract(matmul, lost), "half_read")
+    return _put_behind(matmul, readers, ops.add(matmul, lost), "half_read")
 
 
 def _compensate(layer: ov.Node, rows_pruned: ov.Node, value: ov.Output) -> ov.Node:

@@ -1,7 +1,7 @@
 """Match what a layer of the portable pattern takes off where a channel is read by half, W·d − R·d, as half_reads writes it.
 
-lost     MatMul(Select(|x − c| > τ₀ ∧ |x − c| ≤ τ₁ ∧ …, x − c, 0), R)
-layer    Subtract(layer, lost)
+lost     MatMul(Negative(Select(|x − c| > τ₀ ∧ |x − c| ≤ τ₁ ∧ …, x − c, 0)), R)
+layer    Add(layer, lost); Subtract without Negative in ONNX, and as earlier versions wrote it
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import openvino as ov
 
 from scap_ov.passes.rules.passthrough import carries_channels
 
+_NEGATIVES = {"Add": 1, "Subtract": 0}  # before the product, by what takes it in
+
 
 @dataclass(frozen=True)
 class HalfRead:
     """What a layer takes off for entries that are read by half.
 
-    :param lost: the MatMul of x − c and R.
+    :param lost: the MatMul of −(x − c), or of x − c where it is subtracted, and R.
     :param select: chooses the entries.
     :param distance: |x − c|.
     :param whole: τ₁, row policy included.
@@ -35,15 +37,17 @@ def match_half_read(layer: ov.Node) -> tuple[HalfRead, ov.Output] | None:
     :param layer: a MatMul.
     """
     readers = [target.get_node() for target in layer.output(0).get_target_inputs()]
-    if len(readers) != 1 or readers[0].get_type_name() != "Subtract" or not _is(readers[0].input_value(0), layer):
+    if len(readers) != 1 or readers[0].get_type_name() not in _NEGATIVES or not _is(readers[0].input_value(0), layer):
         return None
     lost = readers[0].input_value(1).get_node()
     if lost.get_type_name() != "MatMul":
         return None
     select = lost.input_value(0).get_node()
-    while carries_channels(select) or select.get_type_name() == "ConvertLike":
+    negatives = 0
+    while carries_channels(select) or select.get_type_name() in ("ConvertLike", "Negative"):
+        negatives += select.get_type_name() == "Negative"
         select = select.input_value(0).get_node()
-    if select.get_type_name() != "Select":
+    if select.get_type_name() != "Select" or negatives != _NEGATIVES[readers[0].get_type_name()]:
         return None
     for node in _conjuncts(select.input_value(0).get_node()):
         if node.get_type_name() == "LessEqual" and node.input_value(0).get_node().get_type_name() == "Abs":

@@ -6,7 +6,7 @@ value       Select(keep, x, c) or Select(drop, c, x); c a constant of any type, 
 x           with a ramp: Subtract(x, Multiply(Sign(x − c), Relu(Subtract(τ, Multiply(Subtract(|x − c|, τ), s))))), s = 1 / ramp
 τ           a constant, or Select(rows ≤ constant, constant, negative constant), with a ramp also Select(exempt, negative constant, τ)
 exempt      LogicalOr(keep, something that depends on shapes alone), or LogicalAnd(drop, ...)
-behind      Subtract(layer, what reading by half loses), see half_reads; Add(layer, compensation)
+behind      Add(layer, what reading by half loses) or Subtract, see half_reads; Add(layer, compensation)
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class PatternLayer:
 
     :param path: nodes between Select and MatMul.
     :param compensation: float32 [N] or None.
-    :param result: the output that stands for the layer: of the Add of the compensation, of the Subtract of what half-reading loses, or of
-        the MatMul.
+    :param result: the output that stands for the layer: of the Add of the compensation, of the Add or Subtract of what half-reading
+        loses, or of the MatMul.
     :param half: what it loses where a channel is read by half; None where it reads whole channels.
     """
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import openvino as ov
 import pytest
+from openvino import opset13 as ops
 from pruned_layers import assert_close, infer, one_site, plan_of, reference, vector
 
 from scap_ov.custom_ops.formats import planes
@@ -72,6 +73,29 @@ def test_nan_is_read_whole_by_those_that_are_read_by_half():
     half = next(n for n in model.get_ordered_ops() if n.get_friendly_name().endswith(".half"))
     chosen = infer(ov.Model([half], model.get_parameters(), "half"), [x])[0]
     assert np.isfinite(chosen).all()
+
+
+def test_nothing_is_subtracted_behind_a_product_and_files_that_do_are_read():
+    """OpenVINO compiles a Subtract there wrongly for several streams; earlier versions wrote it."""
+    built = one_site(["i8"], [40], K)
+    model = InsertSparsity(graded(built))(built.model.clone()).model
+    (behind,) = (n for n in model.get_ops() if n.get_type_name() == "Add" and n.input_value(1).get_node().get_type_name() == "MatMul")
+    old = model.clone()
+    (negative,) = (n for n in old.get_ops() if n.get_type_name() == "Negative")
+    for reader in negative.output(0).get_target_inputs():
+        reader.replace_source_output(negative.input_value(0))
+    (behind,) = (n for n in old.get_ops() if n.get_friendly_name() == behind.get_friendly_name())
+    subtract = ops.subtract(*behind.input_values())
+    for reader in behind.output(0).get_target_inputs():
+        reader.replace_source_output(subtract.output(0))
+    old = old.clone()  # without the Add, which this function still holds
+    x = samples(2)
+    np.testing.assert_array_equal(infer(old, [x])[0], infer(model, [x])[0])
+    (new_pattern,), (old_pattern,) = match_patterns(model), match_patterns(old)
+    assert new_pattern.layers[0].half is not None
+    assert old_pattern.layers[0].half is not None
+    RemoveSparsity()(old)
+    np.testing.assert_array_equal(infer(old, [x])[0], infer(built.model, [x])[0])
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -44,6 +44,15 @@ def test_any_stretch_of_nibbles(dtype, start, stop):
     np.testing.assert_array_equal(unpack_integers(typed_constant(values, [35], dtype), start, stop), values[start:stop])
 
 
+@pytest.mark.parametrize("dtype", ["u4", "i4"])
+def test_nibbles_are_taken_apart_and_joined_some_at_a_time(dtype):
+    low, high = INTEGERS[dtype]
+    values = np.random.default_rng(0).integers(low, high + 1, 2 * 65_536 * 2 + 3).astype(np.int8)
+    constant = typed_constant(values, [len(values)], dtype)
+    for start, stop in ((0, len(values)), (1, 2 * 65_536 + 2)):
+        np.testing.assert_array_equal(unpack_integers(constant, start, stop), values[start:stop])
+
+
 def test_the_same_values_as_openvino_sees():
     """Against OpenVINO's own conversion: nibble order and sign are not only our own idea of them."""
     for dtype in ("u4", "i4", "u8", "i8", "bf16", "f16"):
