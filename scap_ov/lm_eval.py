@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("SCAP_OV_ROWS", "all")
     from scap_ov.runtime import register
 
-    command = optional("lm_eval.__main__", "evaluating tasks", "lm-eval")
+    command = optional("lm_eval.__main__", "evaluating tasks", "'scap_ov[lm-eval]'")
     register(optional("optimum.intel.openvino.modeling_base", "evaluating tasks", "'scap_ov[export]'").core)
     given = list(sys.argv[1:] if arguments is None else arguments)
     device = [] if "--device" in given else ["--device", "cpu"]  # lm_eval's own default is cuda

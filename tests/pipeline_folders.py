@@ -19,17 +19,23 @@ TEMPLATE = "{% for message in messages %}w3 {{ message['content'] }} {% endfor %
 PROPERTIES = {name: value for name, value in EXACT.items() if name != "PERFORMANCE_HINT"}
 
 
-def word_tokenizers() -> tuple[ov.Model, ov.Model]:
-    """A tokenizer and a detokenizer of the words `w0` to `w127`."""
+def word_tokenizers(special: str | None = None) -> tuple[ov.Model, ov.Model]:
+    """A tokenizer and a detokenizer of the words `w0` to `w127`.
+
+    :param special: a token that stands for the last of them, such as `<image>`.
+    """
     import openvino_tokenizers
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace
     from transformers import PreTrainedTokenizerFast
 
-    words = Tokenizer(WordLevel({f"w{i}": i for i in range(SHAPE.vocabulary)}, unk_token="w0"))
+    last = SHAPE.vocabulary - (special is not None)
+    words = Tokenizer(WordLevel({f"w{i}": i for i in range(last)}, unk_token="w0"))
     words.pre_tokenizer = Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0", eos_token="w2", pad_token="w1", chat_template=TEMPLATE)
+    if special is not None:
+        tokenizer.add_special_tokens({"additional_special_tokens": [special]})
     return openvino_tokenizers.convert_tokenizer(tokenizer, with_detokenizer=True)
 
 
