@@ -5,7 +5,7 @@
 #   make test | lint | bench | quality | reliability | notebook | test-slow | format | clean
 .POSIX:
 .SUFFIXES:
-.PHONY: demo docs test test-slow lint format bench quality coverage notebook reliability reliability-short wheel clean
+.PHONY: demo docs test test-slow lint format bench quality coverage notebook reliability reliability-short wheel pythons clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -126,6 +126,12 @@ wheel: $(STAMP)
 	rm -rf build/wheel
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir build/wheel .
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/auditwheel repair --exclude 'libopenvino.so.*' --exclude 'libtbb.so.*' --wheel-dir dist build/wheel/*.whl
+
+# The wheel under the other Pythons that are on the PATH, with tests of every room; minutes and a gigabyte for each.
+PYTHONS ?= 3.10 3.12 3.13
+
+pythons: wheel
+	$(BIN)/python -I .ci/pythons.py dist/*.whl $(PYTHONS)
 
 clean:
 	rm -rf build dist $(VENV) $(DEMO_OUTPUT) $(BENCH_OUTPUT) $(QUALITY_OUTPUT)

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import openvino as ov
 import pytest
+from made_once import made_once
 
 _ROOT = Path(__file__).resolve().parent.parent
 _SOURCES = _ROOT / "custom_ops" / "src"
 _NATIVE = _ROOT / "tests" / "native"
 _WHEEL = Path(ov.__file__).parent
+EMULATED = ("avx512_vnni", "avx512_amx")
 _FLAGS = ["-std=c++17", "-fPIC", "-ffp-contract=off", "-w", f"-I{_SOURCES}", f"-I{_WHEEL / 'include'}"]
 
 
@@ -34,6 +36,28 @@ def plumbing(*, every_feature: bool) -> list[Path]:
 def implementation_source(isa: str) -> Path:
     """kernels/<isa>/implementation.cpp."""
     return _SOURCES / "kernels" / isa / "implementation.cpp"
+
+
+def emulated_library() -> Path | None:
+    """A library whose EMULATED kernels are compiled for the baseline CPU, every intrinsic emulated; None where SIMDe is not installed.
+
+    The target region of these kernels is left out of the copy that is compiled.
+    """
+    if not any((Path(folder) / "simde/x86/avx512.h").is_file() for folder in ("/usr/include", "/usr/local/include")):
+        return None
+
+    def make(folder: Path) -> None:
+        sources: dict[Path, list[str]] = {path: [] for path in plumbing(every_feature=True)}
+        sources |= {implementation_source(isa): [] for isa in ("avx_vnni", "avx2", "scalar")}
+        for isa in EMULATED:
+            copy = folder / f"{isa}.cpp"
+            lines = implementation_source(isa).read_text().splitlines(keepends=True)
+            copy.write_text("".join(line for line in lines if "pragma GCC" not in line))
+            sources[copy] = [f"-I{_NATIVE / 'simde'}"]
+        build(sources, folder / "libemulated.so", ["-O1"])
+
+    texts = [path for folder in (_SOURCES, _NATIVE / "simde") for path in sorted(folder.rglob("*")) if path.is_file()]
+    return made_once("emulated", [*texts, Path(__file__)], make) / "libemulated.so"
 
 
 def build(sources: dict[Path, list[str]], library: Path, flags: list[str]) -> Path:

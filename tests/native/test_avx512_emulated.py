@@ -1,6 +1,6 @@
 """AVX-512 and AMX kernels where the CPU lacks them: SIMDe (Debian: libsimde-dev) and simde/amx.h emulate the intrinsics.
 
-Compiled for the baseline CPU, so the target region of the kernels is left out of the copy that is compiled.
+The library is built once, for these tests and the sweep of tests/reliability.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from experts_reference import sparse_experts
-from kernel_builds import build, implementation_source, plumbing
+from kernel_builds import EMULATED, emulated_library
 from kernel_library import run
 from random_experts import random_experts
 from random_experts import run as run_experts
@@ -20,23 +20,13 @@ from reference import OFFSETS, sparse_matmul, tolerance
 from scap_ov.custom_ops.formats import WEIGHT_TYPES
 from scap_ov.passes.openvino.experts_op import ACTIVATIONS
 
-HERE = Path(__file__).parent
-EMULATED = ("avx512_vnni", "avx512_amx")
-
 
 @pytest.fixture(scope="module")
-def emulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not any((Path(folder) / "simde/x86/avx512.h").is_file() for folder in ("/usr/include", "/usr/local/include")):
+def emulated() -> Path:
+    library = emulated_library()
+    if library is None:
         pytest.skip("SIMDe is not installed (libsimde-dev); AVX-512 kernels are not run")
-    folder = tmp_path_factory.mktemp("emulated")
-    sources: dict[Path, list[str]] = {path: [] for path in plumbing(every_feature=True)}
-    sources |= {implementation_source(isa): [] for isa in ("avx_vnni", "avx2", "scalar")}
-    for isa in EMULATED:
-        copy = folder / f"{isa}.cpp"
-        lines = implementation_source(isa).read_text().splitlines(keepends=True)
-        copy.write_text("".join(line for line in lines if "pragma GCC" not in line))
-        sources[copy] = [f"-I{HERE / 'simde'}"]
-    return build(sources, folder / "libemulated.so", ["-O1"])
+    return library
 
 
 @pytest.mark.parametrize("weight_type", WEIGHT_TYPES)

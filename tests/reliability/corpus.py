@@ -18,10 +18,11 @@ from scap_ov.storage.model_folder import read_model, write_model_folder
 
 LEVELS = (0.0, 0.3, 0.5)
 GOLDEN = Path(__file__).parents[1] / "golden"
+WORDS = GOLDEN / "words"  # what tests/pipeline_folders.py makes of transformers, which is not installed everywhere: `w0` to `w127`
 
 
 def make(folder: Path) -> None:
-    """Fill an empty folder: stock/, sparse/, portable/, levels/, profiles, plans, config.toml, text.txt, text.jsonl."""
+    """Fill an empty folder: stock/, sparse/, portable/, levels/, chat/, chat-stock/, profiles, plans, config.toml, text.txt, text.jsonl."""
     stock = build(SHAPE, "i8", SHAPE.layers)
     write_model_folder(stock, None, folder / "stock")
     (folder / "stock" / "config.json").write_text("{}")
@@ -37,6 +38,9 @@ def make(folder: Path) -> None:
         write_model_folder(scap_ov.apply(stock, plan, form=form), folder / "stock", folder / ("sparse" if form == "lowered" else form))
     levels = scap_ov.SparsityConfig(0.5, replace="always", levels=LEVELS)
     write_model_folder(scap_ov.apply(stock, scap_ov.fit(profile, levels)), folder / "stock", folder / "levels")
+    for name, model in (("chat-stock", "stock"), ("chat", "sparse")):
+        shutil.copytree(folder / model, folder / name)
+        shutil.copytree(WORDS, folder / name, dirs_exist_ok=True)
     (folder / "old-profile.safetensors").write_bytes(gzip.decompress((GOLDEN / "profile.safetensors.gz").read_bytes()))
     shutil.copy(GOLDEN / "plan.safetensors", folder / "old-plan.safetensors")
     (folder / "config.toml").write_text('target_sparsity = 0.4\nmethod = "adaptive"\nreplace = "always"\nignored_scope = ["re:.*o_proj"]\n')

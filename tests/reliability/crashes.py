@@ -6,6 +6,7 @@ After each the output is the old one or none, the next run succeeds and gives wh
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,8 @@ import numpy as np
 from commands import Ended, complaint, run
 from report import SEED, Part
 
+_PAGES = 32_768  # bytes; a file system has half of that at least
+
 
 @dataclass(frozen=True)
 class Job:
@@ -26,6 +29,7 @@ class Job:
     name: str
     argv: Callable[[Path], list[str]]
     outputs: tuple[str, ...]
+    timed: bool = False  # times are among what it writes: two runs agree in the keys of its JSON
 
 
 def jobs(files: Path) -> list[Job]:
@@ -41,8 +45,21 @@ def jobs(files: Path) -> list[Job]:
             ("merged",)),
         Job("calibrate", lambda w: ["calibrate", str(files / "stock"), *data, "--checkpoint", str(w / "check"), "-o", str(w / "profile")],
             ("profile",)),
+        Job("eval", lambda w: ["eval", str(files / "sparse"), "--reference", str(files / "stock"), *data, "--json", str(w / "json")],
+            ("json",)),
+        *_with_tokenizers(files),
         Job("bundle", lambda w: ["bundle", str(files / "sparse"), str(w / "sparse.tar"), "--libraries", "list"], ("sparse.tar",)),
     ]  # fmt: skip
+
+
+def _with_tokenizers(files: Path) -> list[Job]:
+    """Commands that run openvino-genai."""
+    few = ["--prompt-tokens", "8", "--new-tokens", "4", "--repeats", "1", "--loads", "1"]
+    chat, reference = str(files / "chat"), ["--reference", str(files / "chat-stock")]
+    return [
+        Job("generate", lambda w: ["generate", chat, "w3 w4", "--max-new-tokens", "8", "--json", str(w / "json")], ("json",), timed=True),
+        Job("bench", lambda w: ["bench", chat, *reference, *few, "--json", str(w / "json")], ("json",), timed=True),
+    ]
 
 
 def crashes(files: Path, work: Path, kills: int, starved: int, shares: tuple[float, ...]) -> Part:
@@ -81,9 +98,9 @@ def crashes(files: Path, work: Path, kills: int, starved: int, shares: tuple[flo
 
 def _small_disks(part: Part, job: Job, size: int, work: Path, shares: tuple[float, ...]) -> None:
     """File systems with too little room, where what is written below Python meets the end too, and one that cannot be written."""
-    for share in shares:
+    for share in shares if size > _PAGES else ():  # what a few pages hold is complete or not begun
         folder = _fresh(work)
-        if not _mounted(folder, f"size={max(int(size * share), 16_384)}"):
+        if not _mounted(folder, f"size={max(int(size * share), _PAGES // 2)}"):
             part.figures["small file systems"] = 0
             return
         ended = run(job.argv(folder), folder)
@@ -127,7 +144,7 @@ def _moments(whole: Ended, count: int, rng: np.random.Generator) -> Iterator[dic
 def _check(part: Part, job: Job, folder: Path, wanted: dict[str, str], what: str, *, again: bool) -> None:
     for name in job.outputs:
         if (folder / name).exists():
-            part.check(_digest(folder / name) == wanted[name], f"{job.name}, {what}: {name} is there and not complete")
+            part.check(_digest(job, folder / name) == wanted[name], f"{job.name}, {what}: {name} is there and not complete")
     if not again:
         return
     for name in job.outputs:  # a complete output stands in the way of a second run, as it should
@@ -150,12 +167,24 @@ def _fresh(work: Path) -> Path:
 
 
 def _digests(job: Job, folder: Path) -> dict[str, str]:
-    return {name: _digest(folder / name) for name in job.outputs}
+    return {name: _digest(job, folder / name) for name in job.outputs}
 
 
-def _digest(path: Path) -> str:
+def _digest(job: Job, path: Path) -> str:
+    if job.timed:
+        try:
+            return repr(_keys(json.loads(path.read_text())))
+        except ValueError:
+            return "no JSON"
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     found = hashlib.sha256()
     for file in files:
         found.update(file.name.encode() + file.read_bytes())
     return found.hexdigest()
+
+
+def _keys(value: object) -> object:
+    """A JSON value without its numbers and texts."""
+    if isinstance(value, dict):
+        return {key: _keys(each) for key, each in sorted(value.items())}
+    return [_keys(each) for each in value] if isinstance(value, list) else None

@@ -25,28 +25,38 @@ from report import SEED, Part  # noqa: E402 - behind the path to it
 _AT_A_TIME = 2
 
 
+@dataclasses.dataclass(frozen=True)
+class _Amount:
+    """How much of something: of the form of CI, or of the full one."""
+
+    short: bool
+    scale: float
+
+    def __call__(self, full: float, quick: float) -> float:
+        return quick if self.short else full * self.scale
+
+
 def parts(*, short: bool, scale: float = 1) -> dict[str, Callable[[Path, Path], Part]]:
     """Name -> a function of a folder with files and one to work in; the longest first."""
 
-    def of(full: float, quick: float) -> float:
-        return quick if short else full * scale
+    of = _Amount(short, scale)
 
     def fuzz(files: Path, work: Path) -> Part:
         from kernel_library import runnable
         from native import fuzz
 
         names = runnable()
-        return fuzz(of(300, 30), [names[0], "scalar"] if short else names)
+        return fuzz(of(240, 60), [names[0], "scalar"] if short else names)
 
     def damaged(files: Path, work: Path) -> Part:
         from damaged_files import damaged_files
 
-        return damaged_files(files, work, of(300, 30))
+        return damaged_files(files, work, of(240, 60))
 
     def kills(files: Path, work: Path) -> Part:
         from crashes import crashes
 
-        return crashes(files, work, int(of(220, 15)), int(of(60, 5)), shares=(0.6,) if short else (0.2, 0.6, 0.95))
+        return crashes(files, work, int(of(240, 16)), int(of(64, 8)), shares=(0.6,) if short else (0.2, 0.6, 0.95))
 
     def sanitized(files: Path, work: Path) -> Part:
         from native import sanitized_sweep
@@ -60,17 +70,23 @@ def parts(*, short: bool, scale: float = 1) -> dict[str, Callable[[Path, Path], 
 
     def sweep(files: Path, work: Path) -> Part:
         from kernel_library import runnable
-        from sweep import sweep
+        from sweep import emulated, sweep
 
         names = runnable()
-        return sweep(SEED, -(-int(of(25_000, 1_500)) // len(names)), names)
+        part = sweep(SEED, -(-int(of(25_000, 1_500)) // len(names)), names)
+        emulated(part, SEED + 1_000_000, int(of(500, 20)))
+        return part
+
+    def layers(files: Path, work: Path) -> Part:
+        from forms import forms
+
+        return forms(SEED, int(of(600, 60)))
 
     def together(files: Path, work: Path) -> Part:
         from concurrency import concurrency, switching
         from corpus import LEVELS
 
-        # Not the portable form of graded reads: for several streams OpenVINO itself compiles it wrongly now and then (README, Limits).
-        part = concurrency([files / "stock", files / "sparse"], of(60, 4))
+        part = concurrency([files / name for name in ("stock", "sparse", "portable")], of(60, 4))
         switching(part, files / "levels", LEVELS, of(20, 2))
         return part
 
@@ -80,7 +96,7 @@ def parts(*, short: bool, scale: float = 1) -> dict[str, Callable[[Path, Path], 
         return soak(files / "sparse", int(of(100_000, 5_000)))
 
     return {"fuzz": fuzz, "damaged": damaged, "kills": kills, "sanitized": sanitized, "threads": threads, "sweep": sweep,
-            "concurrency": together, "memory": memory}  # fmt: skip
+            "forms": layers, "concurrency": together, "memory": memory}  # fmt: skip
 
 
 def one(name: str, files: Path, *, short: bool, scale: float) -> Part:
@@ -103,7 +119,7 @@ def _import_commands() -> None:
 
     for home, _ in COMMANDS.values():
         importlib.import_module(home)
-    for name in ("openvino", "openvino.opset13", "tokenizers", "safetensors.numpy", "scipy.stats"):
+    for name in ("openvino", "openvino.opset13", "openvino_genai", "openvino_tokenizers", "tokenizers", "safetensors.numpy", "scipy.stats"):
         if importlib.util.find_spec(name.partition(".")[0]):
             importlib.import_module(name)
 

@@ -6,6 +6,7 @@ python tests/reliability/sweep.py [--seed N] [--cases N] [--implementation NAME]
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -17,6 +18,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent))
 
 from experts_reference import ExpertsOperands, sparse_experts
+from kernel_builds import EMULATED, emulated_library
 from kernel_library import run, runnable
 from random_experts import run as run_experts
 from reference import OFFSETS, Operands, sparse_matmul, tolerance
@@ -51,6 +53,23 @@ def sweep(first: int, count: int, names: list[str] | None = None) -> Part:
             part.check(wrong is None, f"{name}: {case}: {wrong}; repeat with tests/reliability/sweep.py --seed {seed} --cases 1")
     part.figures["implementations"] = len(names)
     return part
+
+
+def emulated(part: Part, first: int, count: int) -> None:
+    """The same of the AVX-512 and AMX kernels with every intrinsic emulated, whatever this CPU runs."""
+    library = emulated_library()
+    if library is None:
+        part.figures["cases with emulated AVX-512 (SIMDe is not installed)"] = 0
+        return
+    before = os.environ.get("SCAP_OV_EXTENSION")
+    os.environ["SCAP_OV_EXTENSION"] = str(library)
+    try:
+        found = sweep(first, count, list(EMULATED))
+    finally:
+        os.environ.pop("SCAP_OV_EXTENSION") if before is None else os.environ.update(SCAP_OV_EXTENSION=before)
+    part.failures += [f"emulated {failure}" for failure in found.failures]
+    part.count("of these with emulated AVX-512 and AMX", found.figures["cases"])
+    part.count("cases", found.figures["cases"])
 
 
 def compare(case: Case, y: np.ndarray, expected: np.ndarray, allowed: np.ndarray) -> str | None:

@@ -52,7 +52,7 @@ def random_case(seed: int) -> Case:
     o = _matmul(rng, seed, sparsity)
     special = str(rng.choice(SPECIAL)) if rng.random() < 0.3 else None
     if special:
-        _make_special(rng, o, special)
+        special_values(rng, o.x, special)
     _set_threshold(rng, o, sparsity)
     return Case(seed, o, int(rng.integers(1, 4)), int(rng.choice([0, 0, 1, 4, 60])), special, sparsity)
 
@@ -104,8 +104,8 @@ def _set_threshold(rng: np.random.Generator, o: Operands, sparsity: str) -> None
             o.whole_threshold = np.maximum(o.whole_threshold, o.threshold).astype(np.float32)
 
 
-def _make_special(rng: np.random.Generator, o: Operands, special: str) -> None:
-    x = o.x
+def special_values(rng: np.random.Generator, x: np.ndarray, special: str) -> None:
+    """Put some of the kind `special`, of SPECIAL, into x, [M, K]."""
     chosen = rng.random(x.shape) < min(1.0, 3 / x.shape[1])
     values = {
         "zeros": (0.0, -0.0), "denormals": (1e-40, -1e-40, 6e-8, -6e-8), "nan": (np.nan,), "infinity": (np.inf, -np.inf),

@@ -23,21 +23,25 @@ _PARTS = """
   too), group size, shape (1, primes, tails), rows, sparsity (nothing dropped, a threshold of 0, one channel kept, none kept), centre
   and threshold as a number or per channel, bias, f32 and f16 activations, special values (±0, denormals, infinity, NaN, the largest
   f16). Every implementation that the CPU runs is compared with float64; the bound follows from the formats (`tests/reference.py`). NaN
-  and infinity come out where float64 has them; with float weights, the same one.
+  and infinity come out where float64 has them; with float weights, the same one. AVX-512 and AMX kernels run with every intrinsic
+  emulated (SIMDe) too, whatever the CPU has.
+- **Forms against stock**: layers in all weight forms, portable, lowered, and in ONNX, in onnxruntime, on the same special values. NaN
+  and infinity come out where the stock layer has them, with float weights the same one; elsewhere the output is as near as the
+  thresholds say.
 - **libFuzzer over the ops**: attributes, shapes and bytes of any kind for the constructors and `evaluate`, under AddressSanitizer and
   UndefinedBehaviorSanitizer.
 - **Damaged files through the commands**: models, profiles, plans, records, configurations, tokenizers and texts with flipped bits,
   cuts, and numbers replaced; drawn by hypothesis. A sentence and exit code 1 or 2, or success; never a crash, a hang (three minutes), a
   traceback, an "unexpected" error, or a file left behind.
-- **Kills and full disks**: `apply`, `calibrate` and `merge` end by SIGKILL at steps of the file system and at random moments, or find
-  the disk full from some step on. The output is complete or not there; the next run gives what an undisturbed run gives, and nothing
-  else is left.
+- **Kills and full disks**: `apply`, `calibrate`, `merge`, `bundle`, `eval`, `bench` and `generate` end by SIGKILL at steps of the file
+  system and at random moments, or find the disk full from some step on. The output is complete or not there; the next run gives what an
+  undisturbed run gives, and nothing else is left.
 - **Native tests under ASan and UBSan**: another range of the sweep, and the tests of the op. Alignment is not checked: a model file
   may put constants at odd offsets, and x86 reads them.
 - **Concurrency under TSan**: requests at once on threads of their own. TBB is replaced by a small pool, for it is not built with the
   sanitizer.
-- **Concurrency**: eight requests at once, streams, several compiled models, compilations while others infer; bit for bit what one
-  request after the other gives.
+- **Concurrency**: eight requests at once, streams, several compiled models, compilations while others infer, of the stock, pruned and
+  portable model; levels switched meanwhile. Bit for bit what one request after the other gives.
 - **Memory over decode steps**: the slope of resident memory.
 
 A failure names its seed, and the command that repeats it.
