@@ -5,7 +5,7 @@
 #   make test | lint | bench | quality | reliability | notebook | test-slow | format | clean
 .POSIX:
 .SUFFIXES:
-.PHONY: demo docs test test-slow lint format bench quality coverage notebook reliability reliability-short wheel pythons clean
+.PHONY: demo docs test test-slow lint format bench bench-rows quality coverage notebook reliability reliability-short wheel pythons clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -98,6 +98,16 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/peers.py --work $(BENCH_OUTPUT)/models --json $(BENCH_OUTPUT)/peers.json
 	$(BIN)/python benchmarks/calibration.py --work $(BENCH_OUTPUT)/models --json $(BENCH_OUTPUT)/calibration.json
 	$(BIN)/python benchmarks/write_docs.py $(BENCH_OUTPUT) docs/benchmarks.md --readme README.md
+	$(MAKE) bench-rows
+
+# The table over rows in a step, by itself. Stopped, it goes on where it was: a case that a file holds is not measured again.
+ROWS = --models llama-3.2-1b --rows 1,2,3,4,6,8,12,16,24,32,64,128 --sparsity 0,0.5 --seconds 1 --keep $(ROWS_OPTIONS)
+bench-rows: $(STAMP)
+	mkdir -p $(BENCH_OUTPUT)
+	$(BIN)/python benchmarks/kernel.py $(ROWS) --weights i4,i8 --graded 20/60 --json $(BENCH_OUTPUT)/rows-1.json
+	$(BIN)/python benchmarks/kernel.py $(ROWS) --weights i4,i8 --graded 20/60 --hint f32 --isa avx512_vnni --json $(BENCH_OUTPUT)/rows-2-vnni.json
+	$(BIN)/python benchmarks/kernel.py $(ROWS) --weights i4,i8 --graded 20/60 --hint f32 --isa avx2 --json $(BENCH_OUTPUT)/rows-3-avx2.json
+	$(BIN)/python benchmarks/rows_page.py $(BENCH_OUTPUT) docs/benchmarks.md
 
 # Goes on where an interrupted run stopped; rm -rf $(QUALITY_OUTPUT) to start afresh. Model folders $(QUALITY_OUTPUT)/{f16,i8,i4} that are there are used.
 quality: $(STAMP)

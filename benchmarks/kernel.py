@@ -2,6 +2,7 @@
 
     python benchmarks/kernel.py --json kernel.json
     python benchmarks/kernel.py --weights i8 --sparsity 0.5 --graded 20/60,40/50 --rows 1,2,4
+    python benchmarks/kernel.py --rows 1,2,4,8 --sparsity 0,0.5 --json rows.json --keep --most-seconds 80    again, until none is left
     python benchmarks/kernel.py --shape 4096:14336+14336 --weights i4 --group-size 64 --sparsity 0,0.5 --rows 1,512
 
 Each site is copied until it exceeds the caches, and the copies wait for each other as blocks of a model do. The number of rows is
@@ -26,6 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import openvino as ov
+from kept_results import KeptResults
 from machine import machine
 
 from scap_ov.benchmarking.paired import Spread, median_ratio
@@ -47,6 +49,7 @@ MODELS = {
 WEIGHTS = ("i4", "u4", "i8", "u8", "f16")
 # Starting a request and waking its threads takes up to half a millisecond when two models take turns; spread over this much it is small.
 _MODEL_BYTES = 256 << 20
+_ARITHMETIC_ROWS = 64  # as many are bound by arithmetic, and long enough by themselves
 _INT4_GROUP = 128  # of the stock int4 layers that graded reads are set beside
 
 
@@ -67,11 +70,21 @@ def main() -> None:
         os.environ["SCAP_OV_ISA"] = args.isa
     name, bandwidth = implementation(), read_bandwidth()
     print(f"{machine()}; kernels {name}; read bandwidth {bandwidth:.1f} GB/s", file=sys.stderr)
-    results = []
+    facts = {"machine": machine(), "hint": args.hint}
+    kept = KeptResults(Path(args.json) if args.keep and args.json not in (None, "-") else None, facts)
+    start, left = time.perf_counter(), 0
     for case in _cases(args):
         graded = args.graded if case.weights in ("u8", "i8") else []
-        for entry in _measure(case, args.sparsity, graded, args.seconds, dynamic_quantization=not args.no_dynamic_quantization):
-            results.append({**entry, "implementation": name})
+        if kept.has(
+            {"n": sum(case.sizes), "implementation": name, **{f: getattr(case, f) for f in ("k", "weights", "group_size", "rows")}}
+        ):
+            continue
+        if args.most_seconds and time.perf_counter() - start > args.most_seconds:
+            left += 1
+            continue
+        entries = _measure(case, args, graded)
+        kept.add([{**entry, "implementation": name} for entry in entries], read_bandwidth_gb_s=bandwidth)
+        for entry in entries:
             print(
                 "{k:6d} -> {n:6d} {weights} g{group_size:<5d} rows {rows:<4d} {read}: ".format(**entry)
                 + "stock {stock_us:8.1f} us, ours {ours_us:8.1f} us, {speedup:5.2f}x, {gb_s:5.1f} GB/s".format(**entry)
@@ -79,10 +92,12 @@ def main() -> None:
                 file=sys.stderr,
                 flush=True,
             )
-    text = json.dumps({"machine": machine(), "read_bandwidth_gb_s": bandwidth, "results": results}, indent=2) + "\n"
+    if left:
+        print(f"{left} cases are left; run the same command again", file=sys.stderr)
+    text = json.dumps({**facts, "read_bandwidth_gb_s": bandwidth, "results": kept.results}, indent=2) + "\n"
     if args.json == "-":
         sys.stdout.write(text)
-    elif args.json:
+    elif args.json and not args.keep:
         Path(args.json).write_text(text, encoding="utf-8")
 
 
@@ -100,7 +115,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--isa", help="force an implementation, as SCAP_OV_ISA does")
     parser.add_argument("--no-dynamic-quantization", action="store_true", help="float activations in our op; stock keeps its default")
     parser.add_argument("--seconds", type=float, default=2.0, help="of timing per shape, behind building and compiling")
+    parser.add_argument("--hint", default="", help="INFERENCE_PRECISION_HINT of both sides, such as f32; default: each side's own")
     parser.add_argument("--json", metavar="FILE", help="- for standard output")
+    parser.add_argument("--keep", action="store_true", help="leave out cases that FILE holds, and add the others to it one by one")
+    parser.add_argument("--most-seconds", type=float, default=0.0, help="begin no case after so many seconds, and say how many are left")
     return parser.parse_args()
 
 
@@ -163,24 +181,23 @@ def _cases(args: argparse.Namespace) -> Iterator[Case]:
                 yield Case(k, sizes, weights, group, rows)
 
 
-def _measure(
-    case: Case, sparsities: list[float], grades: list[tuple[float, float]], seconds: float, *, dynamic_quantization: bool
-) -> list[dict[str, Any]]:
+def _measure(case: Case, args: argparse.Namespace, grades: list[tuple[float, float]]) -> list[dict[str, Any]]:
     """All sparsities and grades of one case, turn about with stock."""
+    sparsities = args.sparsity
     site = _site(case, case.weights, case.group_size)
-    copies = max(copies_of(site), min(MOST_COPIES, _MODEL_BYTES // int(_bytes_read(site, 0.0))))
     few = case.rows <= SparsityConfig().max_sparse_rows
-    if not few:  # bound by arithmetic, and long enough by itself
-        copies = 2
+    copies = 2 if case.rows >= _ARITHMETIC_ROWS else copies_of(site)
+    if few:
+        copies = max(copies, min(MOST_COPIES, _MODEL_BYTES // int(_bytes_read(site, 0.0))))
     stock = stock_model(site, copies)
-    sparse = sparse_model(stock, 0.5, SparsityConfig(dynamic_quantization=dynamic_quantization))
+    sparse = sparse_model(stock, 0.5, SparsityConfig(dynamic_quantization=not args.no_dynamic_quantization))
     x = np.random.default_rng(0).standard_normal((case.rows, 1, case.k), np.float32)
     core = ov.Core()
     register(core)
-    runs = [_request(core, stock, x)]
+    runs = [_request(core, stock, x, args.hint)]
     for sparsity in sparsities:
         set_thresholds(sparse, float(np.quantile(np.abs(x), sparsity)) if sparsity else -1.0)
-        runs.append(_request(core, sparse, x))
+        runs.append(_request(core, sparse, x, args.hint))
     if grades:
         graded = graded_model(sparse)
         for dropped, half in grades:
@@ -190,9 +207,9 @@ def _measure(
                 float(np.quantile(np.abs(x), dropped)) if dropped else -1.0,
                 float(np.quantile(np.abs(x), above)) if above else -1.0,
             )
-            runs.append(_request(core, graded, x))
-        runs.append(_request(core, stock_model(_site(case, "i4", _INT4_GROUP), copies), x))
-    times = _alternate(runs, seconds)
+            runs.append(_request(core, graded, x, args.hint))
+        runs.append(_request(core, stock_model(_site(case, "i4", _INT4_GROUP), copies), x, args.hint))
+    times = _alternate(runs, args.seconds)
     entries = []
     for number, own in enumerate(times[1 : 1 + len(sparsities) + len(grades)]):
         ours = Spread.of(own).median / copies
@@ -224,8 +241,9 @@ def _site(case: Case, weights: str, group_size: int) -> Site:
     return Site("site", SiteKind.OTHER, -1, tuple(Layer(f"layer{i}", case.k, size, spec) for i, size in enumerate(case.sizes)))
 
 
-def _request(core: ov.Core, model: ov.Model, x: np.ndarray) -> ov.InferRequest:
-    request = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
+def _request(core: ov.Core, model: ov.Model, x: np.ndarray, hint: str) -> ov.InferRequest:
+    precision = {"INFERENCE_PRECISION_HINT": hint} if hint else {}
+    request = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY", **precision}).create_infer_request()
     request.set_input_tensor(ov.Tensor(x))
     for _ in range(2):
         request.infer()

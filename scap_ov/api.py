@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from scap_ov.backends import backend_of
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import UsageError
-from scap_ov.plan import LEFT_STOCK
+from scap_ov.plan import LEFT_STOCK, SPARSE_ROWS
 from scap_ov.progress import TitledProgress
 
 if TYPE_CHECKING:
@@ -197,17 +197,22 @@ def apply_with_plan(
 def _with_decision(
     plan: SparsityPlan, measured: Measurements | None, progress: TitledProgress | None
 ) -> tuple[SparsityPlan, dict[str, str]]:
-    """Which sites stay stock because the op would lose there: as the plan notes it, so that a saved plan gives one model, else measured.
+    """Which sites stay stock because the op would lose there, and how many rows the others prune.
+
+    As the plan notes it, so that a saved plan gives one model, else measured.
 
     :return: the plan with the decision noted, and the decision.
     """
     from scap_ov.benchmarking.measured import Measurements
+    from scap_ov.benchmarking.row_gain import rows_that_pay
     from scap_ov.benchmarking.site_gain import sites_that_lose
 
     if plan.left_stock is not None:
         return plan, dict(plan.left_stock)
-    stock = sites_that_lose(plan.widest(), measured=measured or Measurements(), progress=progress)  # of levels: at the highest one
-    return replace(plan, notes={**plan.notes, LEFT_STOCK: stock}), stock
+    known, widest = measured or Measurements(), plan.widest()  # of levels: at the highest one
+    stock = sites_that_lose(widest, measured=known, progress=progress)
+    rows = rows_that_pay(widest, stock, measured=known, progress=progress)
+    return replace(plan, notes={**plan.notes, LEFT_STOCK: stock, SPARSE_ROWS: rows}), stock
 
 
 def _plan(

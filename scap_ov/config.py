@@ -38,7 +38,8 @@ class SparsityConfig:
     :param ramp: 0 keeps what is above its threshold as it is, so that rounding decides for what lies at it. Above 0, a kept entry is
         moved towards the centre: by the threshold where it is at its threshold, by nothing from (1 + ramp) thresholds on.
     :param rows: `decode` prunes steps of at most `max_sparse_rows` rows and computes longer ones dense; `all` prunes every row.
-    :param max_sparse_rows: with `rows="decode"`, most rows of a step that is pruned, 1 to 64.
+    :param max_sparse_rows: with `rows="decode"`, most rows of a step that is pruned, 1 to 64; with `replace="where_faster"` fewer at sites
+        where dense rows are faster.
     :param replace: `where_faster` leaves a layer stock where the custom op would lose; `always` replaces every site.
     :param drift_correction: scale thresholds by the drift that calibration measured behind pruned sites, so that the measured sparsity
         is the target.

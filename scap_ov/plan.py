@@ -19,6 +19,7 @@ PLAN_VERSION = 3  # 2: entries with a whole_threshold; 3: levels; a plan is writ
 LARGEST_CENTER = 1e8  # larger activations are refused when they are observed
 _ROUNDING = 1e-6  # of shares
 LEFT_STOCK = "left_stock"  # in a plan's notes: what replace="where_faster" decided by measuring, site -> reason
+SPARSE_ROWS = "sparse_rows"  # likewise: site -> most rows of a step that it prunes
 _LEVEL = "level:"  # begins the names of tensors of a level
 _KIND = Kind("scap_ov_plan", "sparsity plan", "SparsityPlan.save", PLAN_VERSION)
 
@@ -138,6 +139,12 @@ class SparsityPlan:
         """Sites that stay stock because the op would lose there, with the reason; None where that was not decided yet (see api.apply)."""
         decided = self.notes.get(LEFT_STOCK)
         return decided if isinstance(decided, dict) else None
+
+    def rows_of(self, site: str) -> int:
+        """Most rows of a step that a site prunes: as was decided by measuring, else as configured."""
+        decided = self.notes.get(SPARSE_ROWS)
+        rows = decided.get(site) if isinstance(decided, dict) else None
+        return rows if isinstance(rows, int) and 1 <= rows <= self.config.max_sparse_rows else self.config.max_sparse_rows
 
     def expected_sparsity(self) -> float:
         """Share of the weight bytes of all sites that a token does not read."""

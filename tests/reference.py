@@ -11,7 +11,7 @@ import numpy as np
 
 OFFSETS = {"u4": 0, "i4": 8, "u8": 0, "i8": 128}
 _ACTIVATION_GROUP = 128
-_TWO_DIGITS = 16256  # the largest activation of a row in two digits (ADR 0020)
+_TWO_DIGITS = 14336  # the largest activation of a row in two digits (ADR 0020)
 _EPSILON = 2.0**-24  # half a unit in the last place of float32
 _HALF_EPSILON = 2.0**-11
 

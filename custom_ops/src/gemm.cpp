@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <vector>
 
 #include "formats/formats.hpp"
 #include "parallel.hpp"
@@ -43,16 +44,30 @@ struct Gemm {
         return nullptr;
     }
 
-    // Columns of a task: as many as the kernel likes, but so that all threads have about the same to do.
-    size_t task_columns() const {
-        const size_t n = args.weight.n_padded, threads = ceil_div(thread_count(), args.beside);
+    // Where each strip of columns begins, and the end: as many columns as the kernel likes, but so that all threads have about the same to
+    // do.
+    std::vector<size_t> strip_borders() const {
+        const size_t n = args.weight.n_padded, threads = ceil_div(thread_count(), args.beside), finest = ceil_div(n, kColumnStep);
         const size_t most = implementation.gemm_columns(args.m, args.weight.step != nullptr);
-        const size_t strips = round_up(ceil_div(n, most), threads);
-        return std::min(round_up(ceil_div(n, strips), kColumnStep), most);
+        std::vector<size_t> borders;
+        for (size_t strips = round_up(ceil_div(n, most), threads);; strips += threads) {
+            const size_t count = std::min(strips, finest);
+            size_t widest = 0;
+            borders.assign(1, 0);
+            for (size_t i = 1; i <= count; ++i) {
+                borders.push_back(i == count ? n : (n * i / count + kColumnStep / 2) / kColumnStep * kColumnStep);
+                widest = std::max(widest, borders[i] - borders[i - 1]);
+            }
+            if (widest <= most) return borders;
+        }
     }
 
+    // Whether an element of y is written once: then there are no sums to keep close.
+    bool written_once() const { return product_count == 1 && products[0].q && args.k <= implementation.dense.largest_group; }
+
     void run() const {
-        const size_t columns = task_columns(), strips = ceil_div(args.weight.n_padded, columns);
+        const std::vector<size_t> borders = strip_borders();
+        const size_t strips = borders.size() - 1;
         // A second split by rows unpacks the weight again: so that threads end together only where rows are many, else where columns cannot
         // occupy the threads. Two parts of 64 rows took 1.05 to 1.24 times as long as 128 rows at once.
         const size_t wanted = std::max<size_t>(ceil_div(4 * thread_count(), strips * args.beside), 1);
@@ -62,13 +77,13 @@ struct Gemm {
         parallel_for(strips * row_parts, [&](size_t task) {
             const size_t strip = task / row_parts, part = task % row_parts;
             const size_t m_from = row(part), m_to = row(part + 1);
-            const size_t from = strip * columns, to = std::min(from + columns, args.weight.n_padded);
+            const size_t from = borders[strip], to = borders[strip + 1];
             GemmParams p{};
             p.weight = &args.weight;
             p.n_from = from;
             p.n_to = to;
-            size_t stride = columns + kStridePadding;
-            float* target = args.m <= kDirectRows ? direct(from, to, &stride) : nullptr;
+            size_t stride = to - from + kStridePadding;
+            float* target = args.m <= kDirectRows || written_once() ? direct(from, to, &stride) : nullptr;
             const size_t bytes = scratch_bytes();
             const size_t block = target ? m_to - m_from : std::min(m_to - m_from, kBlockRows);
             Scratch scratch(bytes + (target ? 0 : Scratch::bytes_for<float>(block * stride)));

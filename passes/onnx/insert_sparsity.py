@@ -30,7 +30,7 @@ class InsertSparsity(Pass[ir.Model]):
     """Prune the input of every site that the plan has an entry for, in place, as docs/packing.md writes it.
 
     1. An entry x is kept where |x − c| > τ, and replaced by c elsewhere; the comparison is in f32 whatever x is.
-    2. `rows="decode"`: τ counts when x has at most `max_sparse_rows` rows, all leading dimensions together; otherwise nothing is dropped.
+    2. `rows="decode"`: τ counts when x has at most `plan.rows_of(site)` rows, all leading dimensions together; else nothing is dropped.
     3. `rows="all"`: τ counts for every row, but position 0 of axis 1 where x is [B, T, K] with T > 1 is computed dense.
     4. Compensation is added to the output of pruned rows only; where a Reshape hides which they are, the site is left alone.
     5. Layers of a site that read it through a Cast or Reshape of their own keep that.
@@ -102,7 +102,7 @@ class InsertSparsity(Pass[ir.Model]):
         if variant.centered:
             inputs["center"] = emit.constant(center, "center") if variant.half else inputs["replacement"]
         if variant.rows == "decode":
-            inputs["max_sparse_rows"] = emit.constant(np.array(config.max_sparse_rows, np.int64), "max_sparse_rows")
+            inputs["max_sparse_rows"] = emit.constant(np.array(self._plan.rows_of(match.site.name), np.int64), "max_sparse_rows")
         if variant.graded:
             inputs["whole_threshold"] = emit.constant(np.asarray(entry.whole_threshold, np.float32), "whole_threshold")
         inputs |= self._ramp(emit)

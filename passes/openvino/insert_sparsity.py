@@ -28,7 +28,7 @@ class InsertSparsity(Pass[ov.Model]):
     """Prune the input of every site that the plan has an entry for, in place, as docs/packing.md writes it.
 
     1. An entry x is kept where |x − c| > τ, and replaced by c elsewhere; the comparison is in f32 whatever x is.
-    2. `rows="decode"`: τ counts when x has at most `max_sparse_rows` rows, all leading dimensions together; otherwise nothing is dropped.
+    2. `rows="decode"`: τ counts when x has at most `plan.rows_of(site)` rows, all leading dimensions together; else nothing is dropped.
     3. `rows="all"`: τ counts for every row, but position 0 of a sequence of several is computed dense: of axis 1 where x is [B, T, K],
        of axis 0 where it is [T, B, K].
     4. Compensation is added to the output of pruned rows only.
@@ -81,7 +81,7 @@ class InsertSparsity(Pass[ov.Model]):
         skipped = [(name, "a ramp does not go with routed experts") for name in entries if config.ramp and matches[name].block]
         for name in (name for name in matches if name in entries and name not in dict(skipped)):
             values = _constants(matches[name], entries[name], self._plan)
-            writer = _writer(matches[name], rows, config.max_sparse_rows, config.ramp, time_first=name in turned)
+            writer = _writer(matches[name], rows, self._plan.rows_of(name), config.ramp, time_first=name in turned)
             writer.write(*values, *_by_half(matches[name], entries[name]))
         model.validate_nodes_and_infer_types()
         _log.info("inserted sparsity at %d sites", len(matches if self._runtime else entries) - len(skipped))

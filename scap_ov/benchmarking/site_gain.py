@@ -51,12 +51,12 @@ def sites_that_lose(
     groups: dict[Shape, list[Site]] = {}
     for site in plan.sites:
         if site.name in plan.entries and site.kind is not SiteKind.EXPERT_DOWN:
-            groups.setdefault(_shape(site), []).append(site)
+            groups.setdefault(shape_of(site), []).append(site)
     reasons: dict[str, str] = {}
     for done, sites in enumerate(groups.values()):
         if progress:
             progress(done, len(groups), "measuring the gain per shape")
-        levels = {site.name: _level(plan.entries[site.name].expected_sparsity) for site in sites}
+        levels = {site.name: level_of(plan.entries[site.name].expected_sparsity) for site in sites}
         measure = gain or (partial(expert_gain, partner[sites[0].name]) if sites[0].experts else measure_gain)
         losing = _losing(sorted(set(levels.values())), _gain_of(measure, sites[0], plan.config, measured))
         if losing is None:
@@ -130,18 +130,23 @@ def measure_gain(site: Site, sparsity: float, config: SparsityConfig) -> float:
     x = np.random.default_rng(0).standard_normal((1, 1, site.in_features), np.float32)
     sparse = sparse_model(one, sparsity, config, graded=config.method == "graded" and site.two_planes)
     copies = copies_of(site)
-    return _ratio(repeated(one, copies), repeated(sparse, copies), config, [{0: x}])
+    return ratio_of_times(repeated(one, copies), repeated(sparse, copies), config, [{0: x}])
 
 
 def expert_gain(down: Site, up: Site, sparsity: float, config: SparsityConfig) -> float:
     """The same of a layer of routed experts, with the same share dropped at both places; other experts at every step."""
     stock = expert_model(up, down)
     steps = [inputs_of(stock, seed) for seed in range(_STEPS)]
-    return _ratio(stock, lowered_experts(stock, (sparsity, sparsity), config), config, steps)
+    return ratio_of_times(stock, lowered_experts(stock, (sparsity, sparsity), config), config, steps)
 
 
-def _ratio(stock: ov.Model, sparse: ov.Model, config: SparsityConfig, steps: Sequence[Mapping[int, np.ndarray]]) -> float:
-    """Median of the ratios of paired, alternating runs, each with the next of the inputs."""
+def ratio_of_times(
+    stock: ov.Model, sparse: ov.Model, config: SparsityConfig, steps: Sequence[Mapping[int, np.ndarray]], seconds: float = _SECONDS
+) -> float:
+    """Median of the ratios of paired, alternating runs, each with the next of the inputs.
+
+    :param seconds: of timing; five runs at least.
+    """
     core = ov.Core()
     register(core)
     quantise = {} if config.dynamic_quantization else {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
@@ -152,7 +157,7 @@ def _ratio(stock: ov.Model, sparse: ov.Model, config: SparsityConfig, steps: Seq
             request.infer(steps[0])
         requests.append(request)
     times: list[list[float]] = [[], []]
-    end = time.perf_counter() + _SECONDS
+    end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times[0]) < 5:
         inputs = steps[len(times[0]) % len(steps)]
         for own, request in zip(times, requests, strict=True):
@@ -162,9 +167,11 @@ def _ratio(stock: ov.Model, sparse: ov.Model, config: SparsityConfig, steps: Seq
     return median_ratio(*times)
 
 
-def _shape(site: Site) -> Shape:
+def shape_of(site: Site) -> Shape:
+    """What sites of one speed have in common."""
     return (site.in_features, tuple((layer.out_features, layer.weight) for layer in site.layers), site.experts, site.experts_per_token)
 
 
-def _level(sparsity: float) -> float:
+def level_of(sparsity: float) -> float:
+    """The sparsity at which a site is measured: to 5 %."""
     return min(round(round(sparsity / _STEP) * _STEP, 2), 0.95)

@@ -13,7 +13,7 @@ namespace {
 constexpr size_t kTileRows = 16;
 constexpr size_t kTileBytes = 64;  // of a row of a tile register
 constexpr size_t kTile = kTileRows * kTileBytes;
-constexpr float kLargest = 16256.0f;  // 127 · 128: h stays within -127 … 127
+constexpr float kLargest = 14336.0f;  // 112 · 128: h stays within -112 … 112, and 576 channels fit into one sum of 32 bits
 
 // Where the rows of a block lie.
 struct RowBlock {
@@ -29,13 +29,29 @@ struct RowBlock {
     size_t low() const { return tiles == 1 ? kTile / 2 : kTile; }  // from h to l
 };
 
-// 16 values to both digits; returns them as integers.
-inline Simd::Int store_digits(Simd::Float x, Simd::Float factor, int8_t* high, int8_t* low) {
-    const Simd::Int value = Simd::round(Simd::multiply(x, factor));
-    const Simd::Int h = _mm512_srai_epi32(Simd::add(value, Simd::broadcast(64)), 7);
-    Simd::store_i8(high, h);
-    Simd::store_i8(low, Simd::subtract(value, _mm512_slli_epi32(h, 7)));
-    return value;
+// 64 values, of which `lanes` are there, to both digits; returns the sums of 16 times four of them. As int16, in which they fit: a
+// quarter of the instructions that storing every 16 values as bytes takes.
+inline Simd::Int store_digits(const float* x, size_t lanes, Simd::Float factor, int8_t* high, int8_t* low) {
+    __m512i value[kTileBytes / Simd::kLanes];
+    for (size_t i = 0; i < kTileBytes / Simd::kLanes; ++i) {
+        const size_t from = i * Simd::kLanes, left = lanes > from ? lanes - from : 0;
+        const Simd::Float of = left >= Simd::kLanes ? Simd::load(x + from) : left ? Simd::load_part(x + from, left) : Simd::zero_float();
+        value[i] = Simd::round(Simd::multiply(of, factor));
+    }
+    const __m512i half = _mm512_set1_epi16(64);
+    __m512i pair[2], h[2];
+    Simd::Int total = Simd::zero();
+    for (size_t i = 0; i < 2; ++i) {
+        pair[i] = _mm512_packs_epi32(value[2 * i], value[2 * i + 1]);
+        total = Simd::add(total, _mm512_madd_epi16(pair[i], _mm512_set1_epi16(1)));
+        h[i] = _mm512_srai_epi16(_mm512_add_epi16(pair[i], half), 7);
+        pair[i] = _mm512_sub_epi16(pair[i], _mm512_slli_epi16(h[i], 7));
+    }
+    // packing leaves fours of bytes in the order 0, 4, 8, 12, 1, 5 ... of the values' fours
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    _mm512_storeu_si512(high, _mm512_permutexvar_epi32(order, _mm512_packs_epi16(h[0], h[1])));
+    _mm512_storeu_si512(low, _mm512_permutexvar_epi32(order, _mm512_packs_epi16(pair[0], pair[1])));
+    return total;
 }
 
 inline void quantize_digits(const QuantizeRowsParams& p) noexcept {
@@ -50,15 +66,11 @@ inline void quantize_digits(const QuantizeRowsParams& p) noexcept {
         for (size_t g = 0; g < groups; ++g) {
             const size_t left = p.k - g * p.group_size, count = left < p.group_size ? left : p.group_size;
             Simd::Int total = Simd::zero();
-            for (size_t k = 0; k < round_up(p.group_size, kTileBytes); k += kTileBytes, out += block.step_bytes())
-                for (size_t i = 0; i < kTileBytes; i += Simd::kLanes) {
-                    const size_t lanes = count > k + i ? count - k - i : 0;
-                    // 0 where nothing is finite: 0 times a NaN is none
-                    const Simd::Float value = factor == 0.0f || lanes == 0 ? Simd::zero_float()
-                                              : lanes < Simd::kLanes       ? Simd::load_part(x + k + i, lanes)
-                                                                           : Simd::load(x + k + i);
-                    total = Simd::add(total, store_digits(value, Simd::broadcast(factor), out + i, out + block.low() + i));
-                }
+            for (size_t k = 0; k < round_up(p.group_size, kTileBytes); k += kTileBytes, out += block.step_bytes()) {
+                // 0 where nothing is finite: 0 times a NaN is none
+                const size_t lanes = factor == 0.0f || count <= k ? 0 : count - k;
+                total = Simd::add(total, store_digits(x + k, lanes, Simd::broadcast(factor), out, out + block.low()));
+            }
             p.sum[m * groups + g] = Simd::sum_of(total);
             x += count;
         }

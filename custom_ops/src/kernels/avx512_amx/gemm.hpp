@@ -17,10 +17,11 @@ namespace {
 constexpr size_t kStepQuads = 16;                            // input channels of a step, four by four
 constexpr size_t kOverrun = (kStepQuads - 1) * kNr * kQuad;  // bytes that the last step reads past a strip
 constexpr size_t kStripPadding = 1;                          // quads: strips that are a power of two apart would share few sets of L1
-constexpr size_t kBlockK = 512;                              // with kMostColumns 512 KB in L2; 256 and 1024 are up to a fifth slower
-constexpr size_t kExactChannels = 512;                       // 16256 * 255 * 512 < 2^31
+constexpr size_t kBlockK = 576;                              // with kMostColumns 576 KB in L2; 256 and 1024 are up to a fifth slower
+constexpr size_t kExactChannels = 576;                       // kLargest * 255 * 576 < 2^31
 constexpr size_t kChunkRows = 64;                            // whose x, 64 KB of a block, is multiplied by all strips before the next rows
 
+static_assert(static_cast<int64_t>(kLargest) * 255 * kExactChannels < int64_t{1} << 31, "sums fit into 32 bits");
 static_assert(kNr == 32, "a strip is two tile registers wide");
 
 struct TileConfig {
