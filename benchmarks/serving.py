@@ -1,4 +1,4 @@
-"""Speed over simultaneous requests: tokens per second of all requests together, stock and pruned, alternating in one process.
+"""Speed over simultaneous requests: tokens per second of all together, stock and pruned, alternating in one process, in both orders.
 
 python benchmarks/serving.py stock sparse --requests 1,2,4,8,16,32 --json serving.json
 
@@ -53,7 +53,10 @@ def main() -> None:
     for requests in map(int, args.requests.split(",")):
         for pipeline in pipelines.values():
             tokens_per_second(pipeline, requests, 4)
-        runs = [{name: tokens_per_second(p, requests, args.tokens) for name, p in pipelines.items()} for _ in range(args.repeats)]
+        runs = []
+        for turn in range(args.repeats):  # either goes first in every second turn
+            order = list(pipelines) if turn % 2 == 0 else list(reversed(pipelines))
+            runs.append({name: tokens_per_second(pipelines[name], requests, args.tokens) for name in order})
         speed = {name: median(run[name] for run in runs) for name in pipelines}
         ratio = median(run["sparse"] / run["stock"] for run in runs)
         rows.append({"requests": requests, **speed, "ratio": ratio})

@@ -44,18 +44,29 @@ def main() -> None:
     """Measure, print, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("stock")
-    parser.add_argument("levels", help="a folder with levels, 0 among them")
+    parser.add_argument("levels", help="a folder with levels, 0 among them; with --lookup-only any pruned folder")
+    parser.add_argument("--lookup-only", action="store_true", help="prompt lookup alone, of stock and of the folder as it is")
     parser.add_argument("--drafts", default="0.25,0.5", help="levels of the draft")
     parser.add_argument("--ahead", type=int, default=3, help="tokens that are drafted before they are verified")
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--json")
     args = parser.parse_args()
+    stock = partial(scap_ov.open_pipeline, args.stock, INFERENCE_PRECISION_HINT="f32")
+    level, name = (None, "pruned") if args.lookup_only else (0, "level 0")
+    ours = partial(scap_ov.open_pipeline, args.levels, level=level)
     ways: dict[str, Callable[[int], tuple[float, float]]] = {
-        "stock": partial(run, scap_ov.open_pipeline(args.stock, INFERENCE_PRECISION_HINT="f32"), args.tokens, 0),
-        "level 0": partial(run, scap_ov.open_pipeline(args.levels, level=0), args.tokens, 0),
-        "level 0, prompt lookup": partial(run, scap_ov.open_pipeline(args.levels, level=0, prompt_lookup=True), args.tokens, args.ahead),
+        "stock": partial(run, stock(), args.tokens, 0),
+        "stock, prompt lookup": partial(run, stock(prompt_lookup=True), args.tokens, args.ahead),
+        name: partial(run, ours(), args.tokens, 0),
+        f"{name}, prompt lookup": partial(run, ours(prompt_lookup=True), args.tokens, args.ahead),
     }
+    if not args.lookup_only:
+        ways |= _drafts(args)
+    _report(alternate(ways, args.repeats), args)
+
+
+def _drafts(args: argparse.Namespace) -> dict[str, Callable[[int], tuple[float, float]]]:
     both = scap_ov.open_pipeline(args.levels, level=0, draft_level=float(args.drafts.split(",")[0]))
     (draft,) = [name for name in dial.models_with_levels() if name.endswith(".draft")]
 
@@ -63,9 +74,11 @@ def main() -> None:
         scap_ov.set_level(level, draft)
         return run(both, args.tokens, args.ahead, turn)
 
-    for level in map(float, args.drafts.split(",")):
-        ways[f"level 0, draft at {level:g}"] = partial(drafted, level)
-    runs = alternate(ways, args.repeats)
+    return {f"level 0, draft at {level:g}": partial(drafted, level) for level in map(float, args.drafts.split(","))}
+
+
+def _report(runs: dict[str, list[tuple[float, float]]], args: argparse.Namespace) -> None:
+    """Print the table, write JSON."""
     rows = [{"way": name, "tokens_per_s": median(speed for speed, _ in own), "accepted": median(share for _, share in own),
              "ratio": median(mine / theirs for (mine, _), (theirs, _) in zip(own, runs["stock"], strict=True))}
             for name, own in runs.items()]  # fmt: skip

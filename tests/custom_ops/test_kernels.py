@@ -177,8 +177,8 @@ def test_planes_with_everything_dropped_leave_what_is_added(implementation: str,
 @pytest.mark.parametrize("implementation", RUNNABLE)
 def test_extreme_planes_do_not_overflow(implementation: str) -> None:
     """All planes 15 with the largest step, activations of one sign."""
-    for m in (1, 3, 9):
-        o = random_operands(512, [192], "u8", m=m, step_group=128, sparsity=0.1, half=0.4, rows="all", dynamic_quantization=True)
+    for k, m in ((512, 1), (512, 3), (512, 9), (576, 9), (576, 20)):
+        o = random_operands(k, [192], "u8", m=m, step_group=128, sparsity=0.1, half=0.4, rows="all", dynamic_quantization=True)
         o.weight[:], o.step[:], o.offset[:], o.zero_point[:] = 255, 16, 0, 0
         o.x[:] = np.where(o.x < o.threshold, 3, np.abs(o.x))
         check(o, implementation)

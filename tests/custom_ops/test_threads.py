@@ -8,7 +8,7 @@ from kernel_library import run, runnable
 from random_operands import random_operands
 
 # Long rows (columns are split), short rows (kept channels are split), a prompt (columns and rows are split).
-CALLS = [(512, [9000], 1), (3000, [576], 1), (3000, [1024, 256], 4), (600, [3000], 40), (512, [300], 200)]
+CALLS = [(512, [9000], 1), (3000, [576], 1), (3000, [1024, 256], 4), (600, [3000], 40), (512, [300], 200), (576, [576, 640], 130)]
 
 
 @pytest.mark.parametrize("implementation", runnable())

@@ -221,8 +221,8 @@ inline size_t groups_per_block(size_t group_size) {
     return group_size >= kBlockK ? 1 : kBlockK / group_size;
 }
 
-inline size_t amx_columns(size_t m, bool) noexcept {
-    return m <= 64 ? kMostColumns : kMostColumns / 2;  // long pieces of rows to read; of many rows sums that stay in L2
+inline size_t amx_columns(size_t m, bool in_planes) noexcept {
+    return m <= (in_planes ? 128 : 64) ? kMostColumns : kMostColumns / 2;  // long pieces of rows to read; of many rows sums that stay in L2
 }
 
 inline size_t amx_scratch_bytes(size_t, size_t group_size) noexcept {
