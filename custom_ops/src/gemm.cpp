@@ -19,6 +19,7 @@ constexpr size_t kDirectRows = 64;     // as many are written where they belong;
                                        // would share few sets of the caches while they are summed up
 constexpr size_t kBlockRows = 512;     // whose sums are gathered, and for which the weight is unpacked once
 constexpr size_t kStridePadding = 32;  // floats
+constexpr size_t kSerialValues = 32768;
 
 struct Gemm {
     const SparseMatMulArgs& args;
@@ -124,7 +125,8 @@ struct QuantizedRows {
     QuantizedRows(const SparseMatMulArgs& a, const Implementation& implementation, const float* x, bool half)
         : q(layout(a, implementation, half)), scratch(bytes(q, implementation)) {
         q.x = x;
-        const size_t groups = ceil_div(q.k, q.group_size), step = 4;
+        // fewer values are quantised before another thread has begun
+        const size_t groups = ceil_div(q.k, q.group_size), step = q.m * q.k < kSerialValues ? q.m : 4;
         q.quantized = scratch.take<int8_t>(quantized_bytes(q, implementation));
         q.scale = scratch.take<float>(q.m * groups);
         q.sum = scratch.take<int32_t>(q.m * groups);

@@ -29,7 +29,7 @@ struct RowBlock {
     size_t low() const { return tiles == 1 ? kTile / 2 : kTile; }  // from h to l
 };
 
-// 64 values, of which `lanes` are there, to both digits; returns the sums of 16 times four of them. As int16, in which they fit: a
+// 64 values, of which `lanes` are there, to both digits; returns sums of four of them. As int16, in which they fit: a
 // quarter of the instructions that storing every 16 values as bytes takes.
 inline Simd::Int store_digits(const float* x, size_t lanes, Simd::Float factor, int8_t* high, int8_t* low) {
     __m512i value[kTileBytes / Simd::kLanes];
@@ -43,7 +43,7 @@ inline Simd::Int store_digits(const float* x, size_t lanes, Simd::Float factor, 
     Simd::Int total = Simd::zero();
     for (size_t i = 0; i < 2; ++i) {
         pair[i] = _mm512_packs_epi32(value[2 * i], value[2 * i + 1]);
-        total = Simd::add(total, _mm512_madd_epi16(pair[i], _mm512_set1_epi16(1)));
+        total = Simd::add(total, Simd::add(value[2 * i], value[2 * i + 1]));
         h[i] = _mm512_srai_epi16(_mm512_add_epi16(pair[i], half), 7);
         pair[i] = _mm512_sub_epi16(pair[i], _mm512_slli_epi16(h[i], 7));
     }
