@@ -80,7 +80,7 @@ def _packages() -> list[dict[str, object]]:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            cure = f"pip install scap_ov[{_EXTRAS[name]}]" if name in _EXTRAS else "pip install scap_ov again"
+            cure = f"pip install 'scap_ov[{_EXTRAS[name]}]'" if name in _EXTRAS else "pip install scap_ov again"
             findings.append(_finding(name, "not installed", f"for {purpose}: {cure}", ok=False, needed=needed))
             continue
         advice, ok = _importable(name, purpose)

@@ -41,6 +41,9 @@ def _run(bundle: Bundle) -> Iterator[str]:
         yield "The libraries are listed below and not in this bundle: put them into `lib`.\n"
     yield f"    bin/{PROGRAM} {_flags(bundle)} model 'The capital of France is'\n"
     yield "It continues the text as it stands, greedily, and tells its speed on standard error. `--tokens N` sets the length (64)."
+    if bundle.needs_extension:
+        yield "Of a model that holds several levels, `--level 0.4` chooses one, and SCAP_OV_LEVEL=0.4 in the environment of any"
+        yield "program; a level that it does not hold is refused with those that it does."
     yield "The program finds `lib` beside `bin`; elsewhere, set LD_LIBRARY_PATH."
 
 

@@ -9,6 +9,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from pipeline_folders import PROMPT as WORDS
+from pipeline_folders import language_models
 
 import scap_ov
 from scap_ov.cli.main import main
@@ -63,6 +65,19 @@ def test_a_bundle_writes_the_text_of_the_model_without_python(lowered_folder, tm
     assert (root / "edge" / "include" / "scap_ov.h").is_file()
     assert done.stdout.rstrip("\n") == pipeline.generate(PROMPT, max_new_tokens=8, apply_chat_template=False).rstrip("\n")
     assert len(done.stdout.split()) > 2
+    its_levels_are_chosen([str(root) + command[0], "--tokens", "8", *flags], language_models() / "levels")
+
+
+def its_levels_are_chosen(runner: list[str], model: Path) -> None:
+    """By the runner's option, and by the environment of a program that has none."""
+
+    def text(*options: str, **environment: str) -> str:
+        done = run([runner[0], *options, *runner[1:], str(model), WORDS], env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert text("--level", "0") != text("--level", "0.5") == text(SCAP_OV_LEVEL="0.5")
+    assert run([*runner, str(model), WORDS], env={"SCAP_OV_LEVEL": "0.3"}).returncode
 
 
 def run(command, env):

@@ -58,4 +58,4 @@ def test_a_package_that_is_missing_names_its_extra(monkeypatch, tmp_path):
     known = metadata.version
     monkeypatch.setattr(metadata, "version", version)
     assert main(["doctor", "--json", str(tmp_path / "said.json")]) == 0
-    assert findings(json.loads((tmp_path / "said.json").read_text()))["onnx"]["advice"] == "for ONNX models: pip install scap_ov[onnx]"
+    assert findings(json.loads((tmp_path / "said.json").read_text()))["onnx"]["advice"] == "for ONNX models: pip install 'scap_ov[onnx]'"
