@@ -1,4 +1,4 @@
-"""Install the wheel under other Pythons, each in an environment of its own, and run tests of every room there.
+"""Install the wheel under other Pythons, each in an environment of its own, and run tests there.
 
 python .ci/pythons.py WHEEL [VERSION ...]    # default: 3.10 3.12 3.13; an interpreter that is not on the PATH is told and left out
 """
@@ -11,9 +11,8 @@ from functools import partial
 from pathlib import Path
 
 TESTS = (
-    "tests/test_public_api.py", "tests/test_golden.py", "tests/custom_ops/test_op.py", "tests/passes/openvino/test_lower_sparse_matmul.py",
-    "tests/passes/onnx/test_insert_sparsity.py", "tests/scap_ov/calibration/test_calibrate.py", "tests/scap_ov/cli/test_main.py",
-    "tests/scap_ov/storage",
+    "tests/test_public_api.py", "tests/test_golden.py", "tests/passes/onnx/test_insert_sparsity.py", "tests/scap_ov/test_dial.py",
+    "tests/passes/openvino/test_half_reads.py",
 )  # fmt: skip
 
 

@@ -44,7 +44,10 @@ _PARTS = """
   portable model; levels switched meanwhile. Bit for bit what one request after the other gives.
 - **Memory over decode steps**: the slope of resident memory.
 
-A failure names its seed, and the command that repeats it.
+A failure names its seed, and the command that repeats it. What failed once is mended by its kind and has a test beside that code, such as
+`tests/scap_ov/storage/test_state_names.py` (a variable without a name), `test_outputs.py` (a folder left by a kill), `tests/native`
+(exceptions through C functions) and `tests/passes/openvino/test_half_reads.py` (a form that OpenVINO compiles wrongly). Inputs on which a
+fuzzer fails are kept in `tests/reliability/found`, named after it, and are run first.
 """
 
 
