@@ -88,7 +88,7 @@ def told_if_damaged(path: str | Path, kind: Kind) -> Iterator[None]:
         yield
     except ScapError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as e:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as e:
         why = f"it lacks {e.args[0]}" if isinstance(e, KeyError) and e.args else str(e) or type(e).__name__
         msg = f"{path} is a damaged {kind.what} ({why}); write it again with {kind.writer}"
         raise UsageError(msg) from e

@@ -79,7 +79,7 @@ def check_checkpoint(path: str | Path) -> str | None:
         raise OutputError(msg)
     try:
         version = json.loads(head)["version"]
-    except (ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
         msg = f"{path} is a damaged checkpoint; give another file, or delete it to measure anew"
         raise OutputError(msg) from e
     if version != _VERSION:

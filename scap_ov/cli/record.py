@@ -26,7 +26,7 @@ def record_of(model: str) -> JsonObject | None:
         try:
             record = json.loads(noted.read_text(encoding="utf-8"))
             return {"config": dict(record.get("config", {})), "summary": checked_summary(record["summary"])}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             msg = f"{noted} is damaged ({e}); remove it, or apply the plan to the stock model again"
             raise BadModelError(msg) from e
     backend = backend_of(model)

@@ -18,6 +18,7 @@ import numpy as np
 from scap_ov.errors import MismatchError, UsageError
 from scap_ov.numbers_file import Kind, read_numbers, told_if_damaged, write_numbers
 from scap_ov.plan import site_from_dict
+from scap_ov.statistics.checked import check_statistics, check_tables
 from scap_ov.statistics.observers import OBSERVERS
 from scap_ov.statistics.observers.moments import from_fixed_point
 
@@ -169,6 +170,8 @@ class CalibrationProfile:
             if lost is not None:
                 raise KeyError(lost)
             statistics = {s.name: SiteStatistics(int(meta["counts"][s.name]), own[s.name]) for s in sites}
+            check_statistics(sites, own)
+            check_tables(statistics, sensitivity)
             return cls(str(meta["fingerprint"]), sites, statistics, int(meta["capacity"]), sensitivity, dict(meta["metadata"]))
 
 

@@ -19,9 +19,15 @@ from scap_ov.sites import Site, WeightSpec
 
 RECORD_VERSION = 1
 _Types = dict[str, "type | tuple[type, ...]"]
-_SUMMARY: _Types = {"form": str, "expected_sparsity": (int, float), "sites": list, "skipped": list}
-_SITE: _Types = {"name": str, "kind": str, "weights": str, "in_features": int, "out_features": list, "planned_sparsity": (int, float),
+_NUMBER = (int, float)
+_SUMMARY: _Types = {"form": str, "expected_sparsity": _NUMBER, "sites": list, "skipped": list}
+_SITE: _Types = {"name": str, "kind": str, "weights": str, "in_features": int, "out_features": list, "planned_sparsity": _NUMBER,
          "state": str, "reason": str}  # fmt: skip
+_READS: _Types = {"dropped": _NUMBER, "half": _NUMBER, "whole": _NUMBER}
+_LEVEL: _Types = {"level": _NUMBER, "expected_sparsity": _NUMBER, **_READS, "sites": dict}
+# what older versions did not write
+_SOMETIMES: _Types = {"notes": dict, "levels": list, "start_level": _NUMBER, "fingerprint": str}
+_SOMETIMES_OF_SITE: _Types = {"block": int, "experts": int, "experts_per_token": int, "layers": list, **_READS}
 CONFIG_FILE = "scap_config.json"
 NOT_LOWERED = "portable, not lowered"  # begins the reason of a site that is pruned in standard ops, where the op cannot take it
 
@@ -122,17 +128,29 @@ def checked_summary(summary: Any) -> JsonObject:
 
     :raises ValueError: an entry is missing or of another type; says which.
     """
-    _check("the summary", summary, _SUMMARY)
+    _check("the summary", summary, _SUMMARY, _SOMETIMES)
     for site in summary["sites"]:
-        _check("a site", site, _SITE)
-    if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in summary["skipped"]):
+        _check("a site", site, _SITE, _SOMETIMES_OF_SITE)
+        _check("a site of experts", site, {"experts_per_token": int} if site.get("experts") else {})
+        if not all(isinstance(n, int) for n in site["out_features"]):
+            msg = "a site has no out_features of its type"
+            raise ValueError(msg)
+    for level in summary.get("levels", []):
+        _check("a level", level, _LEVEL)
+    if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 and all(isinstance(t, str) for t in pair) for pair in summary["skipped"]):
         msg = "skipped is no list of layers with reasons"
+        raise ValueError(msg)
+    tokens = summary.get("notes", {}).get("expert_tokens", {})
+    if not isinstance(tokens, dict) or not all(isinstance(counts, list) and counts for counts in tokens.values()):
+        msg = "the notes have no expert_tokens of its type"
         raise ValueError(msg)
     return dict(summary)
 
 
-def _check(what: str, values: object, wanted: Mapping[str, type | tuple[type, ...]]) -> None:
-    wrong = next((key for key, kind in wanted.items() if not isinstance(values, dict) or not isinstance(values.get(key), kind)), None)
+def _check(what: str, values: object, wanted: _Types, sometimes: _Types | None = None) -> None:
+    given = values if isinstance(values, dict) else {}
+    wanted = {**wanted, **{key: kind for key, kind in (sometimes or {}).items() if key in given}}
+    wrong = next((key for key, kind in wanted.items() if not isinstance(given.get(key), kind)), None)
     if wrong is not None:
         msg = f"{what} has no {wrong} of its type"
         raise ValueError(msg)
