@@ -1,13 +1,14 @@
-"""What reading less costs in quality: methods, shares and weight forms on SmolLM2-135M; writes docs/quality.md and its plot.
+"""What reading less costs in quality: methods, shares and weight forms on a model; writes docs/quality.md and its plot.
 
     make quality                                                                     # on Python's own documentation
     make quality QUALITY_TEXT=wiki.txt QUALITY_TITLE="WikiText-2"
     python benchmarks/quality.py --forms f16 --methods adaptive,scap --sparsities 0.5 --tokens 1024     # a short look
 
 Calibrates on the first half of the text and measures on the second. Results are kept in the JSON file after every point, and a run that
-is repeated goes on from there; `--only-speed` fills in the speeds, on an idle machine. Folders f16, i8 and i4 in the work folder are used
-as they are (what optimum-cli exported, say); else they are made from what openvino-genai reads out of the demo's GGUF file. All three must
-be of one source: genai rounds the zero points of Q4_1, and dense models of the two sources differ by a KL of 0.3.
+is repeated goes on from there; `--only-speed` fills in the speeds, on an idle machine. Times that are told are processor time.
+Folders f16, i8 and i4 in the work folder are used as they are (what optimum-cli exported, say: another model in a work folder of its
+own, with --name and --page); else they are made from what openvino-genai reads out of the demo's GGUF file. All three must be of one
+source: genai rounds the zero points of Q4_1, and dense models of the two sources differ by a KL of 0.3.
 Every row but the first of a window is pruned; KL is against the dense f16 model whatever the weight form.
 """
 
@@ -65,7 +66,7 @@ class Run:
         self._deployed: Deployed | None = None
         other = "Python's documentation" if args.text else "Python's sources"
         self.keep("about", {"machine": machine(), "text": args.title, "other": other, "tokens": args.tokens, "source": args.source,
-                            "calibration_tokens": args.calibration_tokens})  # fmt: skip
+                            "model": args.name, "calibration_tokens": args.calibration_tokens})  # fmt: skip
 
     def keep(self, key: str, value: Any) -> None:
         """Note a result."""
@@ -107,9 +108,9 @@ class Run:
             return self.rewritten(folder, profile, config)
         plan = fit(profile, config)
         if extra == "compensation":
-            started = time.monotonic()
+            started = time.process_time()
             plan = fit_compensation(probe.stock, self.data(folder, COMPENSATION_TOKENS, WINDOW), profile, plan, steps=self.args.steps)
-            self.keep(f"{form} compensation {sparsity:g}", {**plan.notes["compensation"], "seconds": time.monotonic() - started})
+            self.keep(f"{form} compensation {sparsity:g}", {**plan.notes["compensation"], "seconds": time.process_time() - started})
         return unseen.measure(probe, plan)
 
     def rewritten(self, folder: Path, profile: CalibrationProfile, config: SparsityConfig) -> dict[str, Any]:
@@ -119,22 +120,24 @@ class Run:
         return {"kl": found.kl_divergence, "perplexity": found.perplexity, "top1": found.top1_agreement, "sparsity": found.sparsity,
                 "bytes": found.weight_bytes_per_token}  # fmt: skip
 
-    def other_text(self) -> None:
+    def other_text(self, form: str) -> None:
         """The same plans on another domain, and plans from text that the model wrote itself."""
-        keys = [f"f16 {m} 0.5 other" for m in ("adaptive", "scap")] + ["f16 self 0.5"] * self.args.self
-        if all(key in self.kept for key in keys) or "f16" not in self.args.forms:
+        ours = "graded" if form == "i8" else "adaptive"
+        own = form == "f16" and self.args.self
+        keys = [f"{form} {m} 0.5 other" for m in (ours, "scap")] + ["f16 self 0.5"] * own
+        if all(key in self.kept for key in keys):
             return
-        folder = self.folder("f16")
-        probe = ProbeModel(read_model(folder), measure=True)
-        profile = self.profile("f16", folder)
-        other = self.evaluation(probe, "other", self.other, "f16")
-        for method in ("adaptive", "scap"):
+        folder = self.folder(form)
+        probe = ProbeModel(read_model(folder), measure=True, graded=form == "i8")
+        profile = self.profile(form, folder)
+        other = self.evaluation(probe, "other", self.other, form)
+        for method in (ours, "scap"):
             plan = fit(profile, SparsityConfig(method=method))
-            self.point(f"f16 {method} 0.5 other", lambda p=plan: other.measure(probe, p))
-        if self.args.self:
+            self.point(f"{form} {method} 0.5 other", lambda p=plan: other.measure(probe, p))
+        if own:
             unseen = self.evaluation(probe, "unseen", self.unseen, "f16")
-            own = self.profile("f16", folder, own=True)
-            self.point("f16 self 0.5", lambda: unseen.measure(probe, fit(own, SparsityConfig())))
+            profile = self.profile("f16", folder, own=True)
+            self.point("f16 self 0.5", lambda: unseen.measure(probe, fit(profile, SparsityConfig())))
 
     def tasks(self) -> None:
         """Multiple choice: dense f16, and plans on it."""
@@ -146,11 +149,11 @@ class Run:
         probe = ProbeModel(read_model(folder))
         profile, encode = self.profile("f16", folder), load_tokenizer(folder)
         for file, method, sparsity in left:
-            started = time.monotonic()
+            started = time.process_time()
             plan = fit(profile, SparsityConfig(method=method, target_sparsity=sparsity)) if method != "dense" else None
             found = answer(probe, plan, encode, file, self.args.questions)
             self.keep(f"task {file.stem} {method} {sparsity:g}", found)
-            print(f"{file.stem}, {method} {sparsity:g}: {found['accuracy']:.1%} ({time.monotonic() - started:.0f} s)", flush=True)
+            print(f"{file.stem}, {method} {sparsity:g}: {found['accuracy']:.1%} ({time.process_time() - started:.0f} s)", flush=True)
 
     def rivals(self) -> None:
         """The f16 model quantised harder, dense."""
@@ -158,28 +161,26 @@ class Run:
             key = f"rival {name}"
             if key in self.kept:
                 continue
-            started = time.monotonic()
+            started = time.process_time()
             folder = self.saved(key, lambda n=name: quantised(self.folder("f16"), n, self.fitted))
-            seconds = time.monotonic() - started
+            seconds = time.process_time() - started
             probe = ProbeModel(read_model(folder), measure=True)
             unseen = self.evaluation(probe, "unseen", self.unseen, "rival")
             found = {**unseen.measure(probe, None), "bytes": bytes_of(self.folder("f16"), name), "seconds": seconds}
             self.keep(key, {**found, **self.asked(read_model(folder))})
-            print(f"{key}: KL {found['kl']:.4f} ({time.monotonic() - started:.0f} s)", flush=True)
+            print(f"{key}: KL {found['kl']:.4f} ({time.process_time() - started:.0f} s)", flush=True)
 
     def deployed(self) -> None:
         """Decoding behind a dense prompt, and questions: int8 dense, graded and pruned, and int4."""
-        wanted = [(form, "dense", 0.0) for form in ("i8", "i4")] + [
-            ("i8", m, s) for s in self.args.deployed for m in ("graded", "adaptive")
-        ]
-        wanted += [("i4", "adaptive", s) for s in self.args.deployed[:1]]
+        wanted = [("i8", "dense", 0.0), *(("i8", "graded", s) for s in self.args.deployed), ("i4", "dense", 0.0)]
+        wanted += [(form, "adaptive", s) for form in ("i8", "i4") for s in self.args.deployed[:1]]
         for form, method, share in wanted:
             key = f"deployed {form} {method} {share:g}"
             if key in self.kept or form not in self.args.forms:
                 continue
-            started = time.monotonic()
+            started = time.process_time()
             self.keep(key, self.asked(read_model(self.saved(key, lambda f=form, m=method, s=share: self.made(f, m, s)))))
-            print(f"{key}: {self.kept[key]} ({time.monotonic() - started:.0f} s)", flush=True)
+            print(f"{key}: {self.kept[key]} ({time.process_time() - started:.0f} s)", flush=True)
 
     def made(self, form: str, method: str, share: float) -> Any:
         """A model to deploy."""
@@ -213,17 +214,17 @@ class Run:
     def embeddings(self) -> None:
         """The same methods on an encoder."""
         if "minilm" not in self.kept:
-            started = time.monotonic()
+            started = time.process_time()
             self.keep("minilm", ranking(self.args.methods, [0.3, 0.4]))
-            print(f"minilm: {len(self.kept['minilm'])} points ({time.monotonic() - started:.0f} s)", flush=True)
+            print(f"minilm: {len(self.kept['minilm'])} points ({time.process_time() - started:.0f} s)", flush=True)
 
     def point(self, key: str, measure: Any) -> None:
         """Measure once."""
         if key not in self.kept:
-            started = time.monotonic()
+            started = time.process_time()
             self.keep(key, measure())
             found = self.kept[key]
-            print(f"{key}: KL {found['kl']:.4f}, sparsity {found['sparsity']:.4f} ({time.monotonic() - started:.0f} s)", flush=True)
+            print(f"{key}: KL {found['kl']:.4f}, sparsity {found['sparsity']:.4f} ({time.process_time() - started:.0f} s)", flush=True)
 
     def points(self, form: str) -> list[tuple[str, float]]:
         """Methods and sparsities of a form; the full set for f16."""
@@ -252,9 +253,9 @@ class Run:
                 if own
                 else self.data(folder, self.args.calibration_tokens, WINDOW)
             )
-            started = time.monotonic()
+            started = time.process_time()
             profile = api.calibrate(folder, data)
-            seconds = time.monotonic() - started
+            seconds = time.process_time() - started
             profile.save(path)
             self.keep(f"{form} {'self ' * own}calibration", {**profile.metadata, "seconds": seconds, "file_bytes": path.stat().st_size})
         return CalibrationProfile.load(path)
@@ -279,7 +280,7 @@ def main() -> None:
         measure(run)
     run.speeds()
     if args.output:
-        write_page(run.kept, args.output)
+        write_page(run.kept, args.output, args.page)
 
 
 def measure(run: Run) -> None:
@@ -289,8 +290,9 @@ def measure(run: Run) -> None:
         if form == "i8":
             run.deployed()
             run.rivals()
+        if form != "i4":
+            run.other_text(form)
     run.deployed()
-    run.other_text()
     run.tasks()
     if run.args.minilm:
         run.embeddings()

@@ -15,17 +15,18 @@ _NAMES = {"f16": "f16", "i8": "int8", "i4": "int4"}
 _OURS = "adaptive"
 
 
-def write_page(kept: Kept, output: Path) -> None:
-    """Write quality.md and quality.png into a folder.
+def write_page(kept: Kept, output: Path, name: str) -> None:
+    """Write a page and its plot into a folder.
 
     :param kept: the JSON of quality.py.
+    :param name: of both files, such as `quality`.
     """
     output.mkdir(parents=True, exist_ok=True)
     sections = (_head, _methods, _quantised, _equal, _ffn, _weights, tasks, _hold, minilm, _cost)
     first, *others = (section(kept) for section in sections)
-    parts = [first, decision(kept, _NAMES), *others, _NOTES]
-    (output / "quality.md").write_text("\n\n".join(part.strip() for part in parts if part) + "\n", encoding="utf-8")
-    plot({form: points(kept, form) for form in _NAMES}, rivals(kept), output / "quality.png")
+    parts = [first, f"![KL over sparsity and over bytes]({name}.png)", decision(kept, _NAMES), *others, _NOTES]
+    (output / f"{name}.md").write_text("\n\n".join(part.strip() for part in parts if part) + "\n", encoding="utf-8")
+    plot({form: points(kept, form) for form in _NAMES}, rivals(kept), output / f"{name}.png")
 
 
 def points(kept: Kept, form: str) -> dict[tuple[str, float], dict[str, Any]]:
@@ -52,14 +53,12 @@ def _head(kept: Kept) -> str:
     fitted = ", ".join(f"{name} on {count:,} tokens" for name, count in tokens.items())
     return f"""# Quality: what reading less costs
 
-Written by `make quality` from measurements (`benchmarks/quality.py`). SmolLM2-135M-Instruct, every block layer
+Written by `make quality` from measurements (`benchmarks/quality.py`). {about["model"]}, every block layer
 a site, every row but the first of a window pruned. Models: {about["source"]}.
 Text: {about["text"]}; calibrated on its first half ({fitted}),
 measured on {about["tokens"]} tokens of its second half, {about["tokens"] // 512} windows: KL differences of a few percent are within noise.
-KL is the mean divergence of the next-token distribution from that of the dense f16 model, in nats. A model of 135M parameters is far
-more brittle than one of 1B and more: read the ratios.
-
-![KL over sparsity and over bytes](quality.png)"""
+KL is the mean divergence of the next-token distribution from that of the dense f16 model, in nats. A model this small is far
+more brittle than one of 1B and more: read the ratios."""
 
 
 def _methods(kept: Kept) -> str:
@@ -211,7 +210,7 @@ def _cost(kept: Kept) -> str:
             rows.append([key, f"{value['seconds']:.0f} s", what])
     if not rows:
         return ""
-    return f"## What it costs\n\nOn {kept['about']['machine']}, with other work on it.\n\n" + table(["step", "time", "for"], rows)
+    return f"## What it costs\n\nProcessor time on {kept['about']['machine']}.\n\n" + table(["step", "time", "for"], rows)
 
 
 _LEGEND = """`adaptive`: a centre for each channel, thresholds and sparsities by the sensitivity of the output. `scap`: uniform, centre

@@ -1,21 +1,29 @@
 """Split 8-bit weights into two planes of nibbles without loss, so that the high one alone is a good 4-bit weight.
 
-For output n and a group of input channels:
-    o = min q    m = ceil((max q − o + 1) / 16), 1 … 16    h = floor((q − o) / m), 0 … 15    r = q − o − m·h, 0 … m − 1
-q = o + m·h + r exactly. Where the high plane alone is read, a weight stands for the middle of its range, o + m·h + (m − 1) / 2.
+For output n and a group of input channels, with an offset o ≤ min q and a step m:
+    h = min(floor((q − o) / m), 15)    r = q − o − m·h, 0 … 15
+q = o + m·h + r exactly. Where the high plane alone is read, a weight stands for o + m·h + (m − 1) / 2, the middle of its range.
+A nibble r goes up to 15 whatever m is, so 15 m + 16 values have room, and where the step is below 16, o may lie below min q.
+Of the two smallest steps and some offsets for each, `split` takes what misses the least (docs/adr/0035-steps-are-searched.md).
 """
 
 from __future__ import annotations
 
+import ctypes
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 
 from scap_ov.custom_ops.formats.base import side_by_side
+from scap_ov.custom_ops.library import extension_path
+from scap_ov.errors import ExtensionError
 
-STEP_GROUP = 128  # input channels that share a step where a scale serves the whole row; 64 costs 1.6 % more bytes
+STEP_GROUP = 64  # input channels that share a step where a scale serves the whole row; 3 % of the bytes of int8 (ADR 0035)
 _LEVELS = 16  # of a nibble
+_MOST = 15  # a nibble
 _BYTES_AT_ONCE = 1 << 18  # of the weight: what is made of them stays in a core's cache
+_OFFSETS = 5  # that are tried for a step; nine leave 1 % less unread, three 5 % more
 # floor(a / m) = a · ceil(4096 / m) >> 12 for every a < 16 m, and the product needs 16 bits; numpy divides bytes one by one.
 _RECIPROCAL = np.array([0, *(-(-4096 // m) for m in range(1, _LEVELS + 1))], np.uint16)
 
@@ -25,7 +33,7 @@ class Planes:
     """The two planes of a weight and what joins them.
 
     :param high: h, uint8 [N, K].
-    :param low: r, uint8 [N, K].
+    :param low: r, uint8 [N, K]; below m but at the upper end of a group.
     :param step: m, uint8 [N, G], G = ceil(K / group).
     :param offset: o, uint8 [N, G].
     :param group: input channels that share a step; the last group may be short.
@@ -68,10 +76,9 @@ def split(raw: np.ndarray, group: int) -> Planes:
         if groups * group > k:
             q = np.pad(q, ((0, 0), (0, groups * group - k)), mode="edge")
         q = q.reshape(-1, groups, group)
-        o, top = q.min(2, keepdims=True), q.max(2, keepdims=True)
-        m = (top - o) // np.uint8(_LEVELS) + np.uint8(1)  # = ceil((top − o + 1) / 16), without leaving 8 bits
+        m, o = _chosen(q) if (search := _compiled()) is None else _chosen_by(search, q)
         above = q - o
-        h = (np.multiply(above, _RECIPROCAL[m], dtype=np.uint16) >> 12).astype(np.uint8)
+        h = _divided(above, m)
         high[rows] = h.reshape(len(q), -1)[:, :k]
         low[rows] = (above - h * m).reshape(len(q), -1)[:, :k]
         step[rows], offset[rows] = m[..., 0], o[..., 0]
@@ -80,10 +87,72 @@ def split(raw: np.ndarray, group: int) -> Planes:
     return Planes(high, low, step, offset, group)
 
 
+@functools.cache
+def _compiled() -> ctypes._NamedFuncPointer | None:
+    """The search of the extension library. None where it cannot be loaded: numpy finds the same bits, in thirty times the time."""
+    try:
+        search = ctypes.CDLL(str(extension_path())).scap_ov_plane_steps
+    except (ExtensionError, OSError, AttributeError):
+        return None
+    search.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p]
+    search.restype = None
+    return search
+
+
+def _chosen_by(search: ctypes._NamedFuncPointer, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What `_chosen` gives, by the extension library."""
+    q = np.ascontiguousarray(q)
+    step, offset = (np.empty((*q.shape[:2], 1), np.uint8) for _ in range(2))
+    search(q.ctypes.data, step.size, q.shape[2], step.ctypes.data, offset.ctypes.data)
+    return step, offset
+
+
+def _chosen(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and offsets, uint8 [n, groups, 1], of weights uint8 [n, groups, group]."""
+    low, top = (each.astype(np.int16) for each in (q.min(2, keepdims=True), q.max(2, keepdims=True)))
+    least = np.maximum(-(-(top - low - _MOST) // _MOST), 1)  # 15 m + 15 reaches from one end to the other
+    found, steps, offsets = np.full(low.shape, np.iinfo(np.uint32).max, np.uint32), np.empty_like(low), np.empty_like(low)
+    for m in (least, np.minimum(least + 1, _LEVELS)):
+        first = np.maximum(np.maximum(top - _MOST * m - _MOST, low - m + 1), 0)
+        for number in range(_OFFSETS):
+            o = low - (low - first) * np.int16(number) // np.int16(_OFFSETS - 1)
+            missed = _missed(q, m.astype(np.uint8), o.astype(np.uint8))
+            better = missed < found
+            found, steps, offsets = (np.where(better, own, old) for own, old in ((missed, found), (m, steps), (o, offsets)))
+    return steps.astype(np.uint8), offsets.astype(np.uint8)
+
+
+def _missed(q: np.ndarray, m: np.ndarray, o: np.ndarray) -> np.ndarray:
+    """Four times the squares of what the high plane misses, summed over each group, uint32 [n, groups, 1]."""
+    above = q - o
+    twice = (above - _divided(above, m) * m).astype(np.int16) * np.int16(2) - (m.astype(np.int16) - np.int16(1))
+    return np.square(twice).sum(2, keepdims=True, dtype=np.uint32)
+
+
+def _divided(above: np.ndarray, m: np.ndarray) -> np.ndarray:
+    """min(floor(a / m), 15), uint8."""
+    within = np.minimum(above, m * np.uint8(_LEVELS) - np.uint8(1))  # 16 · 16 − 1 wraps to 255
+    return (np.multiply(within, _RECIPROCAL[m], dtype=np.uint16) >> 12).astype(np.uint8)
+
+
 def join(planes: Planes) -> np.ndarray:
     """Inverse of `split`: q, uint8 [N, K]."""
     k = planes.high.shape[1]
     return _spread(planes.offset, planes.group, k) + _spread(planes.step, planes.group, k) * planes.high + planes.low
+
+
+def is_low_plane(low: np.ndarray, raw: np.ndarray, group: int) -> bool:
+    """Whether this can be the low plane of a row, by any step and offset: those of earlier versions were not searched for.
+
+    :param low: uint8 [K]. :param raw: the row as it is stored, uint8 or int8 [K].
+    """
+    q = unsigned(raw).astype(np.int16)
+    for start in range(0, len(q), group):
+        high = (q - low)[start : start + group]  # o + m·h
+        high = high - high.min()
+        if low.max() > _MOST or high.max() > _MOST * max(int(np.gcd.reduce(high)), 1):
+            return False
+    return True
 
 
 def unsigned(raw: np.ndarray) -> np.ndarray:

@@ -1,5 +1,5 @@
-// C entry points for tests and benchmarks (ctypes): what is in the library, and one sparse matmul with a named implementation and a
-// number of threads. Not a stable interface for users; they run the op.
+// C entry points for Python (ctypes): what is in the library, and for tests and benchmarks one sparse matmul with a named implementation
+// and a number of threads. Not a stable interface for users; they run the op.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -98,6 +98,9 @@ typedef struct {
 // A layer of experts. 0, or 1 and the reason in error.
 SCAP_OV_API int scap_ov_sparse_experts(const scap_ov_sparse_experts_args* args, const char* implementation, int threads, char* error,
                                        size_t error_size);
+
+// Step and offset of each group of 8-bit weights, [groups, group], that is split into two planes (formats/planes.py, which calls it).
+SCAP_OV_API void scap_ov_plane_steps(const uint8_t* weights, size_t groups, size_t group, uint8_t* step, uint8_t* offset);
 
 // Reads `bytes` of data with `threads` threads and vector loads, `repeat` times; returns seconds of the fastest. The
 // machine's read bandwidth, beside which kernels are judged.

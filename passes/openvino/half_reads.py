@@ -71,18 +71,18 @@ def is_of(half: HalfRead, weight: WeightMatrix) -> bool:
     constant = half.lost.input_value(1).get_node()
     while constant.get_type_name() in ("Convert", "Reshape", "Slice", "Multiply", "Subtract"):
         constant = constant.input_value(0).get_node()
-    group = planes.step_group(weight.spec.group_size, weight.k)
-    stored = -(-weight.k // group) * group
-    if constant.get_type_name() != "Constant" or int(np.prod(constant.shape)) != weight.n * stored:
+    if constant.get_type_name() != "Constant" or len(constant.shape) != 3:
         return False
-    by_input = not half.lost.get_attributes()["transpose_b"]  # as the ONNX twin of the pattern stores it, in u8
-    if by_input == (constant.get_element_type() == ov.Type.u4):
+    by_input = not half.lost.get_attributes()["transpose_b"]  # [G, g, N] as the ONNX twin of the pattern stores it, in u8; else [N, G, g]
+    groups, group, outputs = constant.shape if by_input else (*constant.shape[1:], constant.shape[0])
+    stored = groups * group
+    if outputs != weight.n or groups != -(-weight.k // group) or by_input == (constant.get_element_type() == ov.Type.u4):
         return False
     for row in range(0, weight.n, max(1, weight.n // _LOOKED_AT)):
         if by_input:
             low = np.asarray(constant.data).reshape(stored, weight.n)[:, row]
         else:
             low = unpack_integers(constant, row * stored, (row + 1) * stored)
-        if not np.array_equal(low[: weight.k], planes.split(weight.raw(slice(row, row + 1)), group).low[0]):
+        if not planes.is_low_plane(low[: weight.k], weight.raw(slice(row, row + 1))[0], group):
             return False
     return True

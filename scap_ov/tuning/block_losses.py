@@ -39,6 +39,18 @@ class Dense:
     normaliser: np.ndarray
 
 
+@dataclass(frozen=True)
+class WindowLosses:
+    """Means over the rows of each window that are pruned, in nats.
+
+    :param kl: KL(dense ‖ pruned), or what main_output says for a model without logits, float64 [W].
+    :param nll: how much less likely the text becomes, per token, float64 [W]; NaN where the inputs hold no tokens.
+    """
+
+    kl: np.ndarray
+    nll: np.ndarray
+
+
 class BlockLosses:
     """Losses of plans against the dense model.
 
@@ -62,10 +74,9 @@ class BlockLosses:
         self.head_site = next((site.name for site in self.sites if lm_head and site.kind is SiteKind.LM_HEAD), None)
         self._dense: dict[int, Dense] = {}
 
-    def losses(self, windows: Sequence[Piece], entries: Mapping[str, SitePlan], measure: str, seen: Seen | None = None) -> np.ndarray:
-        """Mean loss over the rows that are pruned, by window, float64 [W].
+    def losses(self, windows: Sequence[Piece], entries: Mapping[str, SitePlan], seen: Seen | None = None) -> WindowLosses:
+        """What a plan loses on each window.
 
-        :param measure: `kl`: KL(dense ‖ pruned); `nll`: how much less likely the text becomes, per token; both in nats.
         :param seen: called block by block with a window's index and the inputs of sites by name.
         """
         dense = self.dense(windows)
@@ -73,11 +84,11 @@ class BlockLosses:
         if seen:
             for index, flow in enumerate(flows):
                 seen(index, self.blocks.head.taps(flow))
-        sums = [_Sums(d, w, measure) for d, w in zip(dense, windows, strict=True)]
+        sums = [_Sums(d, w) for d, w in zip(dense, windows, strict=True)]
         for part, weights in self.blocks.head.chunks():
             for one, own, flow in zip(sums, dense, flows, strict=True):
                 one.add(part, self.reference(own, part, weights), self.chunk(flow, part, weights, entries))
-        return np.array([one.mean() for one in sums])
+        return WindowLosses(*(np.array(each, np.float64) for each in zip(*(one.means() for one in sums), strict=True)))
 
     def dense(self, windows: Sequence[Piece]) -> list[Dense]:
         """The dense model's hidden states and normalisers; computed once for each window."""
@@ -134,27 +145,25 @@ class Normaliser:
 class _Sums:
     """One window's loss on its way through the chunks: KL = Σ p (log p − logits) + log Σ exp(logits), and the same of one token."""
 
-    def __init__(self, dense: Dense, window: Piece, measure: str) -> None:
+    def __init__(self, dense: Dense, window: Piece) -> None:
         self._rows = counted(window.pruned, len(dense.normaliser))
-        self._kl = measure == "kl"
         self._norm = Normaliser()
-        self._difference = np.zeros(len(self._rows))
-        if not self._kl:
-            self._labels = np.asarray(window.inputs["input_ids"]).reshape(-1)[1:]
-            self._rows = self._rows.copy()
-            self._rows[-1] = False  # the token that follows is not known
+        self._difference, self._own = np.zeros((2, len(self._rows)))
+        ids = window.inputs.get("input_ids")
+        self._labels = None if ids is None else np.asarray(ids).reshape(-1)[1:]
 
     def add(self, part: slice, reference: np.ndarray, logits: np.ndarray) -> None:
         """:param reference: log-probabilities of the dense model. :param logits: of the pruned one, float32 [R, n]."""
         self._norm.add(logits)
-        if self._kl:
-            difference = reference - np.maximum(logits, LEAST_LOGIT)
-            self._difference += np.einsum("rv,rv->r", np.exp(reference), difference, dtype=np.float64)
-            return
-        here = np.flatnonzero((self._labels >= part.start) & (self._labels < part.stop))
-        at = self._labels[here] - part.start
-        self._difference[here] = reference[here, at].astype(np.float64) - logits[here, at]
+        difference = reference - np.maximum(logits, LEAST_LOGIT)
+        self._difference += np.einsum("rv,rv->r", np.exp(reference), difference, dtype=np.float64)
+        if self._labels is not None:
+            here = np.flatnonzero((self._labels >= part.start) & (self._labels < part.stop))
+            at = self._labels[here] - part.start
+            self._own[here] = reference[here, at].astype(np.float64) - logits[here, at]
 
-    def mean(self) -> float:
-        """Over the rows that count."""
-        return float((self._difference + self._norm.log())[self._rows].mean())
+    def means(self) -> tuple[float, float]:
+        """Of both, over the rows that count; the last row's token is not known."""
+        log = self._norm.log()
+        kl = float((self._difference + log)[self._rows].mean())
+        return kl, np.nan if self._labels is None else float((self._own + log)[:-1][self._rows[:-1]].mean())

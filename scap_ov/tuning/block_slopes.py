@@ -51,7 +51,7 @@ class BlockSlopes:
                     rows = value.reshape(-1, value.shape[-1])[counted(windows[index].pruned, value.shape[:-1])]
                     shares[name][index] = unread_share(entries[name], rows)
 
-        return self._losses.losses(windows, entries, "kl", seen), shares
+        return self._losses.losses(windows, entries, seen).kl, shares
 
     def slopes(self, windows: Sequence[Piece], entries: Mapping[str, SitePlan]) -> dict[str, list[SiteSlopes]]:
         """By site, the slopes of the divergence summed over the rows of each window."""

@@ -1,8 +1,9 @@
-"""Find the largest sparsity whose loss holds on held-out text, by bisection over plans.
+"""Find the largest sparsity whose loss holds on held-out text, in two to four plans (docs/adr/0036-max-loss-in-few-plans.md).
 
 Plans are measured block by block where the model allows it, so that memory holds the weights of one block (block_losses). A plan holds
-when the upper end of the 95 % interval of its loss, over windows and paired with the dense model, is at or below the limit; a text too
-short to tell is refused with the length that would do.
+when the upper end of the 95 % interval of its loss, over windows and paired with the dense model (tuning.interval), is at or below the
+limit; a text too short to tell is refused with the length that would do. The shape of the loss over the sparsity is the one that the
+profile's sensitivities predict, moved to what was measured; so the first plan tells about where the limit is reached.
 """
 
 from __future__ import annotations
@@ -16,28 +17,36 @@ import numpy as np
 
 from scap_ov.calibration.samples import pick_pieces
 from scap_ov.errors import BadDatasetError, UsageError
-from scap_ov.fitting.fit import fit
+from scap_ov.fitting.allocation.sensitivity import predicted_loss
+from scap_ov.fitting.fit import allot, criterion_for, fit
 from scap_ov.models.kinds import opened
 from scap_ov.progress import Progress
+from scap_ov.scoping import sites_in_scope
+from scap_ov.tuning.interval import NEAR, likelihood_interval, mean_interval
 from scap_ov.tuning.plan_losses import losses_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from scap_ov.config import SparsityConfig
     from scap_ov.models.kinds import Model
     from scap_ov.models.runner import InferenceData
     from scap_ov.plan import SparsityPlan
     from scap_ov.statistics.profile import CalibrationProfile
+    from scap_ov.tuning.block_losses import WindowLosses
     from scap_ov.tuning.plan_losses import PlanLosses
 
-TOKENS = 16_384  # of held-out text, at most: a perplexity ratio near 1.01 is then told within 0.2 %
-PART, LEAST_OF_PART = 4, 8  # one window in four is looked at first, where that makes eight
-STEP = 0.005  # the sparsity is found within it
+TOKENS = 8_192  # of held-out text, at most
+STEP = 0.01  # the sparsity is found within it
+ENOUGH = 0.9  # of the limit: a plan that loses as much, by the upper end of its interval, is as good as found
+AIM = 0.95  # of the limit: what the next plan is to lose
+FIRST = 3.0  # times the limit: what the first plan is expected to lose, which tells the ratio of perplexity to divergence best
 MOST = 0.85
 LEAST = 0.05  # where not even this holds, the text or the limit is at fault
-_SIGMAS = 1.96
-_USUAL = 7  # plans that are tried, for the progress
+TRIES = 8
+_GRID = np.round(np.arange(LEAST, MOST + 1e-9, 0.0025), 4)
+_GROWTH = 10.0  # of the logarithm of the loss over the sparsity, where the profile predicts nothing
+_USUAL = 3  # plans that are tried, for the progress
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,11 @@ class LossLimit:
 
     measure: str
     value: float
+
+    @property
+    def nats(self) -> float:
+        """The limit of the mean loss per token."""
+        return math.log1p(self.value) if self.measure == "perplexity" else self.value
 
     @classmethod
     def parse(cls, text: str) -> LossLimit:
@@ -96,7 +110,7 @@ def largest_sparsity(
     *,
     progress: Progress | None = None,
 ) -> Found:
-    """Bisect the target sparsity.
+    """Try plans until one loses about as much as it may.
 
     :param held_out: text that the profile has not seen.
     :param config: all but its target counts.
@@ -104,48 +118,62 @@ def largest_sparsity(
     :raises UsageError: a relative perplexity of a model without logits.
     """
     measured = _Measured(losses_of(opened(model), config), held_out, limit)
-    tried: list[tuple[float, float, float, float]] = []
-
-    def holds(target: float) -> SparsityPlan | None:
-        plan = fit(profile, replace(config, target_sparsity=target, compensation=False))
-        loss, half = measured.loss(plan)
-        tried.append((target, loss, loss - half, loss + half))
+    shape = expected_shape(profile, config)
+    plans: dict[float, SparsityPlan] = {}
+    target: float | None = first_target(shape, limit.nats)
+    while target is not None and len(plans) < TRIES:
+        plans[target] = fit(profile, replace(config, target_sparsity=target, compensation=False))
+        measured.take(target, plans[target])
         if progress:
-            progress(min(len(tried), _USUAL - 1), _USUAL)
-        return plan if loss + half <= limit.value else None
-
-    best = holds(LEAST)
+            progress(min(len(plans), _USUAL), max(_USUAL, len(plans) + 1))
+        target = next_target(shape, {t: measured.interval(t)[2] for t in plans}, limit.value)
+    tried = tuple((t, *measured.interval(t)) for t in plans)
+    best = max((t for t, _, _, top in tried if top <= limit.value), default=None)
     if best is None:
-        raise BadDatasetError(measured.too_short(*tried[-1][1:]))
-    low, high = LEAST, MOST
-    while high - low > STEP:
-        middle = _next(tried, low, high, limit.value)
-        plan = holds(middle)
-        low, high, best = (middle, high, plan) if plan is not None else (low, middle, best)
+        raise BadDatasetError(measured.too_short(min(plans)))
     if progress:
-        progress(_USUAL, _USUAL)
-    target = best.config.target_sparsity
-    _, loss, bottom, top = next(t for t in tried if t[0] == target)
-    note = {"limit": f"{limit.measure} {limit.value:g}", "loss": loss, "interval_95": [bottom, top], "windows": measured.windows,
-            "tokens": measured.tokens}  # fmt: skip
-    best = replace(best, notes={**best.notes, "max_loss": note})
-    return Found(best, loss, bottom, top, measured.windows, measured.tokens, tuple(tried))
+        progress(1, 1)
+    _, loss, low, high = next(t for t in tried if t[0] == best)
+    note = {"limit": f"{limit.measure} {limit.value:g}", "loss": loss, "interval_95": [low, high], "windows": measured.windows,
+            "tokens": measured.tokens, "tried": [list(t) for t in tried]}  # fmt: skip
+    plan = replace(plans[best], notes={**plans[best].notes, "max_loss": note})
+    return Found(plan, loss, low, high, measured.windows, measured.tokens, tried)
 
 
-def _next(tried: Sequence[tuple[float, float, float, float]], low: float, high: float, limit: float) -> float:
-    """Where to look between a sparsity that holds and one that does not.
+def expected_shape(profile: CalibrationProfile, config: SparsityConfig) -> np.ndarray:
+    """The logarithm of the divergence that the profile's sensitivities predict at each sparsity of the grid, float64 [P]."""
+    criterion = criterion_for(config)
+    if criterion.allocation != "sensitivity" or not all(site.name in profile.sensitivity for site in sites_in_scope(profile.sites, config)):
+        return _GROWTH * (_GRID - LEAST) + np.log(1e-3)
+    knots = _GRID[:: len(_GRID) // 16]
+    losses = [predicted_loss(profile, allot(profile, replace(config, target_sparsity=float(t)), criterion), criterion) for t in knots]
+    return np.asarray(np.interp(_GRID, knots, np.log(np.maximum(np.maximum.accumulate(losses), 1e-12))))
 
-    The upper end of the interval grows about exponentially with the sparsity: where the line through its logarithms at both sides
-    reaches the limit, and half a step beside it, so that the next try closes in from the other side. The middle where one is not known.
+
+def first_target(shape: np.ndarray, nats: float) -> float:
+    """Where FIRST times the limit is expected."""
+    return float(_GRID[min(int(np.searchsorted(shape, np.log(FIRST * nats))), len(_GRID) - 1)])
+
+
+def next_target(shape: np.ndarray, tops: Mapping[float, float], limit: float) -> float | None:
+    """The sparsity to try next, or None when the search is over.
+
+    :param shape: of the logarithm of the loss over the grid.
+    :param tops: upper ends of the intervals of the losses, by the sparsities that were tried.
     """
-    tops = {target: top for target, _, _, top in tried}
-    if high not in tops or not 0 < tops[low] < tops[high]:
-        return round((low + high) / 2, 4)
-    slope = (math.log(tops[high]) - math.log(tops[low])) / (high - low)
-    there = low + (math.log(limit) - math.log(tops[low])) / slope
-    there += STEP / 2 if tried[-1][3] <= limit else -STEP / 2
-    least = min(STEP, (high - low) / 4)
-    return round(min(max(there, low + least), high - least), 4)
+    low = max((t for t, top in tops.items() if top <= limit), default=None)
+    high = min((t for t, top in tops.items() if top > limit and (low is None or t > low)), default=None)
+    if low is not None and (tops[low] >= ENOUGH * limit or low >= _GRID[-1] or (high is not None and high - low <= STEP)):
+        return None
+    if high is not None and high <= LEAST:
+        return None
+    at = np.array(sorted(tops))
+    above = np.log([max(tops[t], 1e-9) for t in at]) - np.interp(at, _GRID, shape)  # what was measured, over what was expected
+    there = int((shape + np.interp(_GRID, at, above) <= np.log(AIM * limit)).sum()) - 1
+    margin = STEP / 2
+    left = LEAST if low is None else low + margin
+    right = MOST if high is None else high - margin
+    return float(np.round(np.clip(_GRID[max(there, 0)], min(left, right), right), 4))
 
 
 class _Measured:
@@ -163,39 +191,31 @@ class _Measured:
             msg = f"an interval needs 4 windows of held-out text, and there are {self.windows}; give more text or a shorter --window"
             raise BadDatasetError(msg)
         self._counts = np.array([p.pruned.sum() for p in self._pieces], np.float64)
+        self._found: dict[float, WindowLosses] = {}
 
-    def loss(self, plan: SparsityPlan) -> tuple[float, float]:
-        """Loss and half the width of its interval; of a part of the windows where that tells already that the plan loses too much."""
-        measure = "kl" if self._limit.measure == "kl" else "nll"
-        found = np.full(self.windows, np.nan)
-        first = np.arange(self.windows) % PART == 0 if self.windows >= LEAST_OF_PART * PART else np.ones(self.windows, bool)
-        for part in (first, ~first):
-            if part.any():
-                found[part] = self._losses.losses([p for p, own in zip(self._pieces, part, strict=True) if own], plan.entries, measure)
-                loss, half = self._interval(~np.isnan(found), found)
-                if loss - half > self._limit.value:
-                    break
-        return loss, half
+    def take(self, target: float, plan: SparsityPlan) -> None:
+        """Measure a plan."""
+        self._found[target] = self._losses.losses(self._pieces, plan.entries)
 
-    def _interval(self, seen: np.ndarray, found: np.ndarray) -> tuple[float, float]:
-        """From the windows that were seen, bool [W]."""
-        counts = self._counts[seen]
-        sums, n = found[seen] * counts, int(seen.sum())
-        mean = sums.sum() / counts.sum()
-        residual = sums - counts * mean
-        half = _SIGMAS * float(np.sqrt((residual**2).sum() * n / (n - 1)) / counts.sum())
+    def interval(self, target: float) -> tuple[float, float, float]:
+        """Loss of a plan that was taken, and the ends of its 95 % interval; more certain with every other plan."""
+        own = self._found[target]
         if self._limit.measure == "kl":
-            return float(mean), half
-        return float(np.expm1(mean)), float(np.exp(mean) * half)
+            mean, half = mean_interval(own.kl, self._counts)
+            return mean, mean - half, mean + half
+        near = [f for f in self._found.values() if np.average(f.kl, weights=self._counts) <= NEAR * self._limit.nats] or [own]
+        mean, half = likelihood_interval(own, near, self._counts)
+        return float(np.expm1(mean)), float(np.expm1(mean - half)), float(np.expm1(mean + half))
 
-    def too_short(self, loss: float, low: float, high: float) -> str:
+    def too_short(self, target: float) -> str:
         """Why nothing holds."""
+        loss, low, high = self.interval(target)
         half = (high - low) / 2
         if low > self._limit.value:
             cost = f"{loss:.2g} of {self._limit.measure}"
-            return f"even {LEAST:.0%} sparsity costs {cost}, more than {self._limit.value:g}; allow a larger loss"
+            return f"even {target:.0%} sparsity costs {cost}, more than {self._limit.value:g}; allow a larger loss"
         needed = math.ceil(self.tokens * (2 * half / self._limit.value) ** 2 / 1000) * 1000
         return (
-            f"{self.tokens} tokens of held-out text tell the {self._limit.measure} loss of {LEAST:.0%} sparsity only as {loss:.2g} ± "
+            f"{self.tokens} tokens of held-out text tell the {self._limit.measure} loss of {target:.0%} sparsity only as {loss:.2g} ± "
             f"{half:.1g}, too coarse for a limit of {self._limit.value:g}; give about {needed} tokens of it, or allow a larger loss"
         )

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from scap_ov.calibration.probe_model import Reference
 from scap_ov.calibration.probes import probe_of
 from scap_ov.errors import UncutError
 from scap_ov.models.opened import OpenedModel
-from scap_ov.tuning.block_losses import BlockLosses
+from scap_ov.tuning.block_losses import BlockLosses, WindowLosses
 
 if TYPE_CHECKING:
-    from scap_ov.calibration.probe_model import ProbeModel, Settings
+    from scap_ov.calibration.probe_model import ProbeModel
     from scap_ov.calibration.samples import Piece
     from scap_ov.config import SparsityConfig
     from scap_ov.models.kinds import AnyOpened
@@ -34,12 +33,8 @@ class PlanLosses(Protocol):
     stock: Any
     language: bool
 
-    def losses(self, windows: Sequence[Piece], entries: Mapping[str, SitePlan], measure: str) -> np.ndarray:
-        """Mean loss over the rows that are pruned, by window, float64 [W].
-
-        :param measure: `kl`: KL(dense ‖ pruned), or what main_output says for a model without logits; `nll`: how much less likely the
-            text becomes, per token; in nats.
-        """
+    def losses(self, windows: Sequence[Piece], entries: Mapping[str, SitePlan]) -> WindowLosses:
+        """What a plan loses on each window."""
 
 
 def losses_of(model: AnyOpened, config: SparsityConfig) -> PlanLosses:
@@ -62,24 +57,20 @@ class WholeLosses:
     def __init__(self, probe: ProbeModel) -> None:
         self.stock, self.language = probe.stock, probe.language
         self._probe = probe
-        self._dense: dict[int, float] = {}
 
-    def losses(self, windows: Sequence[Piece], entries: Mapping[str, SitePlan], measure: str) -> np.ndarray:
+    def losses(self, windows: Sequence[Piece], entries: Mapping[str, SitePlan]) -> WindowLosses:
         """Dense distributions are computed anew: kept, they would take 200 kB a token."""
-        settings = self._probe.settings(entries.values())
-        if measure == "kl":
-            return np.array([self._probe.loss(w.inputs, settings, w.pruned, self._probe.reference_of(w.inputs)) for w in windows])
-        dense = self._probe.dense()
+        settings, found = self._probe.settings(entries.values()), []
         for window in windows:
-            if window.digest not in self._dense:
-                self._dense[window.digest] = self._nll(window, dense)
-        return np.array([self._nll(w, settings) - self._dense[w.digest] for w in windows])
+            reference = self._probe.reference_of(window.inputs)
+            dense = self._likelihood(window)
+            found.append((self._probe.loss(window.inputs, settings, window.pruned, reference), dense - self._likelihood(window)))
+        return WindowLosses(*(np.array(each, np.float64) for each in zip(*found, strict=True)))
 
-    def _nll(self, window: Piece, settings: Settings) -> float:
-        labels = np.asarray(window.inputs["input_ids"]).reshape(-1)
-        self._probe.run(window.inputs, settings)
-        hot = np.zeros(self._probe.log_probabilities().shape, np.float32)
-        hot[np.arange(len(labels) - 1), labels[1:]] = 1
-        scored = window.pruned.copy()
-        scored[-1] = False  # the token that follows is not known
-        return self._probe.loss(window.inputs, settings, scored, Reference(hot, np.zeros(len(labels))))
+    def _likelihood(self, window: Piece) -> float:
+        """Mean log-probability in the last run of the tokens that follow pruned rows; the last row's token is not known."""
+        if not self.language or "input_ids" not in window.inputs:
+            return np.nan
+        labels = np.asarray(window.inputs["input_ids"]).reshape(-1)[1:]
+        rows = np.flatnonzero(window.pruned[:-1])
+        return float(self._probe.log_probabilities()[rows, labels[rows]].mean(dtype=np.float64))

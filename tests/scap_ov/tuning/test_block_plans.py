@@ -52,11 +52,11 @@ def test_losses_are_those_of_the_whole_model(model, windows, monkeypatch):
     blocks, whole = BlockLosses(model, lm_head=True, graded=True), WholeLosses(ProbeModel(model, graded=True))
     assert blocks.blocks.head.chunk < SHAPE.vocabulary
     entries = without_constants(entries_of(blocks.sites))
-    for measure in ("kl", "nll"):
-        one, two = (losses.losses(windows, entries, measure) for losses in (blocks, whole))
+    found, wanted = (losses.losses(windows, entries) for losses in (blocks, whole))
+    for one, two in ((found.kl, wanted.kl), (found.nll, wanted.nll)):
         assert np.abs(two).min() > 1e-5
         np.testing.assert_allclose(one, two, rtol=2e-3, atol=2e-7)  # sums of float32 over the vocabulary
-    assert np.abs(blocks.losses(windows, {}, "kl")).max() < 1e-6
+    assert np.abs(blocks.losses(windows, {}).kl).max() < 1e-6
 
 
 def test_losses_of_routed_experts_are_those_of_the_whole_model():
@@ -64,7 +64,7 @@ def test_losses_of_routed_experts_are_those_of_the_whole_model():
     blocks, whole = BlockLosses(routed), WholeLosses(ProbeModel(routed))
     some = pick_pieces(blocks.blocks, text_dataset(TEXT, letters, routed, seq_len=40, max_tokens=80), 1 << 30)
     entries = {name: SitePlan(name, e.threshold, e.center, 0.5) for name, e in entries_of(blocks.sites).items() if name != "lm_head"}
-    one, two = (losses.losses(some, entries, "kl") for losses in (blocks, whole))
+    one, two = (losses.losses(some, entries).kl for losses in (blocks, whole))
     assert np.abs(two).min() > 1e-5
     np.testing.assert_allclose(one, two, rtol=2e-3, atol=2e-7)
     with pytest.raises(UncutError, match="routed experts"):
@@ -92,7 +92,7 @@ def test_lm_head_is_dense_unless_it_is_asked_for(model, windows):
     assert isinstance(blocks, BlockLosses)
     head = {s.name: e for s, e in zip(blocks.sites, entries_of(blocks.sites).values(), strict=True) if s.kind is SiteKind.LM_HEAD}
     assert head
-    assert np.abs(blocks.losses(windows, head, "kl")).max() < 1e-6
+    assert np.abs(blocks.losses(windows, head).kl).max() < 1e-6
 
 
 def test_a_normaliser_takes_chunks_of_any_size_and_minus_infinity():

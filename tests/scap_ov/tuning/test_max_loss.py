@@ -1,63 +1,64 @@
-"""Where the search for the largest sparsity looks next. The search itself: tests/scap_ov/calibration/test_calibrate.py."""
+"""Where the search for the largest sparsity looks next, and how sure a loss is. The search itself: test_calibrate.py."""
 
 import numpy as np
 import pytest
 
-from scap_ov.calibration.samples import Piece
-from scap_ov.tuning import max_loss
-from scap_ov.tuning.max_loss import LEAST, LEAST_OF_PART, MOST, PART, STEP, LossLimit, _Measured, _next
+from scap_ov.tuning.block_losses import WindowLosses
+from scap_ov.tuning.interval import likelihood_interval, mean_interval
+from scap_ov.tuning.max_loss import _GRID, ENOUGH, LEAST, MOST, STEP, TRIES, first_target, next_target
+
+TOPS = {
+    "as expected": lambda s: 2e-4 * np.exp(11 * s),
+    "steeper": lambda s: 2e-4 * np.exp(25 * s**2),
+    "flat, then steep": lambda s: 0.003 + 0.5 * s**6,
+    "a cliff": lambda s: 1e-4 if s < 0.42 else 3.0,
+    "gains at first": lambda s: -1e-3 + 0.08 * s**2,
+    "ten times what was expected": lambda s: 2e-3 * np.exp(11 * s),
+}
 
 
 @pytest.mark.parametrize("limit", [0.002, 0.01, 0.05])
-@pytest.mark.parametrize(
-    "top",
-    [
-        lambda s: 2e-4 * np.exp(11 * s),
-        lambda s: 2e-4 * np.exp(25 * s**2),
-        lambda s: 0.003 + 0.5 * s**6,
-        lambda s: 1e-4 if s < 0.42 else 3.0,
-        lambda s: -1e-3 + 0.08 * s**2,  # gains at first, as a text may
-    ],
-)
-def test_the_search_ends_within_a_step_in_few_tries(limit, top):
-    tried = [(LEAST, 0.0, 0.0, float(top(LEAST)))]
-    low, high = LEAST, MOST
-    while high - low > STEP:
-        middle = _next(tried, low, high, limit)
-        assert low < middle < high
-        tried.append((middle, 0.0, 0.0, float(top(middle))))
-        low, high = (middle, high) if top(middle) <= limit else (low, middle)
-        assert len(tried) < 20
-    if top(LEAST) <= limit:
-        assert top(low) <= limit
-    assert top(high) > limit or high == MOST
+@pytest.mark.parametrize("name", TOPS)
+def test_the_search_ends_near_the_limit_in_few_tries(limit, name):
+    shape, top = np.log(2e-4) + 11 * _GRID, TOPS[name]
+    tried, target = {}, first_target(shape, limit)
+    while target is not None:
+        assert LEAST <= target <= MOST
+        assert target not in tried
+        tried[target] = float(top(target))
+        target = next_target(shape, tried, limit)
+    assert len(tried) <= TRIES
+    low = max((t for t in tried if tried[t] <= limit), default=None)
+    if low is None:
+        assert min(tried) == LEAST
+        return
+    above = min((t for t in tried if t > low), default=None)
+    assert tried[low] >= ENOUGH * limit or low == MOST or above - low <= STEP + 1e-9
+    if name == "as expected":
+        assert len(tried) == 2
 
 
-class Losses:
-    """Every window loses about as much as the plan says."""
-
-    stock, language = None, True
-
-    def __init__(self):
-        self.asked = []
-
-    def losses(self, windows, entries, measure):
-        self.asked.append(len(windows))
-        return np.array([entries["loss"] * (1 + 0.1 * (w.digest % 3 - 1)) for w in windows])
+def windows(kl: float, proportion: float, noise: float, seed: int = 0) -> WindowLosses:
+    rng = np.random.default_rng(seed)
+    own = kl * (1 + 0.05 * rng.standard_normal(16))
+    return WindowLosses(own, proportion * own + noise * np.sqrt(kl) * rng.standard_normal(16))
 
 
-class Plan:
-    def __init__(self, loss):
-        self.entries = {"loss": loss}
+def test_heavier_plans_make_a_loss_more_certain():
+    counts = np.full(16, 511.0)
+    light, heavy = windows(0.01, 0.8, 0.06), windows(0.04, 0.8, 0.06, seed=1)
+    alone, half = likelihood_interval(light, [light], counts)
+    both, less = likelihood_interval(light, [light, heavy], counts)
+    assert less < 0.7 * half < 0.7 * mean_interval(light.nll, counts)[1] * 1.05
+    assert both == pytest.approx(0.008, abs=2 * less)
+    assert alone == pytest.approx(0.008, abs=2 * half)
 
 
-@pytest.mark.parametrize(("windows", "loss", "asked"), [(32, 0.5, [8]), (32, 0.01, [8, 24]), (31, 0.5, [31]), (4, 0.5, [4])])
-def test_a_plan_that_a_part_of_the_text_refuses_is_not_measured_on_the_rest(monkeypatch, windows, loss, asked):
-    assert (PART, LEAST_OF_PART) == (4, 8)
-    pieces = [Piece({}, np.ones(16, bool), digest) for digest in range(windows)]
-    monkeypatch.setattr(max_loss, "pick_pieces", lambda *_: pieces)
-    losses = Losses()
-    found, half = _Measured(losses, None, LossLimit("kl", 0.02)).loss(Plan(loss))
-    assert losses.asked == asked
-    assert found == pytest.approx(loss, rel=0.1)
-    assert 0 < half < 0.1 * loss
+def test_what_was_measured_is_not_argued_away():
+    """A plan whose own text says that it loses more than its divergence lets expect."""
+    counts = np.full(16, 511.0)
+    kl = np.full(16, 0.01)
+    worse = WindowLosses(kl, np.full(16, 0.03))
+    usual = WindowLosses(8 * kl, 0.5 * 8 * kl)
+    loss, _ = likelihood_interval(worse, [worse, usual], counts)
+    assert loss == pytest.approx(0.03)
