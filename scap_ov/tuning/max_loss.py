@@ -169,6 +169,9 @@ def next_target(shape: np.ndarray, tops: Mapping[float, float], limit: float) ->
         return None
     at = np.array(sorted(tops))
     above = np.log([max(tops[t], 1e-9) for t in at]) - np.interp(at, _GRID, shape)  # what was measured, over what was expected
+    if len(at) > 1:  # goes on beyond what was tried as it went there
+        ends = above[[0, -1]] + (above[[1, -1]] - above[[0, -2]]) / (at[[1, -1]] - at[[0, -2]]) * (np.array([LEAST, MOST]) - at[[0, -1]])
+        at, above = (np.concatenate([pair[:1], own, pair[1:]]) for pair, own in ((np.array([LEAST, MOST]), at), (ends, above)))
     there = int((shape + np.interp(_GRID, at, above) <= np.log(AIM * limit)).sum()) - 1
     margin = STEP / 2
     left = LEAST if low is None else low + margin
