@@ -261,7 +261,7 @@ def _calibrations(files: Sequence[dict[str, Any]]) -> list[str]:
         whole = [r for r in file["results"] if "peak_bytes" in r]
         slopes += [_slope(one, two) for one, two in pairwise(whole) if one["model"] == two["model"]]
     header = ("model", "blocks", "file", "samples of 512 tokens", "peak memory", "profile", "time", "processor time",
-              "sensitivity over a dense pass", "apply and save", "peak memory of it")  # fmt: skip
+              "sensitivity over a dense pass", "apply and save, processor time", "peak memory of it")  # fmt: skip
     about = f"## Calibration ({', '.join(dict.fromkeys(file['machine'] for file in files))})"
     note = "Processor time is of all cores together; where other programs ran, time says less. Sensitivity is compared by it too."
     lines = [_BEGIN, about, "", *_table(header, rows), "", note, ""]
@@ -273,7 +273,7 @@ def _calibration(r: dict[str, Any], windows: int) -> tuple[str, ...]:
     of = f"{r['blocks']} of {r['of']}" if r["blocks"] < r["of"] else f"all {r['of']}"
     dense = r.get("dense_forward_processor_seconds")
     ratio = f"{r['phases_processor']['measuring sensitivity'] / dense:.1f}×" if dense else ""
-    applied = f"{r['apply_seconds'] + r['save_seconds']:.0f} s" if "apply_seconds" in r else ""
+    applied = f"{r['apply_processor_seconds'] + r['save_processor_seconds']:.0f} s" if "apply_processor_seconds" in r else ""
     peak = f"{r['apply_peak_bytes'] / 1e9:.2f} GB" if "apply_peak_bytes" in r else ""
     return (f"{r['model']} shape, {r['weights']}", of, f"{r['file_bytes'] / 1e9:.2f} GB", str(windows), f"{r['peak_bytes'] / 1e9:.2f} GB",
             f"{r['profile_bytes'] / 1e6:.0f} MB", f"{r['seconds']:.0f} s", f"{r['processor_seconds']:.0f} s",
