@@ -25,6 +25,7 @@ import weight_forms
 from decode_steps import EXACT
 from pruned_layers import one_site
 from report import SEED, Part
+from sweep import LARGEST_F16
 from sweep_cases import SPECIAL, special_values
 
 from scap_ov.backends import onnx as onnx_backend
@@ -107,9 +108,15 @@ def _allowed(layer: Layer, x: np.ndarray) -> list[np.ndarray]:
 
 
 def _wrong(layer: Layer, stock: list[np.ndarray], found: list[np.ndarray], allowed: list[np.ndarray]) -> str | None:
-    """1. Finite where stock is, and as near as the thresholds say. 2. NaN or infinite where stock is; with floats, the same one."""
+    """What is wrong, or None.
+
+    1. Finite where stock is, and as near as the thresholds say. 2. NaN or infinite where stock is; with floats, the same one. 3. Where f16
+    ends within what the thresholds allow, either may be infinite.
+    """
     for number, (a, b, bound) in enumerate(zip(stock, found, allowed, strict=True)):
         before, after = a.reshape(-1).astype(np.float64), b.reshape(-1).astype(np.float64)
+        if layer.dtype == np.float16:
+            before, after = (_within_f16(one, other, bound) for one, other in ((before, after), (after, before)))
         finite = np.isfinite(before)
         if (finite != np.isfinite(after)).any():
             more, fewer = (finite & ~np.isfinite(after)).sum(), (~finite & np.isfinite(after)).sum()
@@ -121,6 +128,13 @@ def _wrong(layer: Layer, stock: list[np.ndarray], found: list[np.ndarray], allow
         if layer.floats and not np.array_equal(before[~finite], after[~finite], equal_nan=True):
             return f"y{number}: other NaN or infinite values than stock's"
     return None
+
+
+def _within_f16(values: np.ndarray, others: np.ndarray, bound: np.ndarray) -> np.ndarray:
+    """What the other is in place of an infinity that begins as near to the other as is allowed."""
+    with np.errstate(invalid="ignore"):
+        near = np.isinf(values) & (np.abs(others - np.copysign(LARGEST_F16, values)) <= bound)
+    return np.where(near, others, values)
 
 
 def _openvino_layer(seed: int) -> Layer:
