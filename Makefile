@@ -55,8 +55,9 @@ $(STAMP_EXPORT): $(STAMP)
 demo: $(if $(filter optimum,$(EXPORT)),$(STAMP_EXPORT),$(STAMP))
 	$(BIN)/scap-ov demo --export $(EXPORT) --output $(DEMO_OUTPUT)
 
-# Two processes share the machine: most tests are Python on one core. Files stay together, for their fixtures are made once in a process.
-PYTEST_JOBS ?= -n 2 --dist loadfile
+# Two processes share the machine: most tests are Python on one core. Files stay together, for their fixtures are made once in a process,
+# and in the order of their names, by which long ones (architectures, e2e) begin early and short ones fill the end.
+PYTEST_JOBS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP)
 	$(BIN)/python -Im pytest $(PYTEST_JOBS)

@@ -57,10 +57,10 @@ class Row:
     largest: float
 
 
-def stock_and_profile(folder: Path, encode: Callable[[str], list[int]]) -> tuple[Path, CalibrationProfile]:
-    """SmolLM2-135M as ONNX with past, f32, and a profile of statistics, all that method scap fits from."""
+def stock_and_profile(folder: Path, encode: Callable[[str], list[int]], gguf: Path | None = None) -> tuple[Path, CalibrationProfile]:
+    """SmolLM2-135M, or another GGUF file, as ONNX with past, f32, and a profile of statistics, all that method scap fits from."""
     path = folder / "stock.onnx"
-    shape, rotary, weights = llama_of(find_gguf())
+    shape, rotary, weights = llama_of(gguf or find_gguf())
     proto = decoder(shape, weights, rotary)
     onnx.save(proto, path)
     model = open_onnx(proto)

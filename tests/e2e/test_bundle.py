@@ -64,7 +64,7 @@ def test_a_bundle_writes_the_text_of_the_model_without_python(lowered_folder, tm
     assert "level" in refused.stderr
     assert (root / "edge" / "include" / "scap_ov.h").is_file()
     assert done.stdout.rstrip("\n") == pipeline.generate(PROMPT, max_new_tokens=8, apply_chat_template=False).rstrip("\n")
-    assert len(done.stdout.split()) > 2
+    assert done.stdout.strip()
     its_levels_are_chosen([str(root) + command[0], "--tokens", "8", *flags], language_models() / "levels")
 
 

@@ -1,4 +1,4 @@
-"""`scap-ov demo`: the road of optimum with a model of three blocks. CI walks the light road by `make demo`, with the whole model."""
+"""`scap-ov demo`: the road of optimum with the first blocks of the model. CI walks the light road by `make demo`, with the whole model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from smollm2 import BLOCKS, gguf
 
 from scap_ov.cli import demo_steps
 from scap_ov.cli.main import main
@@ -23,17 +24,11 @@ def demo(*arguments):
 
 
 def cut_down(monkeypatch):
-    """Three blocks of the model, little text, and no answer that would have to be right: the steps are what is walked."""
+    """The first blocks of the model, little text, and no answer that would have to be right: the steps are what is walked."""
 
-    def write_three_blocks(gguf, hf, say):
-        whole(gguf, hf, say)
-        file = hf / "config.json"
-        config = json.loads(file.read_text())
-        file.write_text(json.dumps({**config, "num_hidden_layers": 3}))
-
-    whole = source.write_hf
-    monkeypatch.setattr(source, "write_hf", write_three_blocks)
-    monkeypatch.setattr(demo_steps, "TOUCHSTONE", (demo_steps.TOUCHSTONE[0], ""))
+    file = gguf(BLOCKS)
+    monkeypatch.setattr(source, "find_gguf", lambda: file)
+    monkeypatch.setattr(demo_steps, "SMOKE_QUESTION", (demo_steps.SMOKE_QUESTION[0], ""))
     monkeypatch.setattr(demo_steps, "CALIBRATION_TOKENS", 512)
     monkeypatch.setattr(demo_steps, "WINDOW", 128)
     monkeypatch.setattr(demo_steps, "EVALUATION_TOKENS", 256)

@@ -8,14 +8,14 @@ import json
 from scap_ov.cli.main import main
 
 
-def generate(stock, tmp_path, *words):
+def generate(folder, tmp_path, *words):
     said = tmp_path / "said.json"
-    assert main(["generate", str(stock), *words, "--json", str(said), "--overwrite"]) == 0
+    assert main(["generate", str(folder), *words, "--json", str(said), "--overwrite"]) == 0
     return json.loads(said.read_text())
 
 
-def test_text_goes_to_standard_output_and_speed_to_standard_error(stock_folder, tmp_path, capsys):
-    told = generate(stock_folder, tmp_path, "What is the capital of France?", "--max-new-tokens", "12")
+def test_text_goes_to_standard_output_and_speed_to_standard_error(whole_folder, tmp_path, capsys):
+    told = generate(whole_folder, tmp_path, "What is the capital of France?", "--max-new-tokens", "12")
     printed = capsys.readouterr()
     assert "Paris" in told["text"]
     assert printed.out == told["text"] + "\n"
@@ -24,9 +24,9 @@ def test_text_goes_to_standard_output_and_speed_to_standard_error(stock_folder, 
     assert told["decode_tokens_per_s"] > 0
 
 
-def test_a_prompt_from_standard_input_is_continued_as_it_stands(stock_folder, tmp_path, monkeypatch):
+def test_a_prompt_from_standard_input_is_continued_as_it_stands(whole_folder, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("Monday, Tuesday, Wednesday,"))
-    told = generate(stock_folder, tmp_path, "--raw", "--max-new-tokens", "4", "--backend", "sdpa")
+    told = generate(whole_folder, tmp_path, "--raw", "--max-new-tokens", "4", "--backend", "sdpa")
     assert told["text"].startswith(" Thursday")
 
 

@@ -1,4 +1,7 @@
-"""The notebooks run from a clean kernel, and are committed without output."""
+"""The notebooks run from a clean kernel, and are committed without output.
+
+The package of the model is found in the folder where the kernel starts: the model's first blocks, or the whole with `-m real`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ import re
 from pathlib import Path
 
 import pytest
+from smollm2 import BLOCKS, gguf
+
+from scap_ov.sample_models.source import PACKAGE
 
 # Less text and fewer runs than a reader wants: the cells are what is tested.
 # max_loss wants four windows of held-out text, which is the one that has a seed.
@@ -23,10 +29,12 @@ def read(path):
     return pytest.importorskip("nbformat").read(path, as_version=4)
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
+@pytest.fixture(scope="module", params=[pytest.param(BLOCKS, marks=pytest.mark.slow), pytest.param(None, marks=pytest.mark.real)])
+def home(request, tmp_path_factory):
     """One folder for all: each makes what it finds missing, so that the model is loaded and calibrated once."""
-    return tmp_path_factory.mktemp("notebooks")
+    folder = tmp_path_factory.mktemp("notebooks")
+    (folder / PACKAGE).symlink_to(gguf(request.param).parent)
+    return folder
 
 
 def test_there_are_five():
@@ -47,7 +55,6 @@ def test_notebook_is_committed_without_output(path):
     assert not [cell.source for cell in code if cell.outputs or cell.execution_count]
 
 
-@pytest.mark.slow  # they calibrate and evaluate a real model
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs_from_a_clean_kernel(path, home):
     from nbclient import NotebookClient

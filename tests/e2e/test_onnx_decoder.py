@@ -9,6 +9,7 @@ pruning is too light to change the choice of a token. With a ramp nothing jumps,
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 import onnx
 import pytest
 from small_onnx import SHAPE, as_ir, small_decoder, token_data
+from smollm2 import BLOCKS, gguf, light_road
 from two_runtimes import CLOSE, PROMPTS, TOKENS, both, config, measure, stock_and_profile, written
 
 import scap_ov
@@ -55,32 +57,32 @@ def test_the_examples_loop_gives_what_the_runner_gives(tmp_path):
     assert list(example.generate(session, prompt, 16)) == written(open_runner(tmp_path / "stock.onnx"), prompt, 16)[0]
 
 
-@pytest.fixture(scope="module")
-def smollm2(tmp_path_factory, stock_folder):
-    """SmolLM2-135M as ONNX with past, f32; its profile; its tokenizer."""
-    encode = load_tokenizer(stock_folder)
-    return *stock_and_profile(tmp_path_factory.mktemp("smollm2"), encode), encode
+@pytest.fixture(scope="module", params=[pytest.param(BLOCKS, marks=pytest.mark.slow), pytest.param(None, marks=pytest.mark.real)])
+def smollm2(request, tmp_path_factory):
+    """SmolLM2-135M as ONNX with past, f32, its first blocks or, with `-m real`, the whole: file, profile, tokenizer, number of blocks."""
+    encode = load_tokenizer(light_road(request.param))
+    return *stock_and_profile(tmp_path_factory.mktemp("smollm2"), encode, gguf(request.param)), encode, request.param
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("target", [0.4, 0.5])
 def test_smollm2_with_a_ramp_writes_the_same_in_both_runtimes(smollm2, target, tmp_path):
-    """All five texts, where without a ramp a flipped entry parts most of them at this sparsity."""
-    stock, profile, encode = smollm2
+    """All texts, where without a ramp a flipped entry parts most of them at this sparsity."""
+    stock, profile, encode, blocks = smollm2
     own, ir = both(stock, scap_ov.fit(profile, config(target, ramp=1.0)), tmp_path)
-    row = measure(own, ir, [encode(prompt) for prompt in PROMPTS], target, 1.0)
-    assert row.same_text == (TOKENS,) * len(PROMPTS)
+    tokens = TOKENS if blocks is None else 16
+    row = measure(own, ir, [encode(prompt) for prompt in PROMPTS], target, 1.0, tokens)
+    assert row.same_text == (tokens,) * len(PROMPTS)
     assert row.largest < 0.1
 
 
-@pytest.mark.slow
 def test_smollm2_writes_the_same_in_both_runtimes(smollm2, tmp_path):
-    own, ir = both(smollm2[0], scap_ov.fit(smollm2[1], config(0.1)), tmp_path)
+    stock, profile, encode, blocks = smollm2
+    own, ir = both(stock, scap_ov.fit(profile, config(0.1)), tmp_path)
     same = 0
     for prompt in PROMPTS:
-        ids = smollm2[2](prompt)
-        mine, logits = written(own, ids)
-        theirs, other = written(ir, ids)
+        ids, tokens = encode(prompt), TOKENS if blocks is None else 16
+        mine, logits = written(own, ids, tokens)
+        theirs, other = written(ir, ids, tokens)
         same += mine == theirs
         if mine != theirs:  # only where the two best tokens were closer to each other than the runtimes were
             step = next(i for i, (a, b) in enumerate(zip(mine, theirs, strict=True)) if a != b)
@@ -89,12 +91,12 @@ def test_smollm2_writes_the_same_in_both_runtimes(smollm2, tmp_path):
     assert same >= 3
 
 
-@pytest.mark.slow
 def test_smollm2_at_half_is_the_same_until_rounding_decides(smollm2, tmp_path):
-    own, ir = both(smollm2[0], scap_ov.fit(smollm2[1], config(0.5)), tmp_path)
+    stock, profile, encode, _ = smollm2
+    own, ir = both(stock, scap_ov.fit(profile, config(0.5)), tmp_path)
     equal = 0
     for prompt in PROMPTS:
-        ids = smollm2[2](prompt)
+        ids = encode(prompt)
         mine, logits = written(own, ids, 16)
         theirs, other = written(ir, ids, 16, follow=mine)
         apart = [float(np.abs(a - b).max()) for a, b in zip(logits, other, strict=True)]
@@ -104,13 +106,12 @@ def test_smollm2_at_half_is_the_same_until_rounding_decides(smollm2, tmp_path):
     assert equal >= 16  # of 80; a wrong pattern would not agree at a single one after the prompts
 
 
-@pytest.mark.slow
 def test_the_plan_fits_the_ir_that_optimum_exports(smollm2, exported, tmp_path):
     """Another exporter, another graph, stateful, f16 weights: the sites are the same, and so is what is pruned."""
-    path, profile, encode = smollm2
+    path, profile, encode, blocks = smollm2
     plan = scap_ov.fit(profile, config(0.1))
     onnx.save(scap_ov.apply(path, plan), tmp_path / "sparse.onnx")
-    scap_ov.save_model(scap_ov.apply(exported("fp16"), plan), tmp_path / "sparse.xml")
+    scap_ov.save_model(scap_ov.apply(exported("fp16", blocks), plan), tmp_path / "sparse.xml")
     own, ir = open_runner(tmp_path / "sparse.onnx"), open_runner(tmp_path / "sparse.xml")
     assert ir.kind == "sparse IR, lowered"
     same = 0
@@ -121,9 +122,13 @@ def test_the_plan_fits_the_ir_that_optimum_exports(smollm2, exported, tmp_path):
     assert same >= 0.9 * 16 * len(PROMPTS)  # f16 rounds the weights of the GGUF file's f32
 
 
-@pytest.mark.slow
-def test_the_example_prunes_and_writes():
-    done = subprocess.run([sys.executable, "-I", str(EXAMPLE)], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(
+    ("blocks", "said"), [pytest.param(BLOCKS, "", marks=pytest.mark.slow), pytest.param(None, "Paris", marks=pytest.mark.real)]
+)
+def test_the_example_prunes_and_writes(blocks, said):
+    environment = {**os.environ, "PYTHONPATH": str(gguf(blocks).parents[1])}
+    done = subprocess.run([sys.executable, str(EXAMPLE)], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    assert "The capital of France is" in done.stdout
-    assert "Paris" in done.stdout
+    written = done.stdout.partition("The capital of France is")[2].partition("Water boils when")
+    assert all(part.strip() for part in written), done.stdout
+    assert said in written[0]

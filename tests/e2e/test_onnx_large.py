@@ -19,7 +19,7 @@ import scap_ov
 from scap_ov.models.onnx_model import open_onnx
 from scap_ov.models.onnx_session import OnnxSession
 from scap_ov.calibration.run_onnx import observe
-from onnx_graphs import Drawing
+from onnx_graphs import OnnxGraphBuilder
 
 folder = Path(sys.argv[1])
 K, N, LAYERS = 4096, 16384, 9  # 9 x 256 MiB
@@ -28,7 +28,7 @@ rng = np.random.default_rng(0)
 with data.open("wb") as file:
     for _ in range(LAYERS):
         (rng.standard_normal((64, N), np.float32) / 64).repeat(K // 64, axis=0).tofile(file)
-d = Drawing(opset=17)
+d = OnnxGraphBuilder(opset=17)
 x = d.input("x", ["b", "t", K])
 outputs = []
 for layer in range(LAYERS):

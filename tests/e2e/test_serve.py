@@ -51,9 +51,10 @@ def client(lowered_folder):
 def test_an_answer_is_that_of_the_pipeline(client, lowered_folder):
     assert [model.id for model in client.models.list()] == ["sparse"]
     answer = client.chat.completions.create(model="sparse", messages=QUESTION, temperature=0, max_completion_tokens=24)
+    stop = answer.usage.completion_tokens < 24
     pipeline = open_pipeline(lowered_folder, "PA", str(scap_ov.extension_path()))
     assert answer.choices[0].message.content == pipeline.generate(QUESTION[0]["content"], max_new_tokens=24)
-    assert answer.choices[0].finish_reason == "stop"
+    assert answer.choices[0].finish_reason == ("stop" if stop else "length")
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
 
 
@@ -66,8 +67,9 @@ def test_pieces_make_the_whole(client):
     assert len(pieces) > 4
     assert pieces[-1].usage == whole.usage
     assert [piece.choices[0].finish_reason for piece in pieces[-2:-1]] == [whole.choices[0].finish_reason] == ["length"]
-    stopped = client.completions.create(**asked, stop=["Saturday"])
-    assert stopped.choices[0].text == whole.choices[0].text.partition("Saturday")[0]
+    word = whole.choices[0].text.split()[-1]
+    stopped = client.completions.create(**asked, stop=[word])
+    assert stopped.choices[0].text == whole.choices[0].text.partition(word)[0]
     assert stopped.choices[0].finish_reason == "stop"
 
 

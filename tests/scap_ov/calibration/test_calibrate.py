@@ -1,9 +1,11 @@
 """Sensitivity, drift, compensation and the search for a sparsity, on a small Llama with random weights."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from measured_plan import loss_and_sparsity
 from small_llm import TEXT, letters, small_llm
 
 import scap_ov
@@ -14,7 +16,7 @@ from scap_ov.calibration.observe import observe
 from scap_ov.calibration.probe_model import ProbeModel
 from scap_ov.calibration.samples import pick_pieces
 from scap_ov.calibration.sensitivity import measure_sensitivity
-from scap_ov.calibration.split import Part
+from scap_ov.calibration.split import HeldOutSplit
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import BadDatasetError, UsageError
 from scap_ov.fitting.fit import fit
@@ -23,7 +25,7 @@ from scap_ov.passes.rules.match_pattern import match_patterns
 from scap_ov.passes.rules.places import COMPENSATION
 from scap_ov.statistics.profile import CalibrationProfile
 from scap_ov.tuning.compensation import SHARES, _Learner, fit_compensation
-from scap_ov.tuning.max_loss import LEAST, LossLimit, largest_sparsity
+from scap_ov.tuning.max_loss import MIN_SPARSITY, LossLimit, largest_sparsity
 
 EVERYTHING = 1 << 30
 
@@ -35,7 +37,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def dataset(model):
-    return text_dataset(TEXT, letters, model, seq_len=64, max_tokens=2048)
+    return text_dataset(TEXT, letters, model, seq_len=64, max_tokens=1024)
 
 
 @pytest.fixture(scope="module")
@@ -43,23 +45,18 @@ def profile(model, dataset):
     return complete(model, dataset, observe(model, dataset))
 
 
-def measured(model, dataset, entries):
-    """Loss and model-wide sparsity over all samples."""
+@pytest.fixture(scope="module")
+def measured(model, dataset):
+    """A function from a plan to its loss and model-wide sparsity over all samples."""
     probe = ProbeModel(model, measure=True)
-    settings = probe.settings(entries)
-    weight = np.array([s.weight_count * (s.kind.value != "lm_head") for s in probe.sites], np.float64)
-    losses, shares = [], []
-    for piece in pick_pieces(probe, dataset, EVERYTHING):
-        losses.append(probe.loss(piece.inputs, settings, piece.pruned, probe.reference_of(piece.inputs)))
-        shares.append(probe.shares(piece.pruned).mean(1))
-    return float(np.mean(losses)), float(weight @ np.mean(shares, axis=0) / weight.sum())
+    return functools.partial(loss_and_sparsity, probe, pick_pieces(probe, dataset, EVERYTHING))
 
 
-def test_fit_alone_hits_the_sparsity_that_is_asked_for(model, dataset, profile):
+def test_fit_alone_hits_the_sparsity_that_is_asked_for(profile, measured):
     for target in (0.4, 0.6):
         plan = fit(profile, SparsityConfig(target_sparsity=target))
         assert plan.notes["drift_correction"]
-        assert measured(model, dataset, plan.entries.values())[1] == pytest.approx(target, abs=0.005)
+        assert measured(plan)[1] == pytest.approx(target, abs=0.005)
 
 
 def test_gradients_and_pruning_site_by_site_agree_on_what_is_sensitive(model, dataset, profile):
@@ -80,7 +77,7 @@ def test_a_plan_is_the_same_bit_for_bit_from_the_profile_and_from_its_file(profi
 
 def test_merged_profiles_keep_their_sensitivity_and_the_order_of_two_does_not_matter(model, dataset, profile):
     other = complete(
-        model, text_dataset(TEXT[::-1], letters, model, seq_len=64, max_tokens=512), observe(model, Part(dataset, held_out=True))
+        model, text_dataset(TEXT[::-1], letters, model, seq_len=64, max_tokens=512), observe(model, HeldOutSplit(dataset, held_out=True))
     )
     one, two = profile.merge(other), other.merge(profile)
     assert one.sensitivity.keys() == profile.sensitivity.keys()
@@ -90,15 +87,15 @@ def test_merged_profiles_keep_their_sensitivity_and_the_order_of_two_does_not_ma
         assert (table["loss"] >= lowest - 1e-12).all()
 
 
-def test_compensation_lowers_the_loss_and_never_reaches_a_dense_row(model, dataset, profile):
+def test_compensation_lowers_the_loss_and_never_reaches_a_dense_row(model, dataset, profile, measured):
     plan = fit(profile, SparsityConfig(target_sparsity=0.6))
-    learned = fit_compensation(model, dataset, profile, plan, steps=12)
+    learned = fit_compensation(model, dataset, profile, plan, steps=8)
     told = learned.notes["compensation"]
     assert told["kept"]
     assert told["held_out_loss_after"] < told["held_out_loss_before"]
     assert told["held_out_sparsity_after"] == pytest.approx(told["held_out_sparsity_before"], abs=0.002)
     assert told["share"] in SHARES
-    (before, dropped), (after, still) = (measured(model, dataset, p.entries.values()) for p in (plan, learned))
+    (before, dropped), (after, still) = (measured(p) for p in (plan, learned))
     assert still == pytest.approx(dropped, abs=0.01)
     assert after < before
     probe = ProbeModel(model, observe=True)
@@ -147,11 +144,11 @@ def test_the_gradient_of_the_compensation_is_that_of_the_divergence(model, datas
     assert (sides[0] - sides[1]) / 0.04 == pytest.approx(np.linalg.norm(gradient), rel=0.05)
 
 
-def test_the_largest_sparsity_holds_and_says_how_sure_that_is(model, dataset, profile):
+def test_the_largest_sparsity_holds_and_says_how_sure_that_is(model, dataset, profile, measured):
     limit = LossLimit("kl", 0.02)
     found = largest_sparsity(model, dataset, profile, SparsityConfig(), limit)
     assert found.low <= found.loss <= found.high <= limit.value
-    loss, _ = measured(model, dataset, found.plan.entries.values())
+    loss, _ = measured(found.plan)
     assert loss <= limit.value
     assert all(high > limit.value for target, _, _, high in found.tried if target > found.plan.config.target_sparsity)
     assert found.plan.notes["max_loss"]["windows"] == found.windows
@@ -160,7 +157,7 @@ def test_the_largest_sparsity_holds_and_says_how_sure_that_is(model, dataset, pr
 def test_a_text_too_short_to_tell_is_refused_with_the_length_that_would_do(model, dataset, profile):
     class Few:
         def get_inference_data(self):
-            return list(Part(dataset, held_out=True).get_inference_data())[:4]
+            return list(HeldOutSplit(dataset, held_out=True).get_inference_data())[:4]
 
     with pytest.raises(BadDatasetError, match=r"too coarse for a limit of 1e-06; give about \d+ tokens of it"):
         largest_sparsity(model, Few(), profile, SparsityConfig(), LossLimit("perplexity", 1e-6))
@@ -185,9 +182,9 @@ def test_apply_searches_on_half_of_the_data(model, dataset):
     sparse, plan = apply_with_plan(model, dataset, SparsityConfig(), form="portable", max_loss="kl=0.02")
     told = plan.notes["max_loss"]
     assert told["interval_95"][0] <= told["loss"] <= told["interval_95"][1] <= 0.02
-    assert told["windows"] == len(list(Part(dataset, held_out=True).get_inference_data()))
-    assert plan.notes["calibration"]["samples"] == len(list(Part(dataset, held_out=False).get_inference_data()))
-    assert plan.config.target_sparsity > LEAST
+    assert told["windows"] == len(list(HeldOutSplit(dataset, held_out=True).get_inference_data()))
+    assert plan.notes["calibration"]["samples"] == len(list(HeldOutSplit(dataset, held_out=False).get_inference_data()))
+    assert plan.config.target_sparsity > MIN_SPARSITY
     assert len(match_patterns(sparse)) == len(plan.entries)
 
 

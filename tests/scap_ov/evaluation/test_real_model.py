@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from smollm2 import light_road
+from measured_plan import loss_and_sparsity
+from smollm2 import BLOCKS, light_road
 
 import scap_ov
 from scap_ov.calibration.probe_model import ProbeModel
@@ -11,13 +12,12 @@ from scap_ov.models.dataset import text_dataset
 from scap_ov.sample_models.sample_text import documentation
 from scap_ov.storage.model_folder import read_model
 
-pytestmark = pytest.mark.slow
 EVERYTHING = 1 << 30
 
 
-@pytest.fixture(scope="module")
-def folder():
-    return light_road()
+@pytest.fixture(scope="module", params=[pytest.param(2 * BLOCKS, marks=pytest.mark.slow), pytest.param(None, marks=pytest.mark.real)])
+def folder(request):
+    return light_road(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -36,19 +36,10 @@ def profile(folder, halves):
 
 def test_adaptive_loses_less_than_uniform_thresholds_at_no_less_sparsity(folder, halves, profile):
     probe = ProbeModel(read_model(folder), measure=True)
-    weight = np.array([s.weight_count * (s.kind.value != "lm_head") for s in probe.sites], np.float64)
     pieces = pick_pieces(probe, halves[1], EVERYTHING)
-    references = [probe.reference_of(p.inputs) for p in pieces]
-
-    def measured(method):
-        settings = probe.settings(scap_ov.fit(profile, scap_ov.SparsityConfig(method=method)).entries.values())
-        losses, shares = [], []
-        for piece, reference in zip(pieces, references, strict=True):
-            losses.append(probe.loss(piece.inputs, settings, piece.pruned, reference))
-            shares.append(probe.shares(piece.pruned).mean(1))
-        return np.mean(losses), weight @ np.mean(shares, axis=0) / weight.sum()
-
-    (ours, ours_sparsity), (uniform, uniform_sparsity) = measured("adaptive"), measured("scap")
+    (ours, ours_sparsity), (uniform, uniform_sparsity) = (
+        loss_and_sparsity(probe, pieces, scap_ov.fit(profile, scap_ov.SparsityConfig(method=method))) for method in ("adaptive", "scap")
+    )
     # a point of sparsity is worth 8 % of the loss; so much may the uniform plan gain by dropping less
     assert ours < 0.8 * uniform * np.exp(8 * (ours_sparsity - uniform_sparsity))
     assert ours_sparsity == pytest.approx(0.5, abs=0.02)
