@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scap_ov.statistics.profile import CalibrationProfile
 
     Calibration: TypeAlias = InferenceData | CalibrationProfile | SparsityPlan
-    from scap_ov.backends.protocol import Backend
+    from scap_ov.backends import AnyBackend, AnyGraph
     from scap_ov.benchmarking.decode import BenchmarkResult
     from scap_ov.benchmarking.measured import Measurements
     from scap_ov.evaluation.result import EvaluationResult
@@ -165,7 +165,7 @@ def apply_with_plan(
     max_loss: str | None = None,
     measured: Measurements | None = None,
     progress: TitledProgress | None = None,
-) -> tuple[Any, SparsityPlan]:
+) -> tuple[AnyGraph, SparsityPlan]:
     """As `apply`, and the plan that was applied with it. For the CLI.
 
     :param measured: where `replace="where_faster"` finds and keeps what it measures; by default the user's cache.
@@ -216,7 +216,7 @@ def _with_decision(
 
 
 def _plan(
-    backend: Backend,
+    backend: AnyBackend,
     model: AnyOpened,
     calibration: Calibration | None,
     config: SparsityConfig,
@@ -235,11 +235,11 @@ def _plan(
             msg = f"{what}, and a profile holds none; give text beside the profile (data=, or --data), or calibrate on data"
             raise UsageError(msg)
     else:
-        from scap_ov.calibration.split import Part
+        from scap_ov.calibration.split import HeldOutSplit
 
         fitted = _dataset(calibration)
-        held_out = Part(fitted, held_out=True)
-        fitted = Part(fitted, held_out=False) if max_loss else fitted
+        held_out = HeldOutSplit(fitted, held_out=True)
+        fitted = HeldOutSplit(fitted, held_out=False) if max_loss else fitted
         profile = backend.calibrate(model, fitted, sequential=False, progress=progress)
     if max_loss and config.levels:
         msg = "max-loss finds one sparsity, and levels are several; leave one of the two out"
@@ -255,7 +255,7 @@ def _plan(
     return largest_sparsity(model, held_out, profile, config, LossLimit.parse(max_loss), progress=shown).plan
 
 
-def _lossless(backend: Backend, model: AnyOpened, config: SparsityConfig) -> SparsityPlan:
+def _lossless(backend: AnyBackend, model: AnyOpened, config: SparsityConfig) -> SparsityPlan:
     from scap_ov.fitting.lossless import lossless_plan
 
     if not backend.LOWERS:

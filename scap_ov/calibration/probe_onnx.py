@@ -1,13 +1,12 @@
-"""ProbeModel on onnxruntime: one session whose thresholds, centres and compensation are inputs."""
+"""A probe on onnxruntime: one session whose thresholds, centres and compensation are inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from scap_ov.calibration.probe_model import ProbeModel, Reference, Settings
+from scap_ov.calibration.probe import Probe, Reference, Settings
 from scap_ov.calibration.probe_outputs import LEAST, TINY
 from scap_ov.calibration.run_onnx import tapped_values
 from scap_ov.calibration.samples import counted
@@ -24,7 +23,7 @@ from scap_ov.plan import SparsityPlan
 from scap_ov.sites import SiteKind
 
 
-class OnnxProbe(ProbeModel):
+class OnnxProbe(Probe):
     """As ProbeModel; the comparison with the reference is made in numpy.
 
     :param model: stock model; it is cloned.
@@ -35,10 +34,10 @@ class OnnxProbe(ProbeModel):
 
     def __init__(
         self, model: OnnxModel | OpenedOnnx, *, compare: bool = True, observe: bool = False, ramp: float = 0.0, graded: bool = False
-    ) -> None:  # super().__init__ would compile an ov.Model
+    ) -> None:
         opened = opened_onnx(model)
         model = opened.model
-        self.stock = model  # type: ignore[assignment]
+        self.stock = model
         clone, found = opened.copy()
         self.sites = tuple(match.site for match in found.some())
         taps = tapped_values(found) if observe else {}
@@ -52,16 +51,14 @@ class OnnxProbe(ProbeModel):
         if insert.inputs is None:
             msg = "InsertSparsity(runtime_inputs=True) made no inputs"
             raise RuntimeError(msg)
-        self._inputs: Any = insert.inputs
+        self._inputs = insert.inputs
         self._main = main_output(model.outputs, [s.out_features for s in self.sites if s.kind is SiteKind.LM_HEAD]) if compare else None
-        self.language = self._main is not None and self._main.loss is Loss.DIVERGENCE
         self._compared = [model.outputs[place].get_any_name() for place in (self._main.places if self._main else ())]
         wanted = [*self._compared, *self._tapped_names.values()]
         values = {value.name: value for node in clone.graph_model.graph for value in node.outputs}
         values |= {value.name: value for value in clone.graph_model.graph.inputs}
         self._session = OnnxSession(clone, [values[name] for name in wanted])
         self._given: dict[str, np.ndarray] = {}
-        self.forwards = 0
 
     def run(self, inputs: Mapping[str, np.ndarray], settings: Settings, reference: Reference | None = None) -> None:
         """One forward pass; position 0 of a sequence is computed dense."""
@@ -89,6 +86,10 @@ class OnnxProbe(ProbeModel):
                 agreement /= np.maximum(np.linalg.norm(value, axis=1) * np.linalg.norm(reference.values, axis=1), TINY)
         rows = reference.offset + reference.factor * agreement
         return float(rows[counted(pruned, len(rows))].mean())
+
+    def log_probabilities(self) -> np.ndarray:
+        """Of the last run of a language model that was built with `compare`, float32 [R, V]."""
+        return self._rows()
 
     def tapped(self) -> dict[str, np.ndarray]:
         """The inputs of the sites in the last run, by `site_taps`' names."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from scap_ov.calibration.block_model import BlockModel
+from scap_ov.calibration.probe import Probe
 from scap_ov.calibration.probe_model import ProbeModel
 from scap_ov.errors import UncutError
 from scap_ov.models.opened import OpenedModel
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def probe_of(model: AnyOpened, *, compare: bool = True, observe: bool = False, ramp: float = 0.0, graded: bool = False) -> ProbeModel:
+def probe_of(model: AnyOpened, *, compare: bool = True, observe: bool = False, ramp: float = 0.0, graded: bool = False) -> Probe:
     """A ProbeModel that runs in OpenVINO, or one that runs in onnxruntime.
 
     The options are those of ProbeModel.
@@ -29,7 +30,7 @@ def probe_of(model: AnyOpened, *, compare: bool = True, observe: bool = False, r
     return OnnxProbe(model, compare=compare, observe=observe, ramp=ramp, graded=graded)
 
 
-def inputs_model(model: AnyOpened, prunes: Iterable[str]) -> BlockModel | ProbeModel:
+def inputs_model(model: AnyOpened, prunes: Iterable[str]) -> BlockModel | Probe:
     """What gives the inputs of sites behind pruned ones (`inputs_of`): block by block where the model allows it.
 
     :param prunes: names of the sites that may be pruned.

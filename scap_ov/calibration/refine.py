@@ -26,7 +26,7 @@ from scap_ov.statistics.profile import CalibrationProfile, SiteStatistics
 
 if TYPE_CHECKING:
     from scap_ov.calibration.block_model import BlockModel
-    from scap_ov.calibration.probe_model import ProbeModel
+    from scap_ov.calibration.probe import Probe
     from scap_ov.models.kinds import Model
     from scap_ov.models.runner import InferenceData
     from scap_ov.plan import SparsityPlan
@@ -72,7 +72,7 @@ def _of_turn(progress: Progress, turn: int, rounds: int) -> Progress:
 
 
 def observe_pruned(
-    probe: BlockModel | ProbeModel,
+    probe: BlockModel | Probe,
     dataset: InferenceData,
     profile: CalibrationProfile,
     plan: SparsityPlan,

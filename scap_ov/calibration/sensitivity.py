@@ -20,7 +20,7 @@ from scap_ov.calibration.block_model import BlockModel
 from scap_ov.calibration.checkpoint import Checkpoint
 from scap_ov.calibration.fisher import FisherTables
 from scap_ov.calibration.gradient_model import GradientModel
-from scap_ov.calibration.probe_model import ProbeModel, Reference
+from scap_ov.calibration.probe import Probe, Reference
 from scap_ov.calibration.probes import probe_of
 from scap_ov.calibration.samples import Piece, pick_pieces
 from scap_ov.calibration.site_gradients import block_gradients, whole_gradients
@@ -184,7 +184,7 @@ def _graded(site: Site, statistics: SiteStatistics, table: Mapping[str, np.ndarr
 class _Measured:
     """The dense outputs on some windows, against which single sites are measured."""
 
-    probe: ProbeModel
+    probe: Probe
     pieces: Sequence[Piece]
     references: Sequence[Reference]
 

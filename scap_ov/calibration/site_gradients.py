@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scap_ov.calibration.borders import Borders
-from scap_ov.calibration.probe_model import Reference
+from scap_ov.calibration.probe import Reference
 from scap_ov.calibration.projection import HeadGradient, sampled_gradient
 from scap_ov.calibration.samples import counted
 from scap_ov.progress import Progress

@@ -17,7 +17,7 @@ from scap_ov.storage.destination import destination
 from scap_ov.storage.model_files import model_file
 
 if TYPE_CHECKING:
-    from scap_ov.backends.protocol import Backend
+    from scap_ov.backends import AnyBackend
     from scap_ov.config import SparsityConfig
     from scap_ov.models.kinds import AnyOpened
     from scap_ov.models.runner import InferenceData
@@ -134,7 +134,7 @@ def _calibration(
     return calibration_dataset(args, model.model, out)
 
 
-def _tell(backend: Backend, model: object, plan: SparsityPlan, output: Path, out: Output) -> None:
+def _tell(backend: AnyBackend, model: object, plan: SparsityPlan, output: Path, out: Output) -> None:
     summary = backend.record(model)["summary"]
     states: dict[str, int] = {}
     for site in summary["sites"]:

@@ -13,8 +13,10 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from scap_ov.errors import BadDatasetError
-from scap_ov.models.tensors import as_f32, output_of
+from scap_ov.models.openvino_session import OpenVINOSession
+from scap_ov.models.tensors import as_f32
 
+_HIDDEN = "hidden"
 _BY_ENTRY = ("Add", "Subtract", "Multiply", "Divide", "Tanh", "Convert")  # what stands between the product and the logits
 
 
@@ -38,19 +40,19 @@ class LastProduct:
 
     def __init__(self, hidden: ov.Output, model: ov.Model, properties: Mapping[str, object]) -> None:
         self.hidden = hidden
-        self._request = ov.Core().compile_model(model, "CPU", dict(properties)).create_infer_request()
+        self._session = OpenVINOSession(model, ["logits"], properties)
         self._width = model.outputs[0].get_partial_shape()[-1].get_length()
 
     def of(self, hidden: np.ndarray) -> LazyLogits:
         """:param hidden: float32 [T, H]; not copied."""
-        return LazyLogits(hidden, self._request, self._width)
+        return LazyLogits(hidden, self._session, self._width)
 
 
 class LazyLogits:
     """Logits of one window that are computed when they are asked for; see Rows."""
 
-    def __init__(self, hidden: np.ndarray, request: ov.InferRequest, width: int) -> None:
-        self._hidden, self._request = hidden, request
+    def __init__(self, hidden: np.ndarray, session: OpenVINOSession[str], width: int) -> None:
+        self._hidden, self._session = hidden, session
         self.shape = (len(hidden), width)
 
     def __len__(self) -> int:
@@ -63,8 +65,7 @@ class LazyLogits:
         :raises BadDatasetError: they hold NaN.
         """
         part = np.ascontiguousarray(self._hidden[rows])
-        self._request.infer([part[None]])
-        return finite(output_of(self._request, 0).reshape(len(part), -1))
+        return finite(self._session.run({_HIDDEN: part[None]})["logits"].reshape(len(part), -1))
 
 
 def split_off(logits: ov.Output, properties: Mapping[str, object]) -> LastProduct | None:
@@ -85,6 +86,7 @@ def split_off(logits: ov.Output, properties: Mapping[str, object]) -> LastProduc
     if not known or _constant(hidden) or node.get_attributes()["transpose_a"]:
         return None
     parameter = ops.parameter(ov.PartialShape([1, -1, shape[-1].get_length()]), np.float32)
+    parameter.set_friendly_name(_HIDDEN)
     dtype = hidden.get_element_type()
     same = parameter if dtype == ov.Type.f32 else ops.convert(parameter, dtype.get_type_name())
     node.input(0).replace_source_output(same.output(0))

@@ -9,8 +9,9 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.errors import BadDatasetError, UsageError, reason_of
+from scap_ov.models.openvino_session import OpenVINOSession
 from scap_ov.models.sample import SampleReader, counted_rows
-from scap_ov.models.tensors import Port, fed, output_of, port_name, rebuilt
+from scap_ov.models.tensors import Port, port_name, rebuilt
 from scap_ov.passes.openvino.time_axis import batch_first, time_first
 from scap_ov.progress import Progress
 from scap_ov.statistics.collector import Sample
@@ -39,13 +40,12 @@ def stream(model: ov.Model, taps: Mapping[str, ov.Output], dataset: InferenceDat
     values = [batch_first(tap) if turn else tap for tap, turn in zip(taps.values(), turned, strict=True)]
     # Without the logits the output projection need not be computed, the largest layer of a small model.
     tapped = rebuilt(model, values, "scap_ov_observe")
-    request = ov.Core().compile_model(tapped, "CPU", EXACT).create_infer_request()
+    session = OpenVINOSession(tapped, taps, EXACT)
 
     def infer(inputs: Mapping[str, np.ndarray], *, reset: bool) -> dict[str, np.ndarray]:
-        if reset and tapped.get_sinks():
-            request.reset_state()
-        request.infer(fed(inputs, tapped.inputs))
-        return {name: output_of(request, i) for i, name in enumerate(taps)}
+        if reset:
+            session.start()
+        return session.run(inputs)
 
     yield from run_samples(reader, dataset, infer, progress=progress)
 

@@ -76,11 +76,6 @@ def array_of(tensor: ov.Tensor) -> np.ndarray:
     return (tensor.data.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
 
 
-def output_of(request: ov.InferRequest, place: int) -> np.ndarray:
-    """What a request gave out, as `array_of` has it: valid until its next run."""
-    return array_of(request.get_output_tensor(place))
-
-
 def port_name(port: Port) -> str:
     """The shortest name of an input or output; that of its node where it has none."""
     names = port.get_names()

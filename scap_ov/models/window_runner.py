@@ -12,7 +12,8 @@ from scap_ov.errors import BadModelError
 from scap_ov.models.inputs import Inputs
 from scap_ov.models.last_product import Rows, finite, split_off
 from scap_ov.models.main_output import Loss, main_output
-from scap_ov.models.tensors import fed, output_of, rebuilt
+from scap_ov.models.openvino_session import OpenVINOSession
+from scap_ov.models.tensors import rebuilt
 
 
 class WindowRunner:
@@ -38,10 +39,7 @@ class WindowRunner:
         self._last = split_off(logits, properties or {}) if in_rows else None
         first = logits if self._last is None else self._last.hidden
         built = rebuilt(model, [first, *(extra or {}).values()], "scap_ov_windows")
-        self._compiled = ov.Core().compile_model(built, "CPU", dict(properties or {}))
-        self._ports = self._compiled.inputs
-        self._request = self._compiled.create_infer_request()
-        self._stateful = bool(built.get_sinks())
+        self._session = OpenVINOSession(built, ["", *self._extra], properties)
         self._past = 0
         self._last_extra = np.zeros((len(self._extra), 0), np.float32)
 
@@ -51,7 +49,7 @@ class WindowRunner:
         :param ids: int64 [T].
         :return: logits [T, V] (valid until the next run), an array or `Rows`; extra values float32 [extras, T].
         """
-        self._restart()
+        self._session.start()
         return self._infer(self._inputs.for_tokens(ids[None]), len(ids))
 
     def stepwise(self, ids: np.ndarray, prompt: int) -> tuple[np.ndarray, np.ndarray]:
@@ -60,7 +58,7 @@ class WindowRunner:
         :return: logits of the positions from prompt - 1 on, [T - prompt + 1, V]; extra values of the tokens after it, [extras, T - prompt].
         :raises BadModelError: the model keeps no state between tokens.
         """
-        if not self._stateful:
+        if not self._session.stateful:
             msg = "decode-only evaluation needs a stateful model; export with past (task text-generation-with-past) or use --rows all"
             raise BadModelError(msg)
         logits, extras = [self.start(ids[:prompt]).copy()], []
@@ -75,7 +73,7 @@ class WindowRunner:
         :param ids: int64 [T].
         :return: logits of its last token, [V], valid until the next run.
         """
-        self._restart()
+        self._session.start()
         self._past = len(ids)
         return self._infer(self._inputs.for_tokens(ids[None]), len(ids))[0][-1:][0]
 
@@ -86,18 +84,14 @@ class WindowRunner:
         logits, self._last_extra = self._infer(inputs, 1)
         return np.asarray(logits[-1:][0])
 
-    def _restart(self) -> None:
-        if self._stateful:
-            self._request.reset_state()
-
     def _infer(self, inputs: dict[str, np.ndarray], tokens: int) -> tuple[Rows, np.ndarray]:
-        self._request.infer(fed(inputs, self._ports))
-        found = output_of(self._request, 0)
+        given = self._session.run(inputs)
+        found = given[""]
         found = found.reshape(-1, found.shape[-1])
         if len(found) != tokens:
             msg = f"the model gives {len(found)} rows of logits for {tokens} tokens; export it without slicing the logits"
             raise BadModelError(msg)
-        values = [output_of(self._request, 1 + i).reshape(-1) for i in range(len(self._extra))]
+        values = [given[name].reshape(-1) for name in self._extra]
         extra = np.array(values, np.float32) if values else np.zeros((0, tokens), np.float32)
         return finite(found) if self._last is None else self._last.of(found), extra
 

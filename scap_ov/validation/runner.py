@@ -13,8 +13,9 @@ import openvino as ov
 from scap_ov.custom_ops import OP_NAMES
 from scap_ov.errors import BadDatasetError
 from scap_ov.models.inputs import Inputs, Role
+from scap_ov.models.openvino_session import OpenVINOSession
 from scap_ov.models.runner import EXACT, misfit
-from scap_ov.models.tensors import Port, fed, output_of, port_name, rebuilt, result_values
+from scap_ov.models.tensors import Port, port_name, rebuilt, result_values
 from scap_ov.storage.model_files import model_file
 from scap_ov.storage.model_folder import read_model
 
@@ -95,27 +96,24 @@ class OpenVINORunner(Runner):
     def __init__(self, path: str) -> None:
         model = read_model(path)
         self.kind = _openvino_kind(model)
-        self.ports, self.vocabulary = model.inputs, _vocabulary(model.outputs)
-        self._stateful = bool(model.get_sinks())
-        self._outputs = [min(port.get_names(), key=len, default=f"output {i}") for i, port in enumerate(model.outputs)]
-        compiled = ov.Core().compile_model(rebuilt(model, result_values(model)), "CPU", EXACT)
-        self._request, self._places = compiled.create_infer_request(), compiled.inputs
-        super().__init__(path, self._outputs)
+        self.vocabulary = _vocabulary(model.outputs)
+        outputs = [min(port.get_names(), key=len, default=f"output {i}") for i, port in enumerate(model.outputs)]
+        self._session = OpenVINOSession(rebuilt(model, result_values(model)), outputs, EXACT)
+        self.ports = self._session.ports
+        super().__init__(path, outputs)
 
     @property
     def continues(self) -> bool:
         """Its state goes on by itself."""
-        return self._stateful or super().continues
+        return self._session.stateful or super().continues
 
     def start(self) -> None:
         """Begin a new sequence."""
         super().start()
-        if self._stateful:
-            self._request.reset_state()
+        self._session.start()
 
     def _infer(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        self._request.infer(fed(inputs, self._places))
-        return {name: np.array(output_of(self._request, i)) for i, name in enumerate(self._outputs)}
+        return {name: value.copy() for name, value in self._session.run(inputs).items()}
 
 
 class OnnxRunner(Runner):

@@ -23,7 +23,7 @@ Encoder = Callable[[], Callable[[str], Sequence[int]]]  # gives the function fro
 
 
 @dataclass(frozen=True)
-class Piece:
+class ValidationInput:
     """Inputs of one run, and what they are called in messages.
 
     :param ids: the next tokens of a sequence, int64 [1, T]; or None.
@@ -36,7 +36,7 @@ class Piece:
     first: bool
 
 
-def pieces(a: Runner, b: Runner, data: str | None, encode: Encoder, *, tokens: int, window: int) -> Iterator[Piece]:
+def pieces(a: Runner, b: Runner, data: str | None, encode: Encoder, *, tokens: int, window: int) -> Iterator[ValidationInput]:
     """Inputs for both models. Sequences are run as a prompt and STEPS single tokens where both can: long steps may be dense.
 
     :param data: a text file or .jsonl, an .npz, or None for random inputs.
@@ -57,9 +57,9 @@ def pieces(a: Runner, b: Runner, data: str | None, encode: Encoder, *, tokens: i
     step_by_step = a.continues and b.continues
     for sample in _random_tokens(a) if data is None else _text(data, encode, tokens, window):
         split = max(len(sample) - STEPS, 1) if step_by_step else len(sample)
-        yield Piece(np.array([sample[:split]], np.int64), {}, True)
+        yield ValidationInput(np.array([sample[:split]], np.int64), {}, True)
         for token in sample[split:]:
-            yield Piece(np.array([[token]], np.int64), {}, False)
+            yield ValidationInput(np.array([[token]], np.int64), {}, False)
 
 
 def _text(data: str, encode: Encoder, tokens: int, window: int) -> list[list[int]]:
@@ -73,14 +73,14 @@ def _text(data: str, encode: Encoder, tokens: int, window: int) -> list[list[int
     return [np.asarray(ids).reshape(-1).tolist() for ids in text_windows(path, encode(), window=window, max_tokens=tokens)]
 
 
-def _arrays(path: Path) -> Iterator[Piece]:
+def _arrays(path: Path) -> Iterator[ValidationInput]:
     try:
         with np.load(path) as held:
             inputs = {name: held[name] for name in held.files}
     except (OSError, ValueError, BadZipFile) as e:
         msg = f"--data {path} cannot be read as an .npz file ({e}); write it with numpy.savez(path, name=array, ...)"
         raise BadDatasetError(msg) from e
-    yield Piece(None, inputs, True)
+    yield ValidationInput(None, inputs, True)
 
 
 def _random_tokens(a: Runner) -> list[list[int]]:
@@ -88,7 +88,7 @@ def _random_tokens(a: Runner) -> list[list[int]]:
     return ids.tolist()
 
 
-def _random_arrays(a: Runner) -> Iterator[Piece]:
+def _random_arrays(a: Runner) -> Iterator[ValidationInput]:
     """Normal numbers for models that take no tokens; every dynamic dimension becomes 3."""
     rng = np.random.default_rng(0)
     for _ in range(RANDOM_SAMPLES):
@@ -100,4 +100,4 @@ def _random_arrays(a: Runner) -> Iterator[Piece]:
                 raise UsageError(msg)
             sizes = [3 if dim.is_dynamic else dim.get_length() for dim in shape]
             inputs[port_name(port)] = rng.standard_normal(sizes).astype(port.get_element_type().to_dtype())
-        yield Piece(None, inputs, True)
+        yield ValidationInput(None, inputs, True)

@@ -7,7 +7,7 @@ from openvino import opset13 as ops
 from small_llm import TEXT, letters, small_llm
 
 from scap_ov.calibration.gradient_model import GradientModel
-from scap_ov.calibration.probe_model import Reference
+from scap_ov.calibration.probe import Reference
 from scap_ov.calibration.samples import pick_pieces
 from scap_ov.gradients.gradient import gradients
 from scap_ov.gradients.pruning_gradient import WIDTH
