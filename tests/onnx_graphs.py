@@ -21,7 +21,7 @@ INTEGERS = {
 _TYPES = {np.dtype(np.float32): ir.DataType.FLOAT, np.dtype(np.float16): ir.DataType.FLOAT16, np.dtype(np.int64): ir.DataType.INT64}
 
 
-class Drawing:
+class OnnxGraphBuilder:
     """A graph in the making."""
 
     def __init__(self, seed: int = 0, opset: int = 21) -> None:
@@ -97,7 +97,7 @@ def floats(value: ir.Value) -> np.ndarray:
 
 
 def matmul(dtype: Any = np.float32, *, activations: Any = np.float32, cast: bool = False, transposed: bool = False) -> Form:
-    d = Drawing(opset=17)
+    d = OnnxGraphBuilder(opset=17)
     x = d.input("x", ["b", "t", K], activations)
     w = d.weight("w", *((N, K) if transposed else (K, N)), dtype=dtype)
     value = d.op("Cast", w, to=_TYPES[np.dtype(activations)].value) if cast else w
@@ -107,7 +107,7 @@ def matmul(dtype: Any = np.float32, *, activations: Any = np.float32, cast: bool
 
 
 def gemm(trans_a: int, trans_b: int, *, bias: bool = True) -> Form:
-    d = Drawing(opset=17)
+    d = OnnxGraphBuilder(opset=17)
     x = d.input("x", [K, "m"] if trans_a else ["m", K])
     w = d.weight("w", *((N, K) if trans_b else (K, N)))
     c = [d.weight("c", N)] if bias else []
@@ -118,7 +118,7 @@ def gemm(trans_a: int, trans_b: int, *, bias: bool = True) -> Form:
 
 
 def dequantized(kind: str, *, block: int = 0, zero: bool = False, transposed: bool = False, single: bool = False) -> Form:
-    d = Drawing()
+    d = OnnxGraphBuilder()
     dtype, numpy_type, low, high = INTEGERS[kind]
     x = d.input("x", ["b", "t", K])
     shape = (N, K) if transposed else (K, N)
@@ -142,7 +142,7 @@ def dequantized(kind: str, *, block: int = 0, zero: bool = False, transposed: bo
 
 
 def nbits(bits: int, *, zero: bool = False, bias: bool = False) -> Form:
-    d = Drawing()
+    d = OnnxGraphBuilder()
     x = d.input("x", ["b", "t", K])
     groups = K // BLOCK
     raw = d.rng.integers(0, 1 << bits, (N, K))
@@ -168,7 +168,7 @@ def nbits(bits: int, *, zero: bool = False, bias: bool = False) -> Form:
 
 
 def shared_input() -> Form:
-    d = Drawing(opset=17)
+    d = OnnxGraphBuilder(opset=17)
     x = d.input("x", ["b", "t", K])
     w = [d.weight(f"w{i}", K, n) for i, n in enumerate((N, 16))]
     outputs = [d.op("MatMul", x, value) for value in w]
@@ -177,7 +177,7 @@ def shared_input() -> Form:
 
 def through_reshape() -> Form:
     """GPT-2's Conv1D: [B, T, K] flattened for a Gemm."""
-    d = Drawing(opset=17)
+    d = OnnxGraphBuilder(opset=17)
     x = d.input("x", ["b", "t", K])
     w, c = d.weight("w", K, N), d.weight("c", N)
     flat = d.op("Reshape", x, d.constant("flat", np.array([-1, K], np.int64)))

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import openvino as ov
-from onnx_graphs import Drawing, K, N
+from onnx_graphs import K, N, OnnxGraphBuilder
 
 from scap_ov.sample_models.onnx_decoder import Rotary, decoder, random_weights
 from scap_ov.sample_models.random_llm import Shape
@@ -33,13 +33,13 @@ def token_data(samples: int = 6, length: int = 24) -> nncf.Dataset:
 
 def with_control_flow() -> onnx.ModelProto:
     """A layer outside, one inside both branches of an If, and a Loop that reads a value from outside."""
-    d = Drawing(opset=17)
+    d = OnnxGraphBuilder(opset=17)
     x = d.input("x", ["b", "t", K])
     outer, inner = d.weight("outer", K, N), d.weight("inner", N, N)
     y = d.op("Relu", d.op("MatMul", x, outer, name="outside"))
 
     def branch(sign: float) -> ir.Graph:
-        b = Drawing(opset=17)
+        b = OnnxGraphBuilder(opset=17)
         value = b.op("Mul", b.op("MatMul", y, inner, name="inside"), b.constant("sign", np.array(sign, np.float32)))
         value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(["b", "t", N])
         return ir.Graph([], [value], nodes=b.nodes, initializers=b.initializers, name=f"branch {sign}")
@@ -48,7 +48,7 @@ def with_control_flow() -> onnx.ModelProto:
     condition = d.op("Greater", total, d.constant("zero", np.array(0, np.float32)))
     chosen = d.op("If", condition, then_branch=branch(1.0), else_branch=branch(-1.0))
 
-    body = Drawing(opset=17)
+    body = OnnxGraphBuilder(opset=17)
     turn = ir.Value(name="turn", shape=ir.Shape([]), type=ir.TensorType(ir.DataType.INT64))
     going = ir.Value(name="going", shape=ir.Shape([]), type=ir.TensorType(ir.DataType.BOOL))
     state = ir.Value(name="state", shape=ir.Shape(["b", "t", N]), type=ir.TensorType(ir.DataType.FLOAT))

@@ -102,7 +102,7 @@ struct Gemm {
                     p.accumulate = i != 0;
                     products[i].kernel(p);
                 }
-                if (!target || rows.any_pruned) finish(args, implementation, rows, y, stride, m, p.m_to, from, to);
+                if (!target || rows.any_pruned) write_outputs(args, implementation, rows, y, stride, m, p.m_to, from, to);
             }
         });
     }

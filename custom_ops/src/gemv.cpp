@@ -112,7 +112,7 @@ struct Gemv {
                 implementation.add(sum + width * part_size + from, to - from, sum + from);
             }
         }
-        finish(args, implementation, rows, y + from, args.weight.n_padded, 0, args.m, from, to);
+        write_outputs(args, implementation, rows, y + from, args.weight.n_padded, 0, args.m, from, to);
     }
 };
 

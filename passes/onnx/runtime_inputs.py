@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from scap_ov.passes.onnx.emitter import Emitter
-from scap_ov.passes.rules.places import CENTERS, COMPENSATION, THRESHOLDS, WHOLE, Places
+from scap_ov.passes.rules.places import CENTERS, COMPENSATION, THRESHOLDS, WHOLE, ParameterLayout
 from scap_ov.sites import Site
 
 
@@ -23,7 +23,7 @@ class SiteInputs:
     whole: ir.Value | None
 
 
-class RuntimeInputs(Places):
+class RuntimeInputs(ParameterLayout):
     """Three f32 vectors that become inputs of a model: thresholds [ΣK], centres [ΣK] and compensation [ΣN], in the order of the sites.
 
     :param model: gets the inputs.

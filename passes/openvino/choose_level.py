@@ -8,7 +8,7 @@ from scap_ov.custom_ops import EXPERTS_OP_NAME, OP_NAME
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino import experts_op, sparse_op
 from scap_ov.passes.openvino.level_blocks import dial_of
-from scap_ov.passes.openvino.remove_sparsity import hand_over
+from scap_ov.passes.openvino.remove_sparsity import replace_output
 
 
 class ChooseLevel(Pass[ov.Model]):
@@ -37,5 +37,5 @@ class ChooseLevel(Pass[ov.Model]):
                 op = experts_op.build(sparse_op.creator(experts_op.OP), x, ids, routing, experts, dynamic_quantization=quantised)
             op.set_friendly_name(node.get_friendly_name())
             for number in range(node.get_output_size()):
-                hand_over(node.output(number), op.output(number))
+                replace_output(node.output(number), op.output(number))
         return PassResult(model, bool(nodes))

@@ -15,7 +15,7 @@ from scap_ov.passes.openvino.find_sites import read_routed
 from scap_ov.passes.openvino.level_blocks import PlannedLevels, joined_entries
 from scap_ov.passes.openvino.packed_site import pack_site
 from scap_ov.passes.openvino.portable_pattern import PREFIX, as_type
-from scap_ov.passes.openvino.remove_sparsity import hand_over
+from scap_ov.passes.openvino.remove_sparsity import replace_output
 from scap_ov.passes.rules.experts import ExpertBlock, RoutedExperts
 from scap_ov.passes.rules.match_pattern import Pattern
 from scap_ov.passes.rules.weight_matrix import WeightMatrix, product
@@ -85,7 +85,7 @@ class LowerExperts(Pass[ov.Model]):
         output = as_type(op.output(0), dtype) if narrow else op.output(0)
         shape = block.result.get_partial_shape()
         view = [-1, *([1] * (len(shape) - 2)), shape[-1].get_length()]
-        hand_over(block.result, ops.reshape(output, ops.constant(np.array(view, np.int64)), special_zero=False).output(0))
+        replace_output(block.result, ops.reshape(output, ops.constant(np.array(view, np.int64)), special_zero=False).output(0))
 
 
 def experts_name(sites: Sequence[str], layers: Sequence[str]) -> str:

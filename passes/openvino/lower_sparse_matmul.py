@@ -15,7 +15,7 @@ from scap_ov.passes.openvino.half_reads import is_of
 from scap_ov.passes.openvino.level_blocks import Dial, PlannedLevels, joined, joined_entries
 from scap_ov.passes.openvino.packed_site import pack_site, packed_scale_type
 from scap_ov.passes.openvino.portable_pattern import PREFIX, as_type, follow
-from scap_ov.passes.openvino.remove_sparsity import hand_over
+from scap_ov.passes.openvino.remove_sparsity import replace_output
 from scap_ov.passes.openvino.weights import read_weight
 from scap_ov.passes.rules.match_pattern import Pattern, PatternLayer, match_patterns
 from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix, product
@@ -145,7 +145,7 @@ def _replace(name: str, pattern: Pattern, group: Sequence[tuple[PatternLayer, We
     op.set_friendly_name(sparse_op.joined_name(name, [layer.matmul.get_friendly_name() for layer, _ in group]))
     let_go(*(np.asarray(weight.constant.data) for _, weight in group))  # packed: what was read of the file need not stay in memory
     for number, (layer, _) in enumerate(group):
-        hand_over(layer.result, as_type(op.output(number), dtype) if narrow else op.output(number))
+        replace_output(layer.result, as_type(op.output(number), dtype) if narrow else op.output(number))
 
 
 def _values(pattern: Pattern, weights: Sequence[WeightMatrix], *, graded: bool) -> _Values:

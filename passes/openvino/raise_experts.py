@@ -15,7 +15,7 @@ from scap_ov.passes.openvino.lower_experts import names_in
 from scap_ov.passes.openvino.match_experts import match_experts
 from scap_ov.passes.openvino.packed_site import LayerWeight, unpack_site
 from scap_ov.passes.openvino.portable_pattern import PatternWriter
-from scap_ov.passes.openvino.remove_sparsity import hand_over
+from scap_ov.passes.openvino.remove_sparsity import replace_output
 from scap_ov.passes.openvino.write_experts import ExpertLayers, write_experts
 from scap_ov.passes.rules.experts import Activation
 from scap_ov.passes.rules.match_pattern import EVERY_ROW
@@ -62,7 +62,7 @@ def _raise(node: ov.Node, level: float | None) -> None:
     lead = ops.slice(ops.shape_of(x), np.array([0]), np.array([-1]), np.array([1]))
     width = ops.constant(np.array([result.get_partial_shape()[-1].get_length()], np.int64))
     shaped = ops.reshape(result, ops.concat([lead, width], 0), special_zero=False)
-    hand_over(node.output(0), shaped.output(0))
+    replace_output(node.output(0), shaped.output(0))
     (block,), _ = match_experts([result.get_node()])
     rows = "every" if experts.rows == "decode" and experts.max_sparse_rows == EVERY_ROW else experts.rows
     for name, stage, source, reader in zip(sites, (experts.up, experts.down), (x, block.hidden), (block.tile, block.down), strict=True):

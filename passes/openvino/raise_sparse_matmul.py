@@ -13,7 +13,7 @@ from scap_ov.passes.openvino.decompression import decompressed
 from scap_ov.passes.openvino.half_reads import residual
 from scap_ov.passes.openvino.packed_site import unpack_site
 from scap_ov.passes.openvino.portable_pattern import PatternWriter
-from scap_ov.passes.openvino.remove_sparsity import hand_over
+from scap_ov.passes.openvino.remove_sparsity import replace_output
 from scap_ov.passes.rules.match_pattern import EVERY_ROW
 
 
@@ -64,7 +64,7 @@ def _raise_site(nodes: list[ov.Node], level: float | None) -> None:
         for number, (name, weight) in enumerate(zip(sparse_op.names_of(node)[1], unpack_site(packed), strict=True)):
             matmul = ops.matmul(x, decompressed(packed, weight, x.get_element_type()), False, True)
             matmul.set_friendly_name(name)
-            hand_over(node.output(number), matmul.output(0))
+            replace_output(node.output(number), matmul.output(0))
             matmuls.append(matmul)
             lost = None
             if own.whole_threshold.size and weight.scale is not None:

@@ -25,7 +25,7 @@ class RemoveSparsity(Pass[ov.Model]):
             for layer in pattern.layers:
                 layer.matmul.input(0).replace_source_output(follow(pattern.source, list(layer.path)))
                 if layer.compensation is not None or layer.half is not None:
-                    hand_over(layer.result, layer.matmul.output(0))
+                    replace_output(layer.result, layer.matmul.output(0))
         blocks = [block for block in match_experts(model.get_ordered_ops())[0] if block.pruned_source or block.pruned_hidden]
         for block in blocks:
             for own in (block.pruned_source, block.pruned_hidden):
@@ -37,7 +37,7 @@ class RemoveSparsity(Pass[ov.Model]):
         return PassResult(model, bool(patterns or blocks))
 
 
-def hand_over(old: ov.Output, new: ov.Output) -> None:
+def replace_output(old: ov.Output, new: ov.Output) -> None:
     """Make the readers of one output read another, which gets the tensor names too."""
     names = old.get_names()
     for reader in list(old.get_target_inputs()):

@@ -8,11 +8,11 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from scap_ov.passes.rules.places import CENTERS, COMPENSATION, THRESHOLDS, WHOLE, Places
+from scap_ov.passes.rules.places import CENTERS, COMPENSATION, THRESHOLDS, WHOLE, ParameterLayout
 from scap_ov.sites import Site
 
 
-class RuntimeInputs(Places):
+class RuntimeInputs(ParameterLayout):
     """Three f32 vectors that become parameters of a model: thresholds [ΣK], centres [ΣK] and compensation [ΣN], in the order of the sites.
 
     :param model: gets the parameters.

@@ -7,7 +7,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from scap_ov.passes.base import Pass, PassResult
-from scap_ov.passes.openvino.remove_sparsity import hand_over
+from scap_ov.passes.openvino.remove_sparsity import replace_output
 from scap_ov.passes.openvino.weights import weight_is_right
 
 
@@ -31,7 +31,7 @@ class StraightenInputs(Pass[ov.Model]):
                 straight[key] = ops.transpose(value, np.array([*range(rank - 2), rank - 1, rank - 2]))
             layer = ops.matmul(straight[key], node.input_value(1), False, node.get_attributes()["transpose_b"])
             layer.set_friendly_name(node.get_friendly_name())
-            hand_over(node.output(0), layer.output(0))
+            replace_output(node.output(0), layer.output(0))
         if turned:
             model.validate_nodes_and_infer_types()
         return PassResult(model, bool(turned))

@@ -10,7 +10,7 @@ THRESHOLDS, CENTERS, COMPENSATION = "scap_ov.thresholds", "scap_ov.centers", "sc
 WHOLE = "scap_ov.whole_thresholds"
 
 
-class Places:
+class ParameterLayout:
     """Where the numbers of each site lie in three vectors: thresholds and centres [ΣK], compensation [ΣN].
 
     :param sites: in the order of the vectors.

@@ -20,7 +20,7 @@ from scap_ov.calibration.samples import counted, pick_pieces
 from scap_ov.config import SparsityConfig
 from scap_ov.fitting.allocation.sensitivity import predicted_loss
 from scap_ov.fitting.drift import DRIFT, LOSS, drift_ratios, knows_drift
-from scap_ov.fitting.fit import allot, criterion_for, fit
+from scap_ov.fitting.fit import allocated_shares, criterion_for, fit
 from scap_ov.models.kinds import opened
 from scap_ov.progress import Progress
 from scap_ov.sites import SiteKind
@@ -58,7 +58,7 @@ def measure_drift(
             continue
         config = SparsityConfig(target_sparsity=target, method="adaptive", drift_correction=False)
         criterion = criterion_for(config)
-        shares = {name: share for name, share in allot(profile, config, criterion).items() if share > 0}
+        shares = {name: share for name, share in allocated_shares(profile, config, criterion).items() if share > 0}
         ratios = drift_ratios(profile, shares, criterion) if knows_drift(profile, list(shares)) else dict.fromkeys(shares, 1.0)
         dense = fit(profile, config).entries
         entries = {name: replace(entry, threshold=entry.threshold * np.float32(ratios[name])) for name, entry in dense.items()}

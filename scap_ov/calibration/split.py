@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 EVERY = 2  # one sample in two is held out: how much a loss can be proven to be depends on the text that it is measured on
 
 
-class Part:
+class HeldOutSplit:
     """The samples of a dataset that are held out, every second one, or the others.
 
     :param dataset: nncf.Dataset, or anything with `get_inference_data()`.

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-TOUCHSTONE = ("What is the capital of France?", "Paris")  # the question, and the word that its answer must hold
-QUESTIONS = (TOUCHSTONE[0], "Explain in two sentences why the sky is blue.", "Write a Python function that adds two numbers.")
+SMOKE_QUESTION = ("What is the capital of France?", "Paris")  # the question, and the word that its answer must hold
+QUESTIONS = (SMOKE_QUESTION[0], "Explain in two sentences why the sky is blue.", "Write a Python function that adds two numbers.")
 
 
 @dataclass(frozen=True)

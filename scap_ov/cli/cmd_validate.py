@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from scap_ov.validation.runner import Runner
-    from scap_ov.validation.samples import Piece
+    from scap_ov.validation.samples import ValidationInput
 
 TOLERANCE = 1e-2  # f32 in two runtimes, 30 blocks deep: 2e-3 in a logit; pruning a tenth of the channels: 0.2
 _TOKENIZERS = ("openvino_tokenizer.xml", "tokenizer.json", "tokenizer_config.json")
@@ -72,7 +72,7 @@ def _open(path: str) -> Runner:
     return open_runner(path)
 
 
-def _compare(a: Runner, b: Runner, piece: Piece, differences: JsonObject, tolerance: float) -> None:
+def _compare(a: Runner, b: Runner, piece: ValidationInput, differences: JsonObject, tolerance: float) -> None:
     from scap_ov.validation.compare import OutputDifference
 
     if piece.first:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scap_ov.cli.chat import QUESTIONS, TOUCHSTONE, Answer, ask
+from scap_ov.cli.chat import QUESTIONS, SMOKE_QUESTION, Answer, ask
 from scap_ov.cli.record import record_of
 from scap_ov.errors import ScapError
 from scap_ov.json_values import JsonObject
@@ -112,12 +112,12 @@ def apply_and_ask(stock: Path, profile: Path, home: Path, target: float, out: Ou
                     "--save-plan", plan_path(folder), "--overwrite")  # fmt: skip
         out.say(f"  sparse, {share:.0%}:")
         answers = ask(folder, QUESTIONS, library=str(extension_path()), write=out.stream)
-        if TOUCHSTONE[1] in answers[0].text:
+        if SMOKE_QUESTION[1] in answers[0].text:
             return Sparse(folder, share, tuple(lost), stock_answers, answers)
-        out.say(f"  At {share:.0%} the answer to '{TOUCHSTONE[0]}' is lost; trying {share - STEP:.0%}.")
+        out.say(f"  At {share:.0%} the answer to '{SMOKE_QUESTION[0]}' is lost; trying {share - STEP:.0%}.")
         lost.append(share)
         share = round(share - STEP, 4)
-    msg = f"no sparsity from {target:.0%} down to {STEP:.0%} keeps the answer to '{TOUCHSTONE[0]}'; remove {home} and run again"
+    msg = f"no sparsity from {target:.0%} down to {STEP:.0%} keeps the answer to '{SMOKE_QUESTION[0]}'; remove {home} and run again"
     raise StepError(msg)
 
 

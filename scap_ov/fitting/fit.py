@@ -48,7 +48,7 @@ def _part(progress: Progress | None, number: int, parts: int) -> Progress | None
 
 def _fit(profile: CalibrationProfile, config: SparsityConfig, progress: Progress | None) -> SparsityPlan:
     criterion = criterion_for(config)
-    shares = allot(profile, config, criterion)
+    shares = allocated_shares(profile, config, criterion)
     sites = found_sites(profile.sites, config)
     pruned = {name: share for name, share in shares.items() if share > 0}
     corrected = config.drift_correction and criterion.name != "cats" and knows_drift(profile, list(pruned))
@@ -86,7 +86,7 @@ def criterion_for(config: SparsityConfig) -> Criterion:
     return CRITERIA[config.method](config)
 
 
-def allot(profile: CalibrationProfile, config: SparsityConfig, criterion: Criterion) -> dict[str, float]:
+def allocated_shares(profile: CalibrationProfile, config: SparsityConfig, criterion: Criterion) -> dict[str, float]:
     """The sparsity of each site in scope.
 
     :return: by site name, in [0, 1).

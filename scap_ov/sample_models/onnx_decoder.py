@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from scap_ov.sample_models.onnx_drawing import Drawing
+from scap_ov.sample_models.onnx_drawing import OnnxGraphBuilder
 from scap_ov.sample_models.random_llm import Shape
 
 
@@ -31,7 +31,7 @@ def decoder(shape: Shape, weights: Mapping[str, np.ndarray], rotary: Rotary) -> 
     :param weights: by Hugging Face's names: model.embed_tokens.weight, model.layers.N.self_attn.q_proj.weight, …, model.norm.weight,
         and lm_head.weight where it is not tied to the embedding.
     """
-    d = Drawing(shape.name, weights)
+    d = OnnxGraphBuilder(shape.name, weights)
     ids = d.input("input_ids", ["batch", "sequence"])
     mask = d.input("attention_mask", ["batch", "total"])
     positions = d.input("position_ids", ["batch", "sequence"])
@@ -78,14 +78,14 @@ def random_weights(shape: Shape, seed: int = 0, *, tied: bool = False) -> dict[s
     return {name: values.astype(np.float32) for name, values in found.items()}
 
 
-def _norm(d: Drawing, x: ir.Value, name: str, rotary: Rotary) -> ir.Value:
+def _norm(d: OnnxGraphBuilder, x: ir.Value, name: str, rotary: Rotary) -> ir.Value:
     mean = d.op("ReduceMean", d.op("Pow", x, d.number(2.0)), d.integers(-1), keepdims=1)
     scaled = d.op("Mul", x, d.op("Div", d.number(1.0), d.op("Sqrt", d.op("Add", mean, d.number(rotary.epsilon)))))
     return d.op("Mul", scaled, d.weight(f"{name}.weight"))
 
 
 def _attention(
-    d: Drawing, x: ir.Value, shape: Shape, number: int, around: tuple[ir.Value, ir.Value, ir.Value]
+    d: OnnxGraphBuilder, x: ir.Value, shape: Shape, number: int, around: tuple[ir.Value, ir.Value, ir.Value]
 ) -> tuple[ir.Value, dict[str, ir.Value]]:
     """Grouped attention; the grown cache by `key` and `value`."""
     cosine, sine, bias = around
@@ -103,7 +103,7 @@ def _attention(
     return d.linear(d.joined(y, shape.hidden), f"{block}.o_proj"), cache
 
 
-def _repeat(d: Drawing, x: ir.Value, shape: Shape) -> ir.Value:
+def _repeat(d: OnnxGraphBuilder, x: ir.Value, shape: Shape) -> ir.Value:
     """Each head of the cache for the heads of its group."""
     times = shape.heads // shape.kv_heads
     if times == 1:
@@ -112,7 +112,7 @@ def _repeat(d: Drawing, x: ir.Value, shape: Shape) -> ir.Value:
     return d.op("Reshape", wide, d.integers(0, shape.heads, -1, shape.head))
 
 
-def _rotation(d: Drawing, positions: ir.Value, shape: Shape, rotary: Rotary) -> tuple[ir.Value, ir.Value]:
+def _rotation(d: OnnxGraphBuilder, positions: ir.Value, shape: Shape, rotary: Rotary) -> tuple[ir.Value, ir.Value]:
     frequency = (rotary.base ** (-np.arange(0, shape.head, 2) / shape.head)).astype(np.float32)
     position = d.op("Unsqueeze", d.op("Cast", positions, to=ir.DataType.FLOAT.value), d.integers(-1))
     angle = d.op("Mul", position, d.array("inv_freq", frequency[None, None]))
@@ -120,14 +120,14 @@ def _rotation(d: Drawing, positions: ir.Value, shape: Shape, rotary: Rotary) -> 
     return d.op("Cos", both), d.op("Sin", both)
 
 
-def _rotate(d: Drawing, x: ir.Value, cosine: ir.Value, sine: ir.Value, size: int) -> ir.Value:
+def _rotate(d: OnnxGraphBuilder, x: ir.Value, cosine: ir.Value, sine: ir.Value, size: int) -> ir.Value:
     low = d.op("Slice", x, d.integers(0), d.integers(size // 2), d.integers(-1))
     high = d.op("Slice", x, d.integers(size // 2), d.integers(size), d.integers(-1))
     turned = d.op("Concat", d.op("Neg", high), low, axis=-1)
     return d.op("Add", d.op("Mul", x, cosine), d.op("Mul", turned, sine))
 
 
-def _bias(d: Drawing, ids: ir.Value, mask: ir.Value) -> ir.Value:
+def _bias(d: OnnxGraphBuilder, ids: ir.Value, mask: ir.Value) -> ir.Value:
     """Additive mask [B, 1, T, P + T]: 0 where a position may be seen, a large negative number elsewhere."""
     zero, one = d.array("zero", np.array(0, np.int64)), d.array("one", np.array(1, np.int64))
     new = d.op("Squeeze", d.op("Shape", ids, start=1, end=2))

@@ -14,7 +14,7 @@ OPSET = 18
 _TYPES: dict[type, ir.DataType] = {np.float32: ir.DataType.FLOAT, np.int64: ir.DataType.INT64}
 
 
-class Drawing:
+class OnnxGraphBuilder:
     """A model in the making; values are f32 unless said otherwise.
 
     :param weights: by name, float [...]; linear layers as [N, K].

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from safetensors.numpy import load_file
 
 from scap_ov.errors import BadModelError
-from scap_ov.sample_models.onnx_drawing import Drawing
+from scap_ov.sample_models.onnx_drawing import OnnxGraphBuilder
 
 
 def encoder(folder: Path, *, layers: int | None = None) -> onnx.ModelProto:
@@ -29,7 +29,7 @@ def encoder(folder: Path, *, layers: int | None = None) -> onnx.ModelProto:
         msg = f"{folder} holds a {config.get('model_type')} with {config.get('hidden_act')}; give a BERT with gelu"
         raise BadModelError(msg)
     hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
-    d = Drawing("bert", load_file(folder / "model.safetensors"))
+    d = OnnxGraphBuilder("bert", load_file(folder / "model.safetensors"))
     ids, mask, kinds = (d.input(name, ["batch", "sequence"]) for name in ("input_ids", "attention_mask", "token_type_ids"))
     length = d.op("Shape", ids, start=1, end=2)
     positions = d.op("Slice", d.weight("embeddings.position_embeddings.weight"), d.integers(0), length, d.integers(0))
@@ -54,17 +54,17 @@ def encoder(folder: Path, *, layers: int | None = None) -> onnx.ModelProto:
     return ir.to_proto(model)
 
 
-def _norm(d: Drawing, x: ir.Value, name: str, config: dict) -> ir.Value:
+def _norm(d: OnnxGraphBuilder, x: ir.Value, name: str, config: dict) -> ir.Value:
     return d.op("LayerNormalization", x, d.weight(f"{name}.weight"), d.weight(f"{name}.bias"), name=f"/{name.replace('.', '/')}",
                 axis=-1, epsilon=float(config["layer_norm_eps"]))  # fmt: skip
 
 
-def _gelu(d: Drawing, x: ir.Value) -> ir.Value:
+def _gelu(d: OnnxGraphBuilder, x: ir.Value) -> ir.Value:
     half = d.op("Add", d.op("Erf", d.op("Div", x, d.number(2.0**0.5))), d.number(1.0))
     return d.op("Mul", d.op("Mul", x, half), d.number(0.5))
 
 
-def _attention(d: Drawing, x: ir.Value, bias: ir.Value, block: str, hidden: int, heads: int) -> ir.Value:
+def _attention(d: OnnxGraphBuilder, x: ir.Value, bias: ir.Value, block: str, hidden: int, heads: int) -> ir.Value:
     size = hidden // heads
     q, k, v = (d.heads(d.linear(x, f"{block}.attention.self.{name}", bias=True), heads, size) for name in ("query", "key", "value"))
     scores = d.op("Div", d.op("MatMul", q, d.op("Transpose", k, perm=[0, 1, 3, 2])), d.number(size**0.5))

@@ -41,10 +41,10 @@ STEP = 0.01  # the sparsity is found within it
 ENOUGH = 0.9  # of the limit: a plan that loses as much, by the upper end of its interval, is as good as found
 AIM = 0.95  # of the limit: what the next plan is to lose
 FIRST = 3.0  # times the limit: what the first plan is expected to lose, which tells the ratio of perplexity to divergence best
-MOST = 0.85
-LEAST = 0.05  # where not even this holds, the text or the limit is at fault
+MAX_SPARSITY = 0.85
+MIN_SPARSITY = 0.05  # where not even this holds, the text or the limit is at fault
 TRIES = 8
-_GRID = np.round(np.arange(LEAST, MOST + 1e-9, 0.0025), 4)
+_GRID = np.round(np.arange(MIN_SPARSITY, MAX_SPARSITY + 1e-9, 0.0025), 4)
 _GROWTH = 10.0  # of the logarithm of the loss over the sparsity, where the profile predicts nothing
 _USUAL = 3  # plans that are tried, for the progress
 
@@ -144,7 +144,7 @@ def expected_shape(profile: CalibrationProfile, config: SparsityConfig) -> np.nd
     """The logarithm of the divergence that the profile's sensitivities predict at each sparsity of the grid, float64 [P]."""
     criterion = criterion_for(config)
     if criterion.allocation != "sensitivity" or not all(site.name in profile.sensitivity for site in sites_in_scope(profile.sites, config)):
-        return _GROWTH * (_GRID - LEAST) + np.log(1e-3)
+        return _GROWTH * (_GRID - MIN_SPARSITY) + np.log(1e-3)
     knots = _GRID[:: len(_GRID) // 16]
     losses = [predicted_loss(profile, allot(profile, replace(config, target_sparsity=float(t)), criterion), criterion) for t in knots]
     return np.asarray(np.interp(_GRID, knots, np.log(np.maximum(np.maximum.accumulate(losses), 1e-12))))
@@ -165,17 +165,21 @@ def next_target(shape: np.ndarray, tops: Mapping[float, float], limit: float) ->
     high = min((t for t, top in tops.items() if top > limit and (low is None or t > low)), default=None)
     if low is not None and (tops[low] >= ENOUGH * limit or low >= _GRID[-1] or (high is not None and high - low <= STEP)):
         return None
-    if high is not None and high <= LEAST:
+    if high is not None and high <= MIN_SPARSITY:
         return None
     at = np.array(sorted(tops))
     above = np.log([max(tops[t], 1e-9) for t in at]) - np.interp(at, _GRID, shape)  # what was measured, over what was expected
     if len(at) > 1:  # goes on beyond what was tried as it went there
-        ends = above[[0, -1]] + (above[[1, -1]] - above[[0, -2]]) / (at[[1, -1]] - at[[0, -2]]) * (np.array([LEAST, MOST]) - at[[0, -1]])
-        at, above = (np.concatenate([pair[:1], own, pair[1:]]) for pair, own in ((np.array([LEAST, MOST]), at), (ends, above)))
+        ends = above[[0, -1]] + (above[[1, -1]] - above[[0, -2]]) / (at[[1, -1]] - at[[0, -2]]) * (
+            np.array([MIN_SPARSITY, MAX_SPARSITY]) - at[[0, -1]]
+        )
+        at, above = (
+            np.concatenate([pair[:1], own, pair[1:]]) for pair, own in ((np.array([MIN_SPARSITY, MAX_SPARSITY]), at), (ends, above))
+        )
     there = int((shape + np.interp(_GRID, at, above) <= np.log(AIM * limit)).sum()) - 1
     margin = STEP / 2
-    left = LEAST if low is None else low + margin
-    right = MOST if high is None else high - margin
+    left = MIN_SPARSITY if low is None else low + margin
+    right = MAX_SPARSITY if high is None else high - margin
     return float(np.round(np.clip(_GRID[max(there, 0)], min(left, right), right), 4))
 
 

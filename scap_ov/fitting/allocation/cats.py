@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from scap_ov.scoping import TargetGroup
     from scap_ov.statistics.profile import CalibrationProfile
 
-MOST = 0.95  # of the gate's channels
+MAX_SPARSITY = 0.95  # of the gate's channels
 FFN_ONLY = 0.6  # with scope ffn, up and down are two thirds of the weights
 
 
@@ -25,11 +25,11 @@ def allocate_cats(profile: CalibrationProfile, group: TargetGroup, criterion: Cr
     reach = {s.name: {SiteKind.UP: 0.5, SiteKind.DOWN: 1.0}.get(s.kind, 0.0) * s.weight_count for s in group.sites}
     most = sum(reach.values()) / sum(s.weight_count for s in group.sites)
     share = group.target / most if most else 1.0
-    if share > MOST and group.target > 0:
+    if share > MAX_SPARSITY and group.target > 0:
         cure = "" if most > FFN_ONLY else ", or set scope to 'ffn'"
         msg = (
             f"cats prunes only up and down, {100 * most:.1f} % of the weights in scope, and cannot drop {100 * group.target:g} % of them; "
-            f"ask for at most {MOST * most:.2f}{cure}"
+            f"ask for at most {MAX_SPARSITY * most:.2f}{cure}"
         )
         raise UsageError(msg)
     return {s.name: share if reach[s.name] else 0.0 for s in group.sites}

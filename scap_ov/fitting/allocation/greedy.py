@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from scap_ov.statistics.profile import CalibrationProfile
 
 STEP = 0.05  # of the block's largest matrix; a smaller one steps further, so that every step drops about the same number of weights
-MOST = 0.95
-_LEVELS = np.concatenate([np.arange(0, MOST, 0.05), [MOST]])
+MAX_SPARSITY = 0.95
+_LEVELS = np.concatenate([np.arange(0, MAX_SPARSITY, 0.05), [MAX_SPARSITY]])
 # The error of a site reaches the residual stream through the site that writes to it.
 _WRITER = {SiteKind.QKV: SiteKind.O, SiteKind.UP: SiteKind.DOWN, SiteKind.EXPERT_UP: SiteKind.EXPERT_DOWN}
 
@@ -27,13 +27,13 @@ def allocate_greedy(profile: CalibrationProfile, group: TargetGroup, criterion: 
 
     1. The error of a block is the sum over its sites of (relative output error of the site) · (energy of the output that it feeds
        into the residual stream: its own for o and down, o's for qkv, down's for up).
-    2. Each step raises one site by STEP · (weights of the block's largest site / its own weights), at most to MOST.
+    2. Each step raises one site by STEP · (weights of the block's largest site / its own weights), at most to MAX_SPARSITY.
     3. The last step is cut so that the block's weighted mean is the target.
 
-    :raises UsageError: the target is above MOST.
+    :raises UsageError: the target is above MAX_SPARSITY.
     """
-    if group.target > MOST:
-        msg = f"teal drops at most {MOST:g} of a site, and the target is {group.target:g}; ask for less"
+    if group.target > MAX_SPARSITY:
+        msg = f"teal drops at most {MAX_SPARSITY:g} of a site, and the target is {group.target:g}; ask for less"
         raise UsageError(msg)
     blocks: dict[int, list[Site]] = {}
     for site in group.sites:
@@ -68,7 +68,7 @@ def _one_block(sites: list[Site], curves: dict[str, np.ndarray], target: float) 
         return float(after - before) / max((level - share[site.name]) * site.weight_count, 1e-9)
 
     while left > 1e-9 * total:
-        step = {s.name: min(share[s.name] + STEP * largest / s.weight_count, MOST, share[s.name] + left / s.weight_count) for s in sites}
+        step = {s.name: min(MAX_SPARSITY, share[s.name] + min(STEP * largest, left) / s.weight_count) for s in sites}
         open_sites = [s for s in sites if step[s.name] > share[s.name]]
         if not open_sites:
             break

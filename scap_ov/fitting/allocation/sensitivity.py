@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LEVELS = np.array([0.05, *np.arange(1, 10) / 10])  # where a site's own error is known, [L]
 STEP = 0.005  # of the allotted sparsities; the mean is exact all the same
-MOST = 0.9  # the curves are not to be trusted beyond
+MAX_SPARSITY = 0.9  # the curves are not to be trusted beyond
 GRADED = "graded_"  # begins the keys of a table over shares of bytes, where channels are read by half
 _TINY = 1e-12
 
@@ -38,8 +38,8 @@ def allocate(profile: CalibrationProfile, group: TargetGroup, criterion: Criteri
     if without:
         msg = f"{len(without)} sites have no measured sensitivity ({', '.join(without[:3])}); measure it for all sites in scope"
         raise UsageError(msg)
-    if group.target > MOST:
-        msg = f"target {group.target} is above {MOST}, the most that method 'adaptive' gives a site; ask for less"
+    if group.target > MAX_SPARSITY:
+        msg = f"target {group.target} is above {MAX_SPARSITY}, the most that method 'adaptive' gives a site; ask for less"
         raise UsageError(msg)
     grid = loss_grid()
     curves = [loss_curve(table_of(profile, site.name, criterion)) for site in group.sites]
@@ -68,7 +68,7 @@ def table_of(profile: CalibrationProfile, name: str, criterion: Criterion) -> Ma
 
 def loss_grid() -> np.ndarray:
     """The sparsities at which curves are compared, ascending from 0, float64 [P]."""
-    return np.round(np.arange(0.0, MOST + STEP / 2, STEP), 4)
+    return np.round(np.arange(0.0, MAX_SPARSITY + STEP / 2, STEP), 4)
 
 
 def loss_curve(table: Mapping[str, np.ndarray]) -> np.ndarray:

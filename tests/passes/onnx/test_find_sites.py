@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 import pytest
-from onnx_graphs import Drawing, K, N
+from onnx_graphs import K, N, OnnxGraphBuilder
 from small_onnx import as_ir, small_decoder, with_control_flow
 
 from scap_ov.config import SparsityConfig
@@ -17,7 +17,7 @@ from scap_ov.passes.openvino.find_sites import find_sites as find_sites_of_ir
 from scap_ov.plan import SitePlan, SparsityPlan
 
 
-def found(d: Drawing, lm_head: bool = False, **outputs):
+def found(d: OnnxGraphBuilder, lm_head: bool = False, **outputs):
     return find_sites(open_onnx(d.proto(outputs)).graph_model, lm_head=lm_head)
 
 
@@ -50,7 +50,7 @@ def test_rule_3_the_output_projection_is_asked_for():
 
 
 def test_rule_1_layers_behind_a_reshape_share_the_site():
-    d = Drawing(opset=17)
+    d = OnnxGraphBuilder(opset=17)
     x = d.input("x", ["b", "t", K])
     flat = d.op("Reshape", x, d.constant("shape", np.array([-1, K], np.int64)))
     a, b = d.op("MatMul", x, d.weight("wa", K, N)), d.op("Gemm", flat, d.weight("wb", K, N))
@@ -60,7 +60,7 @@ def test_rule_1_layers_behind_a_reshape_share_the_site():
 
 
 def test_rule_4_a_shared_weight_is_left_stock():
-    d = Drawing(opset=17)
+    d = OnnxGraphBuilder(opset=17)
     x, w = d.input("x", ["b", K]), d.weight("w", K, K)
     y = d.op("MatMul", x, w, name="layer")
     result = found(d, y=y, z=d.op("ReduceSum", d.op("Relu", w, name="other"), keepdims=0))
@@ -75,14 +75,14 @@ def test_rule_4_a_shared_weight_is_left_stock():
     ],
 )
 def test_rule_4_forms_that_cannot_be_pruned(shapes, reason):
-    d = Drawing(opset=17)
+    d = OnnxGraphBuilder(opset=17)
     x = d.input("x", ["b", "t", K])
     result = found(d, y=d.op("MatMul", x, d.weight("w", *shapes[0]), name="layer"))
     assert result.skipped == [("layer", reason)]
 
 
 def test_rule_4_integer_activations():
-    d = Drawing()
+    d = OnnxGraphBuilder()
     x = d.input("x", ["b", K])
     q, scale, zero = d.op("DynamicQuantizeLinear", x, outputs=3)
     w = d.constant("w", d.rng.integers(0, 255, (K, N)).astype(np.uint8))
@@ -100,7 +100,7 @@ def test_rule_4_layers_in_control_flow_are_named_and_left():
 
 
 def test_no_layer_at_all_is_refused():
-    d = Drawing(opset=17)
+    d = OnnxGraphBuilder(opset=17)
     with pytest.raises(BadModelError, match="no fully connected layer"):
         found(d, y=d.op("Relu", d.input("x", ["b", K])))
 
@@ -137,7 +137,7 @@ def test_nodes_without_names_are_named_after_their_output():
     assert fingerprint(first.graph_model) == fingerprint(open_onnx(proto).graph_model)
 
 
-def builder_block(d: Drawing, x, skip, block: int, *, packed: bool):
+def builder_block(d: OnnxGraphBuilder, x, skip, block: int, *, packed: bool):
     """A block as onnxruntime-genai's builder writes it: operators of com.microsoft, quantised layers, k and v in the cache."""
 
     def layer(value, n, k, name):
@@ -166,7 +166,7 @@ def builder_block(d: Drawing, x, skip, block: int, *, packed: bool):
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_models_of_onnxruntime_genais_builder(packed):
-    d = Drawing()
+    d = OnnxGraphBuilder()
     x, skip = d.input("embedded", ["b", "t", K]), d.input("zero", ["b", "t", K])
     d.lengths = [d.input("seqlens_k", ["b"], np.int64), d.input("total", [1], np.int64)]
     caches = []
@@ -190,7 +190,7 @@ def test_layers_inside_functions_are_seen():
     node = ir.Node("", "MatMul", body)
     node.outputs[0].name = "y"
     function = ir.Function("pkg", "Layer", graph=ir.Graph(body, node.outputs, nodes=[node], opset_imports={"": 18}), attributes=[])
-    d = Drawing(opset=18)
+    d = OnnxGraphBuilder(opset=18)
     x = d.input("x", ["b", "t", K])
     h = d.op("Layer", x, d.weight("up", K, 2 * K), domain="pkg")
     model = d.model({"y": d.op("Layer", d.op("Relu", h), d.weight("down", 2 * K, K), domain="pkg")})
@@ -200,7 +200,7 @@ def test_layers_inside_functions_are_seen():
 
 
 def test_layers_in_another_form_are_named():
-    d = Drawing(opset=18)
+    d = OnnxGraphBuilder(opset=18)
     x = d.input("x", ["b", "t", K])
     y = d.op("Einsum", d.op("MatMul", x, d.weight("w", K, K)), d.weight("v", K, K), equation="btk,kn->btn", name="einsum")
     turned = d.op("Unsqueeze", d.op("Transpose", y, perm=[0, 2, 1]), d.constant("axes", np.array([2])))
@@ -212,7 +212,7 @@ def test_layers_in_another_form_are_named():
 
 @pytest.mark.parametrize("operator", ["MoE", "QMoE"])
 def test_rule_4_experts_inside_an_operator_stay_and_are_named(operator):
-    d = Drawing(opset=18)
+    d = OnnxGraphBuilder(opset=18)
     x = d.input("x", ["b", "t", K])
     h = d.op("MatMul", x, d.weight("before", K, K), name="before")
     router = d.op("Reshape", d.op("MatMul", h, d.weight("router", K, 4), name="router"), d.constant("flat", np.array([-1, 4])))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 import pytest
-from onnx_graphs import BLOCK, Drawing, K
+from onnx_graphs import BLOCK, K, OnnxGraphBuilder
 
 from scap_ov.models.onnx_model import open_onnx
 from scap_ov.models.onnx_session import OnnxSession
@@ -13,7 +13,7 @@ from scap_ov.passes.onnx.find_sites import find_sites
 from scap_ov.passes.onnx.infer_shapes import infer_shapes, untranspose_gemm
 
 
-def quantised(d: Drawing, x: ir.Value, n: int, k: int) -> ir.Value:
+def quantised(d: OnnxGraphBuilder, x: ir.Value, n: int, k: int) -> ir.Value:
     name = f"w{len(d.nodes)}"
     blob = d.constant(name, d.rng.integers(0, 256, (n, k // BLOCK, BLOCK // 2)).astype(np.uint8))
     scale = d.constant(f"{name}_scale", np.full((n, k // BLOCK), 0.01, np.float32))
@@ -21,7 +21,7 @@ def quantised(d: Drawing, x: ir.Value, n: int, k: int) -> ir.Value:
 
 
 def test_layers_behind_operators_of_onnxruntime_are_sites():
-    d = Drawing()
+    d = OnnxGraphBuilder()
     x, residual = d.input("x", ["b", "t", K]), d.input("residual", ["b", "t", K])
     gamma = d.constant("gamma", np.ones(K, np.float32))
     normed, _, _, total = d.op("SkipSimplifiedLayerNormalization", x, residual, gamma, domain="com.microsoft", outputs=4)
@@ -36,7 +36,7 @@ def test_layers_behind_operators_of_onnxruntime_are_sites():
 
 
 def test_nothing_of_the_model_changes_but_shapes():
-    d = Drawing(opset=17)
+    d = OnnxGraphBuilder(opset=17)
     x = d.input("x", ["b", "t", K])
     y = d.op("Relu", d.op("MatMul", x, d.weight("w", K, K)))
     model = d.model({"y": y})
@@ -48,7 +48,7 @@ def test_nothing_of_the_model_changes_but_shapes():
 
 @pytest.mark.parametrize("trans_b", [0, 1])
 def test_a_transposed_gemm_computes_the_same(trans_b):
-    d = Drawing(opset=17)
+    d = OnnxGraphBuilder(opset=17)
     x = d.input("x", [K, "m"])
     y = d.op("Gemm", x, d.weight("w", 32, K) if trans_b else d.weight("w", K, 32), transA=1, transB=trans_b)
     model = d.model({"y": y})
@@ -64,7 +64,7 @@ def test_a_transposed_gemm_computes_the_same(trans_b):
 
 
 def test_layers_behind_a_quantised_embedding():
-    d = Drawing()
+    d = OnnxGraphBuilder()
     ids = d.input("ids", ["b", "t"], np.int64)
     table = d.constant("table", d.rng.integers(0, 256, (50, K // 2)).astype(np.uint8))
     scale = d.constant("scale", np.full((50, K // BLOCK), 0.01, np.float32))
@@ -76,7 +76,7 @@ def test_layers_behind_a_quantised_embedding():
 
 def test_layers_behind_fused_operators():
     """Shapes of what onnxruntime's fusions write; the fused layer itself is named with the reason."""
-    d = Drawing()
+    d = OnnxGraphBuilder()
     ids, types = d.input("ids", ["b", "t"], np.int64), d.input("types", ["b", "t"], np.int64)
     ids, types = (d.op("Cast", v, to=6) for v in (ids, types))
     gamma = d.constant("gamma", np.ones(K, np.float32))

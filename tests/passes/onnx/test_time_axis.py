@@ -5,7 +5,7 @@ from __future__ import annotations
 import nncf
 import numpy as np
 import pytest
-from onnx_graphs import Drawing, K
+from onnx_graphs import K, OnnxGraphBuilder
 
 import scap_ov
 from scap_ov.calibration.run_onnx import observe
@@ -18,7 +18,7 @@ VOCABULARY = 50
 
 
 def model(*, turned):
-    d = Drawing(opset=18)
+    d = OnnxGraphBuilder(opset=18)
     hidden = d.op("Gather", d.weight("table", VOCABULARY, K), d.input("input_ids", ["batch", "length"], np.int64))
     hidden = d.op("Transpose", hidden, perm=[1, 0, 2]) if turned else hidden
     hidden = d.op("Add", hidden, d.op("MatMul", d.op("Tanh", d.op("MatMul", hidden, d.weight("u", K, K))), d.weight("d", K, K)))

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx_graphs import BLOCK, INTEGERS, Drawing, K, N
+from onnx_graphs import BLOCK, INTEGERS, K, N, OnnxGraphBuilder
 
 from scap_ov.models.onnx_model import open_onnx
 from scap_ov.passes.onnx.find_sites import find_sites
 
 
-def reason(d: Drawing, y) -> str:
+def reason(d: OnnxGraphBuilder, y) -> str:
     ((name, text),) = find_sites(open_onnx(d.proto({"y": y})).graph_model).skipped
     assert name == d.nodes[-1].name
     return text
 
 
-def drawn() -> tuple[Drawing, object]:
-    d = Drawing()
+def drawn() -> tuple[OnnxGraphBuilder, object]:
+    d = OnnxGraphBuilder()
     return d, d.input("x", ["b", "t", K])
 
 
@@ -54,7 +54,7 @@ def test_a_weight_that_is_quantised_in_the_graph():
 
 
 def test_a_double():
-    d = Drawing()
+    d = OnnxGraphBuilder()
     x = d.input("x", ["b", "t", K])
     text = reason(d, d.op("MatMul", x, d.op("Cast", d.constant("w", np.ones((K, N))), to=1)))
     assert text == "its weight is f64, for which there is no kernel"
@@ -75,7 +75,7 @@ def test_the_left_operand():
     ],
 )
 def test_matmulnbits(k, extra, says):
-    d = Drawing()
+    d = OnnxGraphBuilder()
     x = d.input("x", ["b", "t", k])
     groups, bits = -(-k // BLOCK), extra.get("bits", 4)
     inputs = [d.constant("q", np.zeros((N, groups, BLOCK * bits // 8), np.uint8)), d.constant("s", np.ones((N, groups), np.float32))]
@@ -125,7 +125,7 @@ def test_scale_that_is_transposed():
     """Scales of blocks, stored the other way round: square, so that the shape tells nothing."""
     groups = 4
     scale = np.arange(groups * groups, dtype=np.float32).reshape(groups, groups) + 1
-    d = Drawing()
+    d = OnnxGraphBuilder()
     x = d.input("x", ["b", "t", K])
     raw = d.constant("q", np.ones((K, groups), np.int8))
     turned = d.op("Transpose", d.constant("s", scale), perm=[1, 0])

@@ -11,7 +11,7 @@ from small_llm import small_llm
 from weight_forms import matmul, store
 
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
-from scap_ov.passes.openvino.remove_sparsity import RemoveSparsity, hand_over
+from scap_ov.passes.openvino.remove_sparsity import RemoveSparsity, replace_output
 from scap_ov.passes.rules.match_pattern import match_patterns
 
 K, N = 64, 40
@@ -69,7 +69,7 @@ def test_hand_over_moves_readers_and_names():
     old, new = ops.abs(x), ops.negative(x)
     old.output(0).get_tensor().set_names({"y"})
     model = ov.Model([ops.result(old)], [x], "m")
-    hand_over(old.output(0), new.output(0))
+    replace_output(old.output(0), new.output(0))
     model.validate_nodes_and_infer_types()  # as every pass does at its end
     assert model.outputs[0].get_names() == {"y"}
     assert model.results[0].input_value(0).get_node().get_type_name() == "Negative"

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx_graphs import FORMS, Drawing, K
+from onnx_graphs import FORMS, K, OnnxGraphBuilder
 from small_onnx import as_ir, small_decoder, token_data
 
 import scap_ov
@@ -265,7 +265,7 @@ def test_data_that_does_not_fit():
 
 
 def test_operators_that_onnxruntime_lacks():
-    d = Drawing(opset=17)
+    d = OnnxGraphBuilder(opset=17)
     x = d.input("x", ["b", "t", K])
     y = d.op("Unheard", d.op("MatMul", x, d.weight("w", K, K)), domain="com.example")
     with pytest.raises(BadModelError, match="onnxruntime refuses the model"):

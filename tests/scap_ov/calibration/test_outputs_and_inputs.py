@@ -8,7 +8,7 @@ import onnx_ir as ir
 import openvino as ov
 import pytest
 import tiny_models as tiny
-from onnx_graphs import Drawing, K
+from onnx_graphs import K, OnnxGraphBuilder
 from openvino import opset13 as ops
 
 import scap_ov
@@ -86,7 +86,7 @@ def test_bfloat16_activations_are_seen_as_they_are(inputs):
 
 
 def test_onnx_gives_and_takes_bfloat16():
-    d = Drawing()
+    d = OnnxGraphBuilder()
     x = d.input("x", ["b", "t", K])
     y = d.op("Cast", d.op("MatMul", x, d.weight("w", K, K)), to=BFLOAT16.value)
     y.type = ir.TensorType(BFLOAT16)
@@ -99,7 +99,7 @@ def test_onnx_gives_and_takes_bfloat16():
 
 def test_onnx_keeps_nan():
     """A broken activation is not hidden by pruning, in ONNX as in OpenVINO."""
-    d = Drawing()
+    d = OnnxGraphBuilder()
     x = d.input("x", ["b", "t", K])
     y = d.op("MatMul", d.op("Relu", d.op("MatMul", x, d.weight("w", K, K))), d.weight("v", K, K))
     proto = d.proto({"y": y})

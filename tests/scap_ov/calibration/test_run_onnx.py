@@ -68,9 +68,9 @@ def test_sequential_refitting_runs_in_onnxruntime(profiles):
 
 
 def test_an_encoder_is_compared_by_cosine(tmp_path):
-    from onnx_graphs import Drawing
+    from onnx_graphs import OnnxGraphBuilder
 
-    d = Drawing(opset=17)
+    d = OnnxGraphBuilder(opset=17)
     x = d.input("x", ["b", "t", 32])
     y = d.op("MatMul", d.op("Relu", d.op("MatMul", x, d.weight("up", 32, 64))), d.weight("down", 64, 32))
     proto = d.proto({"out": y})

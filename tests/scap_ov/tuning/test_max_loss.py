@@ -2,10 +2,26 @@
 
 import numpy as np
 import pytest
+from small_onnx import small_decoder, token_data
 
+from scap_ov.calibration.run_onnx import observe
+from scap_ov.config import SparsityConfig
+from scap_ov.models.onnx_model import open_onnx
+from scap_ov.models.opened_onnx import opened_onnx
 from scap_ov.tuning.block_losses import WindowLosses
 from scap_ov.tuning.interval import likelihood_interval, mean_interval
-from scap_ov.tuning.max_loss import _GRID, ENOUGH, LEAST, MOST, STEP, TRIES, first_target, next_target
+from scap_ov.tuning.max_loss import (
+    _GRID,
+    ENOUGH,
+    MAX_SPARSITY,
+    MIN_SPARSITY,
+    STEP,
+    TRIES,
+    LossLimit,
+    first_target,
+    largest_sparsity,
+    next_target,
+)
 
 TOPS = {
     "as expected": lambda s: 2e-4 * np.exp(11 * s),
@@ -23,17 +39,17 @@ def test_the_search_ends_near_the_limit_in_few_tries(limit, name):
     shape, top = np.log(2e-4) + 11 * _GRID, TOPS[name]
     tried, target = {}, first_target(shape, limit)
     while target is not None:
-        assert LEAST <= target <= MOST
+        assert MIN_SPARSITY <= target <= MAX_SPARSITY
         assert target not in tried
         tried[target] = float(top(target))
         target = next_target(shape, tried, limit)
     assert len(tried) <= TRIES
     low = max((t for t in tried if tried[t] <= limit), default=None)
     if low is None:
-        assert min(tried) == LEAST
+        assert min(tried) == MIN_SPARSITY
         return
     above = min((t for t in tried if t > low), default=None)
-    assert tried[low] >= ENOUGH * limit or low == MOST or above - low <= STEP + 1e-9
+    assert tried[low] >= ENOUGH * limit or low == MAX_SPARSITY or above - low <= STEP + 1e-9
     if name == "as expected":
         assert len(tried) == 2
 
@@ -62,3 +78,12 @@ def test_what_was_measured_is_not_argued_away():
     usual = WindowLosses(8 * kl, 0.5 * 8 * kl)
     loss, _ = likelihood_interval(worse, [worse, usual], counts)
     assert loss == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize("measure", ["kl", "perplexity"])
+def test_an_onnx_model_has_a_largest_sparsity_too(measure):
+    model = opened_onnx(open_onnx(small_decoder()))
+    data, limit = token_data(), LossLimit(measure, 0.02)
+    found = largest_sparsity(model, data, observe(model, data), SparsityConfig(method="scap"), limit)
+    assert found.low <= found.loss <= found.high <= limit.value
+    assert found.plan.entries
