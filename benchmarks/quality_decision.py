@@ -8,7 +8,7 @@ from typing import Any
 from quality_deployed import DECODED, PEOPLE, PROMPT, QUESTIONS, SPEED_ROUNDS, SPEED_TOKENS
 
 Kept = Mapping[str, Any]
-_HEADER = ["model", "MB per token", "decode speed", "KL", "perplexity", "same first token", "KL as deployed", "questions right"]
+_HEADER = ["model", "MB per token", "decode speed", "KL", "perplexity", "top-1 agreement", "KL as deployed", "questions right"]
 
 _METHODS = ("dense", "graded", "adaptive", "scap")
 _TOLD = {  # by column

@@ -81,7 +81,7 @@ def _of_methods(found: Mapping[tuple[str, float], dict[str, Any]]) -> str:
             asked = "" if method == "dense" else f"{target:.0%}"
             rows.append([label_of(method), asked, f"{p['sparsity']:.1%}", f"{max(p['kl'], 0):.3f}", f"{p['perplexity']:.1f}",
                          f"{p['top1']:.1%}", f"{p['bytes'] / 1e6:.0f}"])  # fmt: skip
-    return table(["method", "asked", "measured", "KL", "perplexity", "same first token", "MB per token"], rows)
+    return table(["method", "asked", "measured", "KL", "perplexity", "top-1 agreement", "MB per token"], rows)
 
 
 def _equal(kept: Kept) -> str:

@@ -9,7 +9,7 @@ namespace scap_ov {
 namespace {
 
 constexpr size_t kKeepBytes = size_t{4} << 20;  // larger buffers belong to long prompts and go back to the heap
-constexpr size_t kKeepCount = 256;
+constexpr size_t kKeepCount = 256;  // of a few per call: far more than calls run at once, so that the list never grows under the lock
 
 struct Buffer {
     uint8_t* data;

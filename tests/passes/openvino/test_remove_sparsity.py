@@ -64,7 +64,7 @@ def test_paths_between_site_and_layer_stay():
     ]  # fmt: skip
 
 
-def test_hand_over_moves_readers_and_names():
+def test_replace_output_moves_readers_and_names():
     x = ops.parameter([2], np.float32)
     old, new = ops.abs(x), ops.negative(x)
     old.output(0).get_tensor().set_names({"y"})

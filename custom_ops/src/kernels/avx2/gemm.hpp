@@ -12,7 +12,7 @@ template <class Format>
 constexpr int kPlanes = Format::kNibbles ? 1 : 2;
 template <int Planes>
 constexpr size_t kMrQuantized = Planes == 1 ? 6 : 3;  // 12 accumulators of 16 bits either way
-constexpr size_t kWidenQuads = 8;
+constexpr size_t kWidenQuads = 8;                     // sums of 16 bits: 8 · 2 · 15 · 127 < 2^15
 
 // Adds the products of at most kWidenQuads quads to dot.
 template <int Rows, int Planes>
