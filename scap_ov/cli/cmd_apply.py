@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder", nargs="?", metavar="output", help="the new model folder, or an .onnx or .xml file; may also be given as --output"
     )
-    parser.add_argument("-o", "--output", metavar="FOLDER", help="the same as the second argument")
-    parser.add_argument("--profile", metavar="FILE", help="a profile that `scap-ov calibrate` wrote, instead of --data")
-    parser.add_argument("--plan", metavar="FILE", help="a plan that was saved before, instead of --data and all options of pruning")
+    parser.add_argument("-o", "--output", metavar="FOLDER", help="the new model folder, in place of the second argument")
+    parser.add_argument("--profile", metavar="FILE", help="a profile that `scap-ov calibrate` wrote; replaces --data")
+    parser.add_argument("--plan", metavar="FILE", help="a plan that --save-plan wrote; replaces --data and all options of pruning")
     parser.add_argument("--save-plan", type=OutputFile, metavar="FILE", help="write the plan that was fitted to this file")
     form = "lowered: custom op, CPU, fast (default); portable: standard ops, any device; function: of ONNX, one box for each site"
     parser.add_argument("--form", default="lowered", metavar="FORM", help=form)

@@ -31,15 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `eval`."""
     parser.add_argument("model", help="folder or .xml of the model")
     parser.add_argument("--reference", required=True, help="folder or .xml of the stock model")
-    parser.add_argument("--data", metavar="FILE", help='text file or .jsonl with a "text" key; another one than it was calibrated on')
+    parser.add_argument("--data", metavar="FILE", help='text file or .jsonl with a "text" key; not the calibration text')
     parser.add_argument(
         "--rows", default="all", metavar="all|decode", help="all: whole windows, every row pruned; decode: token by token, as deployed"
     )
-    parser.add_argument("--tokens", type=positive, metavar="N", help="most tokens (default 16384, decode 2048)")
+    parser.add_argument("--tokens", type=positive, metavar="N", help="tokens to evaluate on, at most (default 16384, decode 2048)")
     parser.add_argument("--window", type=positive, default=512, metavar="N", help="tokens per window (default 512)")
     parser.add_argument("--tasks", action="append", default=[], metavar="FILE.jsonl",
                         help="questions with `query`, `choices`, `gold`, or `context`, `continuation`; may be repeated")  # fmt: skip
-    parser.add_argument("--limit", type=positive, metavar="N", help="most questions per file")
+    parser.add_argument("--limit", type=positive, metavar="N", help="questions per file, at most")
     parser.add_argument(
         "--similarity", type=positive, metavar="PROMPTS", help="compare greedy continuations of this many windows of the text"
     )

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `generate`."""
     parser.add_argument("model", help="folder of the model, stock or sparse")
     parser.add_argument("prompt", nargs="?", help="the prompt; read from standard input when left out")
-    parser.add_argument("--max-new-tokens", type=positive, default=128, metavar="N", help="most tokens to write (default 128)")
+    parser.add_argument("--max-new-tokens", type=positive, default=128, metavar="N", help="tokens to write, at most (default 128)")
     parser.add_argument("--raw", action="store_true", help="continue the prompt as it stands, without the chat template")
     parser.add_argument("--sample", action="store_true", help="sample at temperature 1 instead of greedy decoding")
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of --sample (default 0)")

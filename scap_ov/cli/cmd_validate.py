@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("b", help="the model to compare with it")
     data = "text file or .jsonl (a tokenizer must lie beside A or B), or .npz with the inputs by name; random inputs by default"
     parser.add_argument("--data", metavar="FILE", help=data)
-    parser.add_argument("--tokens", type=positive, default=512, metavar="N", help="most tokens of the text (default 512)")
+    parser.add_argument("--tokens", type=positive, default=512, metavar="N", help="tokens of the text to use, at most (default 512)")
     parser.add_argument("--window", type=positive, default=64, metavar="N", help="tokens of a sample (default 64)")
     parser.add_argument("--tolerance", default=TOLERANCE, type=float, metavar="T",
                         help=f"largest absolute difference that an output may have (default {TOLERANCE})")  # fmt: skip
