@@ -5,15 +5,18 @@ from __future__ import annotations
 import ctypes
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import openvino as ov
 
 from scap_ov.custom_ops import library_path
-from scap_ov.errors import ExtensionError
+from scap_ov.errors import ExtensionError, reason_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from os import PathLike
+
+Loaded = TypeVar("Loaded")
 
 _REBUILD = "run `scap-ov build-extension`"
 _SONAME = re.compile(rb"libopenvino\.so\.(\d+)\0")
@@ -29,17 +32,25 @@ def extension_path() -> Path:
     return path
 
 
-def add_library(core: ov.Core) -> None:
-    """Make a Core know the ops of the library; doing so twice does no harm.
+def loaded(load: Callable[[str], Loaded]) -> Loaded:
+    """What `load` makes of the path of the library.
 
     :raises ExtensionError: there is no library, or it cannot be loaded.
     """
     path = extension_path()
     try:
-        core.add_extension(str(path))
-    except RuntimeError as e:
-        msg = f"the extension library {path} cannot be loaded ({_last_line(e)}); {_REBUILD}"
+        return load(str(path))
+    except (RuntimeError, OSError, AttributeError) as e:
+        msg = f"the extension library {path} cannot be loaded ({reason_of(e)}); {_REBUILD}"
         raise ExtensionError(msg) from e
+
+
+def add_library(core: ov.Core) -> None:
+    """Make a Core know the ops of the library; doing so twice does no harm.
+
+    :raises ExtensionError: there is no library, or it cannot be loaded.
+    """
+    loaded(core.add_extension)
 
 
 def check_release(path: str | PathLike[str]) -> None:
@@ -65,13 +76,7 @@ def implementation() -> str:
 
     :raises ExtensionError: the library is missing, or SCAP_OV_ISA names nothing that this CPU can run.
     """
-    path = extension_path()
-    try:
-        library = ctypes.CDLL(str(path))
-        active = library.scap_ov_active_implementation
-    except (OSError, AttributeError) as e:
-        msg = f"the extension library {path} cannot be loaded ({_last_line(e)}); {_REBUILD}"
-        raise ExtensionError(msg) from e
+    active = loaded(lambda path: ctypes.CDLL(path).scap_ov_active_implementation)
     active.restype = ctypes.c_char_p
     reason = ctypes.create_string_buffer(512)
     name = active(reason, ctypes.c_size_t(len(reason)))
@@ -83,8 +88,3 @@ def implementation() -> str:
 def _release(numbers: set[str]) -> str:
     """libopenvino.so.2641 -> 2026.4.1: two digits of the year, then one of the release and one of the patch."""
     return " and ".join(sorted(f"20{n[:2]}.{n[2]}.{n[3:]}" if len(n) >= 4 else n for n in numbers))
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

@@ -13,6 +13,7 @@ import openvino as ov
 
 from scap_ov.passes.onnx.graph_view import NodeView, OutputView
 from scap_ov.passes.rules.constants import FLOATS, INTEGERS, constant_values
+from scap_ov.passes.rules.tensors import constant_origin
 from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix
 from scap_ov.sites import WeightSpec
 
@@ -49,7 +50,7 @@ def read_weight(layer: NodeView) -> WeightMatrix:
     """
     if layer.onnx is not None and layer.onnx.op_type == "MatMulNBits":
         return _read_nbits(layer)
-    constant = [_origin(layer.input_value(port)) is not None for port in (0, 1)]
+    constant = [constant_origin(layer.input_value(port)) is not None for port in (0, 1)]
     if constant[0] == constant[1]:
         raise NoLayer
     shape = layer.get_input_partial_shape(0 if constant[0] else 1)
@@ -213,23 +214,7 @@ def _constant(value: OutputView, what: str) -> tuple[np.ndarray, str]:
 
 def depends_on_constants(value: OutputView) -> bool:
     """Whether a value is computed from constants alone."""
-    return _origin(value) is not None
-
-
-def _origin(value: OutputView) -> NodeView | None:
-    """A Constant that a value depends on, when it depends on nothing else."""
-    pending, found = [value.get_node()], None
-    for _ in range(64):
-        if not pending:
-            return found
-        node = pending.pop()
-        if node.get_type_name() == "Constant":
-            found = found or node
-        elif node.get_input_size() == 0:
-            return None
-        else:
-            pending += [v.get_node() for v in node.input_values()]
-    return None
+    return constant_origin(value) is not None
 
 
 def _flag(node: NodeView, name: str, default: int = 0) -> int:

@@ -18,6 +18,7 @@ from scap_ov.passes.rules.constants import constant_values
 from scap_ov.passes.rules.experts import Activation, ExpertBlock
 from scap_ov.passes.rules.match_pattern import Pattern, match_pruned
 from scap_ov.passes.rules.passthrough import carries_channels
+from scap_ov.passes.rules.tensors import key_of, unconverted
 from scap_ov.passes.rules.weight_matrix import LeaveStock
 
 _VIEWS = ("Reshape", "Squeeze", "Unsqueeze")
@@ -117,7 +118,7 @@ def _choice(factor: ov.Output, experts: int) -> tuple[ov.Output, ov.Output]:
         _refuse(f"the routing weights come from a {kind}; weights that are put into zeros (ScatterElementsUpdate) are understood")
     if _numbers(scatter.input_value(3)) not in ([1], [-1]) or not _is_zero(scatter.input_value(0)):
         _refuse("the routing weights are put into something else than zeros [T, E]")
-    ids = _bare(scatter.input_value(1))
+    ids = unconverted(scatter.input_value(1))
     chosen = ids.get_node()
     if chosen.get_type_name() != "TopK" or ids.get_index() != 1 or len(ids.get_partial_shape()) != 2:
         _refuse(f"the choice is made by a {chosen.get_type_name()}; one TopK over [T, E], which never takes an expert twice, is understood")
@@ -184,7 +185,7 @@ def _clamped(act: ov.Node, other: ov.Output) -> tuple[tuple[ov.Node, ...], np.nd
     even, odd = gate.input_value(0).get_node(), clamp.input_value(0).get_node()
     if (bounds["min"], bounds["max"]) != (-limit[0], limit[0]) or not _every_second(even, 0) or not _every_second(odd, 1):
         _refuse("gate and up do not alternate, or are clamped differently")
-    if _key(even.input_value(0)) != _key(odd.input_value(0)):
+    if key_of(even.input_value(0)) != key_of(odd.input_value(0)):
         _refuse("gate and up are parts of different products")
     product, bias = _product(even.input_value(0))
     if product is None:
@@ -260,16 +261,6 @@ def _moving(value: ov.Output) -> ov.Output:
     while value.get_node().get_type_name() in _VIEWS:
         value = value.get_node().input_value(0)
     return value
-
-
-def _bare(value: ov.Output) -> ov.Output:
-    while value.get_node().get_type_name() == "Convert":
-        value = value.get_node().input_value(0)
-    return value
-
-
-def _key(value: ov.Output) -> tuple[int, int]:
-    return value.get_node().get_instance_id(), value.get_index()
 
 
 def _refuse(why: str) -> None:

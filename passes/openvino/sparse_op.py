@@ -15,7 +15,6 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.custom_ops import OP_NAME
-from scap_ov.errors import ExtensionError, reason_of
 from scap_ov.passes.openvino.level_blocks import Blocks, Dial
 from scap_ov.passes.openvino.packed_sections import as_bytes, read_sections, rows_of, write_sections
 from scap_ov.passes.openvino.packed_site import PackedSite
@@ -56,15 +55,10 @@ def creator(op: str = OP_NAME) -> CreateOp:
     """
     from openvino.utils.node_factory import NodeFactory
 
-    from scap_ov.custom_ops.library import extension_path
+    from scap_ov.custom_ops.library import loaded
 
-    path = extension_path()
     factory = NodeFactory()
-    try:
-        factory.add_extension(str(path))
-    except RuntimeError as e:
-        msg = f"the extension library {path} cannot be loaded ({reason_of(e)}); rebuild it with scap-ov build-extension"
-        raise ExtensionError(msg) from e
+    loaded(factory.add_extension)
     return lambda inputs, attributes: factory.create(op, inputs, attributes)
 
 

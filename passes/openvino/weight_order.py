@@ -11,6 +11,7 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.passes.rules.constants import constant_values
+from scap_ov.passes.rules.tensors import key_of
 
 KEEPS_ORDER = ("Convert", "Reshape", "Squeeze", "Unsqueeze")  # element i of the output is element i of the input
 _PLACES = 61  # a permutation that is neither of the two orders moves nearly every element; the corners are among them
@@ -31,7 +32,7 @@ def followed_up(value: ov.Output, stop: ov.Output, places: np.ndarray) -> np.nda
     :param places: int64 [P], counted over the elements of `value`.
     :raises ValueError: another node stands in between, or a shape is dynamic; the text says which.
     """
-    while _key(value) != _key(stop):
+    while key_of(value) != key_of(stop):
         node = value.get_node()
         kind = node.get_type_name()
         if kind == "Transpose":
@@ -73,7 +74,3 @@ def _shape(value: ov.Output) -> list[int]:
         msg = f"{value.get_node().get_friendly_name()} has the dynamic shape {shape}"
         raise ValueError(msg)
     return list(shape.to_shape())
-
-
-def _key(value: ov.Output) -> tuple[int, int]:
-    return value.get_node().get_instance_id(), value.get_index()

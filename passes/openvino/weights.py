@@ -15,6 +15,7 @@ import openvino as ov
 
 from scap_ov.passes.openvino.weight_order import KEEPS_ORDER, stored_by_input
 from scap_ov.passes.rules.constants import FLOATS, INTEGERS, constant_values
+from scap_ov.passes.rules.tensors import constant_origin
 from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix
 from scap_ov.sites import WeightSpec
 
@@ -28,12 +29,12 @@ def read_weight(matmul: ov.Node) -> WeightMatrix:
     :raises NoLayer: both inputs are activations, or both constant.
     :raises LeaveStock: it is a layer, of a form that cannot be pruned or packed; the text is the reason.
     """
-    constant_inputs = [_origin(matmul.input_value(port)) is not None for port in (0, 1)]
+    constant_inputs = [constant_origin(matmul.input_value(port)) is not None for port in (0, 1)]
     if constant_inputs[0] == constant_inputs[1]:
         raise NoLayer
     attributes = matmul.get_attributes()
     if constant_inputs[0]:
-        if len(_origin(matmul.input_value(0)).shape) == 2:  # type: ignore[union-attr]
+        if len(constant_origin(matmul.input_value(0)).shape) == 2:  # type: ignore[union-attr]
             msg = "its weight is the left operand"
             raise LeaveStock(msg)
         raise NoLayer  # a table of frequencies, not a layer
@@ -82,7 +83,7 @@ def read_experts(matmul: ov.Node) -> WeightMatrix:
     :param matmul: a MatMul with transpose_b whose right operand has three dimensions.
     :raises LeaveStock: it is of a form that cannot be pruned or packed; the text is the reason.
     """
-    if _origin(matmul.input_value(1)) is None:
+    if constant_origin(matmul.input_value(1)) is None:
         msg = "its weight is computed"
         raise LeaveStock(msg)
     experts, n, k = _static(matmul.input_value(1), "weight")
@@ -114,12 +115,12 @@ def _before_cut(node: ov.Node, k: int) -> int:
 
 def depends_on_constants(value: ov.Output) -> bool:
     """Whether a value is computed from constants alone."""
-    return _origin(value) is not None
+    return constant_origin(value) is not None
 
 
 def weight_is_right(matmul: ov.Node) -> bool:
     """Whether the right operand of a MatMul is constant and the left one is not."""
-    return _origin(matmul.input_value(1)) is not None and _origin(matmul.input_value(0)) is None
+    return constant_origin(matmul.input_value(1)) is not None and constant_origin(matmul.input_value(0)) is None
 
 
 def _read(value: ov.Output, n: int, k: int, by_input: bool, experts: int = 1) -> WeightMatrix:
@@ -240,22 +241,6 @@ def _skip_converts(value: ov.Output, *, reshapes: bool = False) -> ov.Output:
     while value.get_node().get_type_name() in kinds:
         value = value.get_node().input_value(0)
     return value
-
-
-def _origin(value: ov.Output) -> ov.Node | None:
-    """A Constant that a value depends on, when it depends on nothing else."""
-    pending, found = [value.get_node()], None
-    for _ in range(64):
-        if not pending:
-            return found
-        node = pending.pop()
-        if node.get_type_name() == "Constant":
-            found = found or node
-        elif node.get_input_size() == 0 or node.get_type_name() == "ReadValue":
-            return None
-        else:
-            pending += [v.get_node() for v in reversed(node.input_values())]
-    return None
 
 
 def _static(value: ov.Output, what: str) -> list[int]:

@@ -21,6 +21,7 @@ from scap_ov.passes.rules.constants import constant_values
 from scap_ov.passes.rules.match_half_read import HalfRead, match_half_read
 from scap_ov.passes.rules.match_ramp import match_ramp
 from scap_ov.passes.rules.passthrough import carries_channels
+from scap_ov.passes.rules.tensors import key_of, unconverted
 
 EVERY_ROW = 2**31 - 1  # `decode` without a limit: how a pattern without row policy reads
 _MIRRORED = {"Greater": "Less", "Less": "Greater", "GreaterEqual": "LessEqual", "LessEqual": "GreaterEqual"}
@@ -102,7 +103,7 @@ def match_pruned(select: ov.Node) -> Pattern | None:
     kept, other = select.input_value(1 if test.keeps else 2), select.input_value(2 if test.keeps else 1)
     source, ramp = match_ramp(kept, test.distance, test.threshold)
     replacement = _number(other)
-    if replacement is None or _key(_bare(test.x)) != _key(_bare(source)) or source.get_partial_shape().rank.is_dynamic:
+    if replacement is None or key_of(unconverted(test.x)) != key_of(unconverted(source)) or source.get_partial_shape().rank.is_dynamic:
         return None
     if not _same_in(source.get_element_type(), replacement, test.center):
         return None
@@ -122,7 +123,7 @@ def _whole(layers: tuple[PatternLayer, ...], distance: ov.Output) -> np.ndarray 
     halves = [layer.half for layer in layers if layer.half is not None]
     if not halves:
         return np.zeros(0, np.float32)
-    if any(_key(half.distance) != _key(distance) or _key(half.whole) != _key(halves[0].whole) for half in halves):
+    if any(key_of(half.distance) != key_of(distance) or key_of(half.whole) != key_of(halves[0].whole) for half in halves):
         return None
     node = halves[0].whole.get_node()
     limited = node.get_type_name() == "Select" and _row_limit(node.input_value(0).get_node()) is not None
@@ -130,7 +131,7 @@ def _whole(layers: tuple[PatternLayer, ...], distance: ov.Output) -> np.ndarray 
 
 
 def _time_first(test: _Test) -> bool:
-    above = _bare(test.threshold).get_node()
+    above = unconverted(test.threshold).get_node()
     return test.time_first or (above.get_type_name() == "Select" and _is_first_axis(above.input_value(0)))
 
 
@@ -243,8 +244,8 @@ def _compensation(own: ov.Output) -> tuple[np.ndarray | None, ov.Output]:
     readers = [t.get_node() for t in own.get_target_inputs()]
     if len(readers) == 1 and readers[0].get_type_name() == "Add":
         add = readers[0]
-        others = [v for v in add.input_values() if _key(v) != _key(own)]
-        node = _bare(others[0]).get_node() if others else add
+        others = [v for v in add.input_values() if key_of(v) != key_of(own)]
+        node = unconverted(others[0]).get_node() if others else add
         if node.get_type_name() == "Select" and _of_shapes(node.input_value(0)):
             value, rest = _number(node.input_value(1)), _number(node.input_value(2))
             whole = value is not None and value.size == own.get_partial_shape()[-1].get_length()
@@ -274,13 +275,3 @@ def _number(value: ov.Output) -> np.ndarray | None:
     except ValueError:
         return None
     return values.astype(np.float32).reshape(-1) if values.size == (values.shape[-1] if values.ndim else 1) else None
-
-
-def _bare(value: ov.Output) -> ov.Output:
-    while value.get_node().get_type_name() == "Convert":
-        value = value.get_node().input_value(0)
-    return value
-
-
-def _key(value: ov.Output) -> tuple[int, int]:
-    return value.get_node().get_instance_id(), value.get_index()

@@ -13,6 +13,7 @@ from scap_ov.errors import BadModelError
 from scap_ov.passes.rules.experts import ExpertBlock, RoutedExperts
 from scap_ov.passes.rules.passthrough import carries_channels
 from scap_ov.passes.rules.structure import Role, Structure
+from scap_ov.passes.rules.tensors import key_of
 from scap_ov.passes.rules.weight_matrix import WeightMatrix
 from scap_ov.sites import Layer, Site, SiteKind
 
@@ -191,7 +192,7 @@ def _expert_sites(routed: RoutedExperts, number: int, names: _Names) -> Iterator
 def _sites(candidates: list[_Candidate], names: _Names) -> list[SiteMatch]:
     groups: dict[tuple[int, int], list[_Candidate]] = {}
     for candidate in candidates:
-        groups.setdefault(_key(_root(candidate.matmul.input_value(0))), []).append(candidate)
+        groups.setdefault(key_of(_root(candidate.matmul.input_value(0))), []).append(candidate)
     matches, ups = [], 0
     for group in groups.values():
         group.sort(key=lambda c: str(c.matmul.get_friendly_name()))  # the same order in every form of a network
@@ -200,7 +201,7 @@ def _sites(candidates: list[_Candidate], names: _Names) -> list[SiteMatch]:
         if block < 0 and role.kind in (SiteKind.UP, SiteKind.DOWN):  # a network without attention: each `up` begins a block
             ups += role.kind is SiteKind.UP
             block = max(ups - 1, 0)
-        direct = {_key(c.matmul.input_value(0)) for c in group}
+        direct = {key_of(c.matmul.input_value(0)) for c in group}
         source = group[0].matmul.input_value(0) if len(direct) == 1 else _root(group[0].matmul.input_value(0))
         layers = tuple(Layer(c.matmul.get_friendly_name(), c.weight.k, c.weight.n, c.weight.spec) for c in group)
         site = Site(names.make(role.kind, block), role.kind, block, layers)
@@ -227,7 +228,3 @@ def _root(value: ov.Output) -> ov.Output:
     while carries_channels(value.get_node()):
         value = value.get_node().input_value(0)
     return value
-
-
-def _key(value: ov.Output) -> tuple[int, int]:
-    return value.get_node().get_instance_id(), value.get_index()

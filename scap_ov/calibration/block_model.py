@@ -21,7 +21,6 @@ from scap_ov.errors import UncutError
 from scap_ov.gradients.attention_gradient import repeat_heads
 from scap_ov.gradients.cut import Wanted
 from scap_ov.gradients.piecewise import Piecewise, Values, carried
-from scap_ov.gradients.reach import key_of
 from scap_ov.models.main_output import Loss, main_output
 from scap_ov.models.opened import OpenedModel, opened_model
 from scap_ov.models.tensors import before_narrowing, fed
@@ -30,6 +29,7 @@ from scap_ov.passes.openvino.gate_activation import gate_activation
 from scap_ov.passes.openvino.portable_pattern import follow
 from scap_ov.passes.openvino.time_axis import time_first
 from scap_ov.passes.rules.path import path_between
+from scap_ov.passes.rules.tensors import key_of
 from scap_ov.progress import Progress
 from scap_ov.sites import SiteKind
 from scap_ov.statistics.collector import expert_name, gate_name

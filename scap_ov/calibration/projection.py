@@ -16,8 +16,8 @@ import numpy as np
 
 from scap_ov.errors import BadModelError
 from scap_ov.gradients.program import Program
-from scap_ov.gradients.reach import key_of
 from scap_ov.mapped_pages import let_go
+from scap_ov.passes.rules.tensors import key_of
 
 if TYPE_CHECKING:
     import openvino as ov

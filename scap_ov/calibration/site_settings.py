@@ -11,8 +11,8 @@ from openvino import opset13 as ops
 
 from scap_ov.fitting.thresholds import NOTHING
 from scap_ov.gradients.piecewise import Values
-from scap_ov.gradients.reach import key_of
 from scap_ov.passes.openvino.portable_pattern import PatternWriter
+from scap_ov.passes.rules.tensors import key_of
 from scap_ov.sites import SiteKind
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import openvino as ov
 
 from scap_ov.errors import UncutError
-from scap_ov.gradients.reach import Key, key_of, reached
+from scap_ov.gradients.reach import reached
+from scap_ov.passes.rules.tensors import Key, key_of
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from openvino import opset13 as ops
 from scap_ov.errors import BadModelError
 from scap_ov.gradients.gradient_rules import FLAT, RULES, SPLITS, joined, zeros_like
 from scap_ov.gradients.pruning_gradient import through_pruning
-from scap_ov.gradients.reach import Key, key_of, reached
+from scap_ov.gradients.reach import reached
+from scap_ov.passes.rules.tensors import Key, key_of
 
 
 def gradients(

@@ -17,6 +17,7 @@ from scap_ov.gradients import routing_rules as routing
 from scap_ov.gradients import stretches
 from scap_ov.gradients.attention_gradient import attention
 from scap_ov.gradients.norm_gradient import layer_norm
+from scap_ov.gradients.operands import constant_input, like, refuse
 
 Gradients = Sequence["ov.Output | None"]
 Rule = Callable[[ov.Node, ov.Output, Sequence[bool]], Gradients]
@@ -72,14 +73,14 @@ def divide(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
 def power(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
     """Of x to a power that is not differentiated."""
     x, exponent = node.input_values()
-    less = ops.power(x, ops.subtract(exponent, _like(1.0, exponent)))
+    less = ops.power(x, ops.subtract(exponent, like(1.0, exponent)))
     return [fit_to(ops.multiply(g, ops.multiply(exponent, less)).output(0), x) if need[0] else None, None]
 
 
 def square_root(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
     """√x."""
     del need
-    return [ops.divide(ops.multiply(g, _like(0.5, g)), node.output(0)).output(0)]
+    return [ops.divide(ops.multiply(g, like(0.5, g)), node.output(0)).output(0)]
 
 
 def negative(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
@@ -92,30 +93,30 @@ def sigmoid(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
     """1 / (1 + e^−x)."""
     del need
     y = node.output(0)
-    return [ops.multiply(g, ops.multiply(y, ops.subtract(_like(1.0, y), y))).output(0)]
+    return [ops.multiply(g, ops.multiply(y, ops.subtract(like(1.0, y), y))).output(0)]
 
 
 def tanh(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
     """Hyperbolic tangent."""
     del need
     y = node.output(0)
-    return [ops.multiply(g, ops.subtract(_like(1.0, y), ops.multiply(y, y))).output(0)]
+    return [ops.multiply(g, ops.subtract(like(1.0, y), ops.multiply(y, y))).output(0)]
 
 
 def relu(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
     """max(x, 0)."""
     del need
     y = node.output(0)
-    return [ops.select(ops.greater(y, _like(0.0, y)), g, _like(0.0, g)).output(0)]
+    return [ops.select(ops.greater(y, like(0.0, y)), g, like(0.0, g)).output(0)]
 
 
 def swish(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
     """Of x · sigmoid(βx)."""
     del need
     x = node.input_value(0)
-    beta = node.input_value(1) if node.get_input_size() > 1 else _like(1.0, x).output(0)
+    beta = node.input_value(1) if node.get_input_size() > 1 else like(1.0, x).output(0)
     s = ops.sigmoid(ops.multiply(x, beta))
-    slope = ops.add(s, ops.multiply(ops.multiply(beta, node.output(0)), ops.subtract(_like(1.0, x), s)))
+    slope = ops.add(s, ops.multiply(ops.multiply(beta, node.output(0)), ops.subtract(like(1.0, x), s)))
     return [ops.multiply(g, slope).output(0), *([None] * (node.get_input_size() - 1))]
 
 
@@ -123,9 +124,9 @@ def gelu(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
     """Of x · Φ(x); the tanh form has a derivative within 1e-3 of this one."""
     del need
     x = node.input_value(0)
-    half = ops.multiply(_like(0.5, x), ops.add(_like(1.0, x), ops.erf(ops.multiply(x, _like(2**-0.5, x)))))
-    bell = ops.exp(ops.multiply(_like(-0.5, x), ops.multiply(x, x)))
-    density = ops.multiply(_like((2 * np.pi) ** -0.5, x), bell)
+    half = ops.multiply(like(0.5, x), ops.add(like(1.0, x), ops.erf(ops.multiply(x, like(2**-0.5, x)))))
+    bell = ops.exp(ops.multiply(like(-0.5, x), ops.multiply(x, x)))
+    density = ops.multiply(like((2 * np.pi) ** -0.5, x), bell)
     return [ops.multiply(g, ops.add(half, ops.multiply(x, density))).output(0)]
 
 
@@ -164,7 +165,7 @@ def reshape_back(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients
 def transpose(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
     """The inverse order of axes."""
     del need
-    return [ops.transpose(g, np.argsort(_constant(node, 1))).output(0), None]
+    return [ops.transpose(g, np.argsort(constant_input(node, 1))).output(0), None]
 
 
 def concat(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
@@ -182,25 +183,25 @@ def concat(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
 def slice_back(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
     """A stretch of step 1, wherever it begins: zeros around it; or every few of the last axis."""
     del need
-    rank, step = len(node.get_input_partial_shape(0)), _constant(node, 3)
-    axes = _constant(node, 4) if node.get_input_size() > 4 else np.arange(len(step))
+    rank, step = len(node.get_input_partial_shape(0)), constant_input(node, 3)
+    axes = constant_input(node, 4) if node.get_input_size() > 4 else np.arange(len(step))
     if (step == 1).all():
         return [stretches.around(node, g, axes), *([None] * (node.get_input_size() - 1))]
-    begin = _constant(node, 1)
+    begin = constant_input(node, 1)
     if list(axes) not in ([rank - 1], [-1]) or step[0] < 1 or not 0 <= begin[0] < step[0]:
-        _refuse(node, "takes every few entries of another axis than the last, or backwards")
+        refuse(node, "takes every few entries of another axis than the last, or backwards")
     return [stretches.every_second(node, g, int(begin[0]), int(step[0])), *([None] * (node.get_input_size() - 1))]
 
 
 def gather(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
     """Entries at fixed places of an axis of known length: back to their places, zeros elsewhere."""
-    axis, places = int(_constant(node, 2).reshape(-1)[0]), _constant(node, 1)
+    axis, places = int(constant_input(node, 2).reshape(-1)[0]), constant_input(node, 1)
     length = node.get_input_partial_shape(0)[axis]
     if need[1] or places.ndim > 1 or length.is_dynamic:
-        _refuse(node, "looks up at places in several dimensions, or along an axis whose length is not known")
+        refuse(node, "looks up at places in several dimensions, or along an axis whose length is not known")
     chosen = places.reshape(-1) % length.get_length()
     if len(set(chosen.tolist())) < len(chosen):
-        _refuse(node, "looks an entry up twice")
+        refuse(node, "looks an entry up twice")
     return [stretches.put_back(node, g, axis, chosen), None, None]
 
 
@@ -214,12 +215,12 @@ def reduce_mean(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
     """A mean along axes of known length that are kept as 1."""
     del need
     x = node.input_value(0)
-    axes = _constant(node, 1).reshape(-1)
+    axes = constant_input(node, 1).reshape(-1)
     shape = x.get_partial_shape()
     if not node.get_attributes()["keep_dims"] or any(shape[int(a)].is_dynamic for a in axes):
-        _refuse(node, "averages over an axis that it drops or whose length is not known")
+        refuse(node, "averages over an axis that it drops or whose length is not known")
     count = float(np.prod([shape[int(a)].get_length() for a in axes]))
-    even = ops.multiply(g, _like(1 / count, g))
+    even = ops.multiply(g, like(1 / count, g))
     return [ops.broadcast(even, ops.shape_of(x), broadcast_spec="BIDIRECTIONAL").output(0), None]
 
 
@@ -232,7 +233,7 @@ def convert(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
 def select(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
     """Each branch where it was taken."""
     condition, then, other = node.input_values()
-    zero = _like(0.0, g)
+    zero = like(0.0, g)
     return [
         None,
         fit_to(ops.select(condition, g, zero).output(0), then) if need[1] else None,
@@ -256,17 +257,12 @@ SPLITS = ("Split", "VariadicSplit")
 
 def joined(node: ov.Node, parts: Sequence[ov.Output]) -> ov.Output:
     """Of a split into several outputs: their gradients, one behind the other."""
-    return ops.concat(list(parts), int(_constant(node, 1))).output(0)
+    return ops.concat(list(parts), int(constant_input(node, 1))).output(0)
 
 
 def zeros_like(value: ov.Output) -> ov.Output:
     """The gradient of an output that nothing reads."""
-    return ops.broadcast(_like(0.0, value), ops.shape_of(value)).output(0)
-
-
-def _like(value: float, other: ov.Output | ov.Node) -> ov.Node:
-    """A scalar of another tensor's type."""
-    return ops.constant(np.array(value, other.get_element_type().to_dtype()))
+    return ops.broadcast(like(0.0, value), ops.shape_of(value)).output(0)
 
 
 def _unfused(weight: ov.Output, g: ov.Output) -> ov.Output:
@@ -279,17 +275,5 @@ def _unfused(weight: ov.Output, g: ov.Output) -> ov.Output:
     if kind == "Parameter" or (kind == "Constant" and shape[-1] != shape[-2]):
         return weight
     entry = ops.gather(ops.reshape(g, np.array([-1]), special_zero=False), np.array(0), np.array(0))
-    zero = ops.minimum(ops.abs(entry), _like(0.0, g))  # a product with 0, or anything of the shape alone, is folded to a constant
+    zero = ops.minimum(ops.abs(entry), like(0.0, g))  # a product with 0, or anything of the shape alone, is folded to a constant
     return ops.add(weight, ops.convert(zero, weight.get_element_type().get_type_name())).output(0)
-
-
-def _constant(node: ov.Node, port: int) -> np.ndarray:
-    source = node.input_value(port).get_node()
-    if source.get_type_name() != "Constant":
-        _refuse(node, f"takes input {port} from {source.get_type_name()}, not from a constant")
-    return np.array(source.data)
-
-
-def _refuse(node: ov.Node, why: str) -> None:
-    msg = f"{node.get_type_name()} {node.get_friendly_name()} {why}: it has no gradient rule; calibrate without gradients"
-    raise BadModelError(msg)

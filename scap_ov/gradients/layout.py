@@ -17,9 +17,9 @@ import openvino as ov
 
 from scap_ov.errors import UncutError
 from scap_ov.gradients.cut import Piece
-from scap_ov.gradients.reach import Key, key_of
 from scap_ov.passes.openvino import half_reads
 from scap_ov.passes.openvino.weights import read_experts, read_weight
+from scap_ov.passes.rules.tensors import Key, key_of
 from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix
 
 _INLINE = 4096  # elements of a constant that is compared by value; a larger one is the same only where it is the same node

@@ -11,8 +11,8 @@ from scap_ov.gradients.cut import Piece, Wanted, cut
 from scap_ov.gradients.give_back import give_back
 from scap_ov.gradients.layout import Layout, layout_of
 from scap_ov.gradients.program import Program, Prologue, Shown
-from scap_ov.gradients.reach import Key, key_of
 from scap_ov.mapped_pages import let_go
+from scap_ov.passes.rules.tensors import Key, key_of
 
 Values = dict[Key, np.ndarray]
 _ALIGNMENT = 16  # float32 values: 64 bytes

@@ -11,7 +11,7 @@ from openvino import opset13 as ops
 from scap_ov.gradients.cut import Piece
 from scap_ov.gradients.gradient import gradients
 from scap_ov.gradients.layout import Layout
-from scap_ov.gradients.reach import Key, key_of
+from scap_ov.passes.rules.tensors import Key, key_of
 
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0", "KV_CACHE_PRECISION": "f32"}
 Arrays = Sequence[np.ndarray]

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import openvino as ov
 
 from scap_ov.gradients.gradient_rules import FLAT
-
-Key = tuple[int, int]
+from scap_ov.passes.rules.tensors import Key, key_of
 
 
 def reached(ordered: Sequence[ov.Node], wanted: Sequence[ov.Output]) -> set[Key]:
@@ -18,8 +17,3 @@ def reached(ordered: Sequence[ov.Node], wanted: Sequence[ov.Output]) -> set[Key]
         if node.get_type_name() not in FLAT and any(key_of(value) in found for value in node.input_values()):
             found |= {key_of(node.output(i)) for i in range(node.get_output_size())}
     return found
-
-
-def key_of(value: ov.Output) -> Key:
-    """What tells tensors of one graph apart; two handles of one tensor have the same."""
-    return value.get_node().get_instance_id(), value.get_index()

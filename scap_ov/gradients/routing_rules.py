@@ -11,7 +11,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from scap_ov.errors import BadModelError
+from scap_ov.gradients.operands import constant_input, like, refuse
 
 Gradients = Sequence["ov.Output | None"]
 
@@ -19,9 +19,9 @@ Gradients = Sequence["ov.Output | None"]
 def tile(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
     """Copies along the first axis: their sum."""
     del need
-    repeats = _constant(node, 1).tolist()
+    repeats = constant_input(node, 1).tolist()
     if any(r != 1 for r in repeats[1:]):
-        _refuse(node, "repeats along another axis than the first")
+        refuse(node, "repeats along another axis than the first")
     x = node.input_value(0)
     shape = ops.concat([ops.constant(np.array(repeats[:1], np.int64)), ops.shape_of(x)], 0)
     return [ops.reduce_sum(ops.reshape(g, shape, special_zero=False), np.array([0])).output(0), None]
@@ -31,15 +31,15 @@ def reduce_sum(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
     """The same for every summand."""
     del need
     if not node.get_attributes()["keep_dims"]:
-        g = ops.unsqueeze(g, ops.constant(np.sort(_constant(node, 1).reshape(-1)))).output(0)
+        g = ops.unsqueeze(g, ops.constant(np.sort(constant_input(node, 1).reshape(-1)))).output(0)
     return [ops.broadcast(g, ops.shape_of(node.input_value(0)), broadcast_spec="BIDIRECTIONAL").output(0), None]
 
 
 def scatter_elements_update(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
     """Of values put into another tensor: where they went."""
     if need[0] or node.get_attributes().get("reduction", "none") != "none":
-        _refuse(node, "changes a tensor that is differentiated, or adds up")
-    axis = int(_constant(node, 3).reshape(-1)[0])
+        refuse(node, "changes a tensor that is differentiated, or adds up")
+    axis = int(constant_input(node, 3).reshape(-1)[0])
     return [None, None, ops.gather_elements(g, node.input_value(1), axis).output(0), None]
 
 
@@ -56,29 +56,13 @@ def clamp(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
     """Nothing outside of the bounds."""
     del need
     bounds, x = node.get_attributes(), node.input_value(0)
-    inside = ops.logical_and(ops.greater(x, _like(bounds["min"], x)), ops.less(x, _like(bounds["max"], x)))
-    return [ops.select(inside, g, _like(0.0, x)).output(0)]
+    inside = ops.logical_and(ops.greater(x, like(bounds["min"], x)), ops.less(x, like(bounds["max"], x)))
+    return [ops.select(inside, g, like(0.0, x)).output(0)]
 
 
 def minimum(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
     """Of min(x, a constant): nothing above it."""
     if need[1]:
-        _refuse(node, "has two operands that are differentiated")
+        refuse(node, "has two operands that are differentiated")
     x, limit = node.input_values()
-    return [ops.select(ops.less(x, limit), g, _like(0.0, x)).output(0), None]
-
-
-def _like(value: float, other: ov.Output) -> ov.Node:
-    return ops.constant(np.array(value, other.get_element_type().to_dtype()))
-
-
-def _constant(node: ov.Node, port: int) -> np.ndarray:
-    source = node.input_value(port).get_node()
-    if source.get_type_name() != "Constant":
-        _refuse(node, f"takes input {port} from {source.get_type_name()}, not from a constant")
-    return np.array(source.data)
-
-
-def _refuse(node: ov.Node, why: str) -> None:
-    msg = f"{node.get_type_name()} {node.get_friendly_name()} {why}: it has no gradient rule; calibrate without gradients"
-    raise BadModelError(msg)
+    return [ops.select(ops.less(x, limit), g, like(0.0, x)).output(0), None]

@@ -65,5 +65,5 @@ def test_a_library_that_is_none_is_told(monkeypatch, tmp_path):
     path = tmp_path / "libother.so"
     path.write_bytes(b"no library")
     monkeypatch.setenv("SCAP_OV_EXTENSION", str(path))
-    with pytest.raises(ExtensionError, match=r"cannot be loaded .*; rebuild it with scap-ov build-extension"):
+    with pytest.raises(ExtensionError, match=r"cannot be loaded .*; run `scap-ov build-extension`"):
         sparse_op.creator()

@@ -9,7 +9,7 @@ from openvino import opset13 as ops
 
 from scap_ov.errors import UncutError
 from scap_ov.gradients.cut import Wanted, cut
-from scap_ov.gradients.reach import key_of
+from scap_ov.passes.rules.tensors import key_of
 
 
 def blocks(count, *, skip=False):
