@@ -154,10 +154,12 @@ def test_the_largest_sparsity_holds_and_says_how_sure_that_is(model, dataset, pr
     assert found.plan.notes["max_loss"]["windows"] == found.windows
 
 
-def test_a_text_too_short_to_tell_is_refused_with_the_length_that_would_do(model, dataset, profile):
+def test_a_text_too_short_to_tell_is_refused_with_the_length_that_would_do(model, profile):
     class Few:
         def get_inference_data(self):
-            return list(HeldOutSplit(dataset, held_out=True).get_inference_data())[:4]
+            return list(HeldOutSplit(longer, held_out=True).get_inference_data())[:4]
+
+    longer = text_dataset(TEXT, letters, model, seq_len=64, max_tokens=2048)
 
     with pytest.raises(BadDatasetError, match=r"too coarse for a limit of 1e-06; give about \d+ tokens of it"):
         largest_sparsity(model, Few(), profile, SparsityConfig(), LossLimit("perplexity", 1e-6))

@@ -12,9 +12,11 @@ def summing():
     """y = the sum of all x since the sequence began, and twice that."""
     x = ops.parameter([1, 2], np.float32, name="x")
     x.output(0).set_names({"x", "alias"})
-    kept = ops.read_value(ops.constant(np.zeros((1, 2), np.float32)), "sum", "f32", [1, 2])
-    total = ops.add(kept, x)
-    return ov.Model([total.output(0), ops.multiply(total, np.float32(2)).output(0)], [ops.assign(total, "sum")], [x], "summing")
+    info = ov.op.util.VariableInfo()
+    info.data_shape, info.data_type, info.variable_id = ov.PartialShape([1, 2]), ov.Type.f32, "sum"
+    variable = ov.op.util.Variable(info)
+    total = ops.add(ops.read_value(ops.constant(np.zeros((1, 2), np.float32)), variable), x)
+    return ov.Model([total.output(0), ops.multiply(total, np.float32(2)).output(0)], [ops.assign(total, variable)], [x], "summing")
 
 
 def test_a_sequence_goes_on_until_the_next_begins():
