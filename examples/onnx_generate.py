@@ -59,7 +59,7 @@ def pruned_smollm2(folder: Path) -> Path:
     shape, rotary, weights = llama_of(find_gguf())
     stock = decoder(shape, weights, rotary)
     ir = ov.Core().read_model(tokenizer / "openvino_model.xml")  # says which inputs samples need
-    data = text_dataset(documentation() + "\n", load_tokenizer(tokenizer), ir, seq_len=128, max_tokens=1024)
+    data = text_dataset(documentation(), load_tokenizer(tokenizer), ir, seq_len=128, max_tokens=1024)
     # Statistics are all that method scap fits from; scap_ov.calibrate measures the sensitivity of every site too, which takes minutes.
     profile = observe(open_onnx(stock), data)
     sparse = scap_ov.apply(stock, profile, scap_ov.SparsityConfig(method="scap", target_sparsity=0.3))
