@@ -167,7 +167,7 @@ def rewrite(
     copy, found = model.copy()
     result = InsertSparsity(kept, found=found, functions=form == "function")(copy.graph_model)
     summary = rt_info.summarise(plan, "function" if form == "function" else "portable", {**stock, **dict(result.skipped)}, skipped)
-    rt_info.write_record(copy, plan.config.to_dict(), summary)  # type: ignore[arg-type]
+    rt_info.write_record(copy, plan.config.to_dict(), summary)
     return to_proto(copy)
 
 
@@ -182,12 +182,12 @@ def own_files(file: Path) -> list[Path]:
 def write(model: onnx.ModelProto, place: Destination) -> None:
     """Write the model to a place that was checked."""
     opened = open_onnx(model)
-    place.write(lambda file: save_onnx(opened, file), lambda folder: rt_info.write_config_file(opened, folder))  # type: ignore[arg-type]
+    place.write(lambda file: save_onnx(opened, file), lambda folder: rt_info.write_config_file(opened, folder))
 
 
 def record(model: onnx.ModelProto | OnnxModel) -> JsonObject:
     """Configuration and summary that `rewrite` noted in a model."""
-    return rt_info.read_record(open_onnx(model)) or {}  # type: ignore[arg-type]
+    return rt_info.read_record(open_onnx(model)) or {}
 
 
 def save(model: onnx.ModelProto | OnnxModel, path: str | Path) -> None:
@@ -205,7 +205,7 @@ def save(model: onnx.ModelProto | OnnxModel, path: str | Path) -> None:
     opened = open_onnx(model)
     save_onnx(opened, file)
     try:
-        rt_info.write_config_file(opened, file.parent)  # type: ignore[arg-type]
+        rt_info.write_config_file(opened, file.parent)
     except OSError as e:
         msg = f"saving to {path} failed ({e.strerror or e}); give a path in a folder that can be written"
         raise OutputError(msg) from e

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 import openvino as ov
 
@@ -80,11 +81,11 @@ def _realign(source: Path, target: Path) -> None:
         os.fsync(out_text.fileno())
 
 
-def _copy(source: object, target: object, size: int) -> None:
+def _copy(source: BinaryIO, target: BinaryIO, size: int) -> None:
     while size:
-        piece = source.read(min(size, _CHUNK))  # type: ignore[attr-defined]
+        piece = source.read(min(size, _CHUNK))
         if not piece:
             msg = "the .bin ended early, so the disk may be full"
             raise OSError(msg)
-        target.write(piece)  # type: ignore[attr-defined]
+        target.write(piece)
         size -= len(piece)

@@ -8,9 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import openvino as ov
+from typing import Any, Protocol
 
 from scap_ov.errors import BadModelError
 from scap_ov.json_values import JsonMapping, JsonObject
@@ -30,6 +28,19 @@ _SOMETIMES: _Types = {"notes": dict, "levels": list, "start_level": _NUMBER, "fi
 _SOMETIMES_OF_SITE: _Types = {"block": int, "experts": int, "experts_per_token": int, "layers": list, **_READS}
 CONFIG_FILE = "scap_config.json"
 NOT_LOWERED = "portable, not lowered"  # begins the reason of a site that is pruned in standard ops, where the op cannot take it
+
+
+class HasRecord(Protocol):
+    """A model that values can be noted in: ov.Model, OnnxModel."""
+
+    def has_rt_info(self, path: list[str], /) -> bool:
+        """Whether there is a value."""
+
+    def get_rt_info(self, path: list[str], /) -> Any:
+        """It: an OVAny, or the text itself."""
+
+    def set_rt_info(self, value: str, path: list[str], /) -> None:
+        """Note it."""
 
 
 def summarise(plan: SparsityPlan, form: str, stock: Mapping[str, str] | None = None, skipped: Sequence[tuple[str, str]] = ()) -> JsonObject:
@@ -97,14 +108,14 @@ def weight_form(weight: WeightSpec) -> str:
     return f"{weight.dtype}{group}{' zp' if weight.has_zero_point else ''}"
 
 
-def write_record(model: ov.Model, config: JsonMapping, summary: JsonMapping) -> None:
+def write_record(model: HasRecord, config: JsonMapping, summary: JsonMapping) -> None:
     """Note configuration and summary inside the model."""
     model.set_rt_info(str(RECORD_VERSION), ["scap_ov", "version"])
     model.set_rt_info(json.dumps(config, sort_keys=True), ["scap_ov", "config"])
     model.set_rt_info(json.dumps(summary, sort_keys=True), ["scap_ov", "summary"])
 
 
-def read_record(model: ov.Model) -> JsonObject | None:
+def read_record(model: HasRecord) -> JsonObject | None:
     """What `write_record` noted, or None in a model that scap_ov did not write.
 
     :raises BadModelError: the record is of a newer version, or damaged.
@@ -156,13 +167,13 @@ def _check(what: str, values: object, wanted: _Types, sometimes: _Types | None =
         raise ValueError(msg)
 
 
-def write_config_file(model: ov.Model, folder: Path) -> None:
+def write_config_file(model: HasRecord, folder: Path) -> None:
     """Write scap_config.json beside a model that carries a record; nothing for other models."""
     record = read_record(model)
     if record is not None:
         (folder / CONFIG_FILE).write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _text(model: ov.Model, key: str) -> str:
+def _text(model: HasRecord, key: str) -> str:
     value = model.get_rt_info(["scap_ov", key])
     return str(getattr(value, "value", value))
