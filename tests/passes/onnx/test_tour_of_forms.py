@@ -146,17 +146,8 @@ def test_long_steps_are_dense(inserted):
     assert_close(form, [got["y0"]], form.dense(x))
 
 
-@pytest.mark.parametrize("ramp", [0.0, 0.5])
-@pytest.mark.parametrize("inserted", ["portable", "function"])
-@pytest.mark.parametrize("name", ["matmul f32", "matmul f16", "shared input"])
-def test_all_rows_but_the_first(name, inserted, ramp, tmp_path):
-    form = made(name)
-    opened, plan = plan_of(form, rows="all", ramp=ramp)
-    sparse = backend.rewrite(opened, plan, inserted, {})
-    path = tmp_path / "sparse.onnx"
-    onnx.save(sparse, path)
-    x = sample(form)
-    wanted = expected(form, x, [0], ramp)
+def assert_both_runtimes_give(sparse, form, x, wanted, inserted, folder):
+    """onnxruntime, and OpenVINO with every site lowered, from the same file."""
     count = len(form.weights)
     got = OnnxSession(backend.open_model(sparse).model).run({"x": x})
     assert_close(form, [got[f"y{i}"] for i in range(count)], wanted)
@@ -164,9 +155,22 @@ def test_all_rows_but_the_first(name, inserted, ramp, tmp_path):
     scap_ov.register(core)
     for conversion in conversions() if inserted == "function" else ():
         core.add_extension(conversion)
-    model = core.read_model(path)
+    onnx.save(sparse, folder / "sparse.onnx")
+    model = core.read_model(folder / "sparse.onnx")
     assert LowerSparseMatMul(dynamic_quantization=False)(model).skipped == []
     assert_close(form, openvino_outputs(model, x, count, core), wanted)
+
+
+@pytest.mark.parametrize("ramp", [0.0, 0.5])
+@pytest.mark.parametrize("inserted", ["portable", "function"])
+@pytest.mark.parametrize("name", ["matmul f32", "matmul f16", "shared input"])
+def test_all_rows_but_the_first(name, inserted, ramp, tmp_path):
+    form = made(name)
+    opened, plan = plan_of(form, rows="all", ramp=ramp)
+    sparse = backend.rewrite(opened, plan, inserted, {})
+    x = sample(form)
+    wanted = expected(form, x, [0], ramp)
+    assert_both_runtimes_give(sparse, form, x, wanted, inserted, tmp_path)
 
 
 @pytest.mark.parametrize("inserted", ["portable", "function"])
@@ -176,8 +180,6 @@ def test_compensation_reaches_pruned_rows(name, rows, inserted, tmp_path):
     form = made(name)
     opened, plan = plan_of(form, rows=rows, compensation=True)
     sparse = backend.rewrite(opened, plan, inserted, {})
-    path = tmp_path / "sparse.onnx"
-    onnx.save(sparse, path)
     x = sample(form)
     exempt = [0] if rows == "all" and len(form.shape) == 3 else []
     wanted = expected(form, x, dense_rows=exempt)
@@ -188,16 +190,7 @@ def test_compensation_reaches_pruned_rows(name, rows, inserted, tmp_path):
         if exempt:
             part[:, 0] = 0
         np.add(value, part, out=value)
-    count = len(form.weights)
-    got = OnnxSession(backend.open_model(sparse).model).run({"x": x})
-    assert_close(form, [got[f"y{i}"] for i in range(count)], wanted)
-    core = ov.Core()
-    scap_ov.register(core)
-    for conversion in conversions() if inserted == "function" else ():
-        core.add_extension(conversion)
-    model = core.read_model(path)
-    assert LowerSparseMatMul(dynamic_quantization=False)(model).skipped == []
-    assert_close(form, openvino_outputs(model, x, count, core), wanted)
+    assert_both_runtimes_give(sparse, form, x, wanted, inserted, tmp_path)
 
 
 def test_sizes_are_those_of_the_drawing():

@@ -37,6 +37,12 @@ def model():
 
 @pytest.fixture(scope="module")
 def dataset(model):
+    return text_dataset(TEXT, letters, model, seq_len=64, max_tokens=2048)
+
+
+@pytest.fixture(scope="module")
+def half(model):
+    """Half as much text, for what takes long."""
     return text_dataset(TEXT, letters, model, seq_len=64, max_tokens=1024)
 
 
@@ -87,9 +93,9 @@ def test_merged_profiles_keep_their_sensitivity_and_the_order_of_two_does_not_ma
         assert (table["loss"] >= lowest - 1e-12).all()
 
 
-def test_compensation_lowers_the_loss_and_never_reaches_a_dense_row(model, dataset, profile, measured):
+def test_compensation_lowers_the_loss_and_never_reaches_a_dense_row(model, half, profile, measured):
     plan = fit(profile, SparsityConfig(target_sparsity=0.6))
-    learned = fit_compensation(model, dataset, profile, plan, steps=8)
+    learned = fit_compensation(model, half, profile, plan, steps=8)
     told = learned.notes["compensation"]
     assert told["kept"]
     assert told["held_out_loss_after"] < told["held_out_loss_before"]
@@ -99,7 +105,7 @@ def test_compensation_lowers_the_loss_and_never_reaches_a_dense_row(model, datas
     assert still == pytest.approx(dropped, abs=0.01)
     assert after < before
     probe = ProbeModel(model, observe=True)
-    piece = pick_pieces(probe, dataset, 64)[0]
+    piece = pick_pieces(probe, half, 64)[0]
     probe.run(piece.inputs, probe.dense())
     stock = {name: value[:, 0].copy() for name, value in probe.tapped().items()}
     loud = probe.settings(learned.entries.values())
@@ -109,12 +115,12 @@ def test_compensation_lowers_the_loss_and_never_reaches_a_dense_row(model, datas
         np.testing.assert_array_equal(value[:, 0], stock[name], err_msg=name)
 
 
-def test_compensation_reads_its_text_once_and_goes_the_way_that_is_best_on_held_out_text(model, dataset, profile):
+def test_compensation_reads_its_text_once_and_goes_the_way_that_is_best_on_held_out_text(model, half, profile):
     plan = fit(profile, SparsityConfig(target_sparsity=0.6))
-    told = fit_compensation(model, dataset, profile, plan).notes["compensation"]
+    told = fit_compensation(model, half, profile, plan).notes["compensation"]
     assert 1 <= told["steps"] <= 4  # the samples that are not held out, each once, several a step
     learner = _Learner(model, profile, plan)
-    pieces = pick_pieces(learner.model, dataset, 512)
+    pieces = pick_pieces(learner.model, half, 512)
     learner.descend(pieces, 2, 4, None)
     far, moved = dict(learner.constants), dict(learner.moved)
     _, sparsity = learner.measure(pieces)
@@ -154,12 +160,10 @@ def test_the_largest_sparsity_holds_and_says_how_sure_that_is(model, dataset, pr
     assert found.plan.notes["max_loss"]["windows"] == found.windows
 
 
-def test_a_text_too_short_to_tell_is_refused_with_the_length_that_would_do(model, profile):
+def test_a_text_too_short_to_tell_is_refused_with_the_length_that_would_do(model, dataset, profile):
     class Few:
         def get_inference_data(self):
-            return list(HeldOutSplit(longer, held_out=True).get_inference_data())[:4]
-
-    longer = text_dataset(TEXT, letters, model, seq_len=64, max_tokens=2048)
+            return list(HeldOutSplit(dataset, held_out=True).get_inference_data())[:4]
 
     with pytest.raises(BadDatasetError, match=r"too coarse for a limit of 1e-06; give about \d+ tokens of it"):
         largest_sparsity(model, Few(), profile, SparsityConfig(), LossLimit("perplexity", 1e-6))
@@ -190,9 +194,9 @@ def test_apply_searches_on_half_of_the_data(model, dataset):
     assert len(match_patterns(sparse)) == len(plan.entries)
 
 
-def test_apply_learns_compensation_where_it_is_asked_for(model, dataset, monkeypatch):
+def test_apply_learns_compensation_where_it_is_asked_for(model, half, monkeypatch):
     monkeypatch.setattr("scap_ov.tuning.compensation.STEPS", 8)
-    sparse, plan = apply_with_plan(model, dataset, SparsityConfig(target_sparsity=0.6, compensation=True), form="portable")
+    sparse, plan = apply_with_plan(model, half, SparsityConfig(target_sparsity=0.6, compensation=True), form="portable")
     assert plan.notes["compensation"]["kept"]
     assert all(layer.compensation is not None for pattern in match_patterns(sparse) for layer in pattern.layers)
 
