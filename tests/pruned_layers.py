@@ -12,6 +12,8 @@ from weight_forms import Stored, matmul, store
 
 from scap_ov.config import SparsityConfig
 from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
+from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
+from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
 from scap_ov.plan import SitePlan, SparsityPlan
 
 EPS = 2.0**-24
@@ -37,6 +39,30 @@ def one_site(forms: list[str], sizes: list[int], k: int, *, seed: int = 0, activ
         node.output(0).get_tensor().set_names({f"y{number}"})
         results.append(ops.result(node))
     return Built(ov.Model(results, [x], "one site"), weights)
+
+
+def through_convert_and_reshape(form: str, n: int, k: int) -> tuple[ov.Model, list[Stored]]:
+    """A site of float16 [?, ?, K] that one layer reads through a Convert, and another through a Reshape and a Convert."""
+    x = ops.parameter(ov.PartialShape([-1, -1, k]), np.float16, name="x")
+    rng = np.random.default_rng(0)
+    weights = [store(n, k, form, rng) for _ in range(2)]
+    paths = x, ops.reshape(x, np.array([-1, k]), special_zero=False)
+    layers = [matmul(ops.convert(path, np.float32), own, f"layer{i}") for i, (path, own) in enumerate(zip(paths, weights, strict=True))]
+    return ov.Model([ops.result(layer) for layer in layers], [x], "m"), weights
+
+
+def x_of(*shape: int, seed: int = 5, dtype=np.float32) -> np.ndarray:
+    """Normal activations."""
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def forms_of(built: Built, threshold, **plan) -> tuple[ov.Model, ov.Model]:
+    """The portable and the lowered model, every site in the op."""
+    portable = InsertSparsity(plan_of(built.model, threshold, **plan))(built.model.clone()).model
+    result = LowerSparseMatMul(dynamic_quantization=False)(portable.clone())
+    assert result.modified
+    assert result.skipped == []
+    return portable, result.model
 
 
 def plan_of(model: ov.Model, threshold, *, center=0.0, compensation=None, lm_head: bool = True, **config) -> SparsityPlan:

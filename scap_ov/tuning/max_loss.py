@@ -18,7 +18,7 @@ import numpy as np
 from scap_ov.calibration.samples import pick_pieces
 from scap_ov.errors import BadDatasetError, UsageError
 from scap_ov.fitting.allocation.sensitivity import predicted_loss
-from scap_ov.fitting.fit import allot, criterion_for, fit
+from scap_ov.fitting.fit import allocated_shares, criterion_for, fit
 from scap_ov.models.kinds import opened
 from scap_ov.progress import Progress
 from scap_ov.scoping import sites_in_scope
@@ -146,7 +146,9 @@ def expected_shape(profile: CalibrationProfile, config: SparsityConfig) -> np.nd
     if criterion.allocation != "sensitivity" or not all(site.name in profile.sensitivity for site in sites_in_scope(profile.sites, config)):
         return _GROWTH * (_GRID - MIN_SPARSITY) + np.log(1e-3)
     knots = _GRID[:: len(_GRID) // 16]
-    losses = [predicted_loss(profile, allot(profile, replace(config, target_sparsity=float(t)), criterion), criterion) for t in knots]
+    losses = [
+        predicted_loss(profile, allocated_shares(profile, replace(config, target_sparsity=float(t)), criterion), criterion) for t in knots
+    ]
     return np.asarray(np.interp(_GRID, knots, np.log(np.maximum(np.maximum.accumulate(losses), 1e-12))))
 
 

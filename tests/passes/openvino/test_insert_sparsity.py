@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import openvino as ov
 import pytest
-from openvino import opset13 as ops
-from pruned_layers import assert_close, infer, one_site, plan_of, reference
+from pruned_layers import assert_close, infer, one_site, plan_of, reference, through_convert_and_reshape, x_of
 from small_llm import small_llm
-from weight_forms import matmul, store
 
 from scap_ov.errors import BadModelError, MismatchError
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
@@ -18,10 +15,6 @@ K, N = 64, 40
 RNG = np.random.default_rng(11)
 CENTERS = RNG.normal(0, 0.3, K).astype(np.float32)
 THRESHOLDS = RNG.uniform(0.1, 1.2, K).astype(np.float32)
-
-
-def x_of(*shape, seed=5):
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def inserted(built, threshold, **plan):
@@ -130,14 +123,7 @@ def test_rule_4_names_of_outputs_survive_compensation():
 
 
 def test_rule_5_convert_and_reshape_between_stay():
-    x = ops.parameter(ov.PartialShape([-1, -1, K]), np.float16, name="x")
-    rng = np.random.default_rng(0)
-    weights = [store(N, K, "f32", rng) for _ in range(2)]
-    flat = ops.reshape(x, np.array([-1, K]), special_zero=False)
-    layers = [
-        matmul(ops.convert(path, np.float32), stored, f"layer{i}") for i, (path, stored) in enumerate(zip((x, flat), weights, strict=True))
-    ]
-    model = ov.Model([ops.result(layer) for layer in layers], [x], "m")
+    model, weights = through_convert_and_reshape("f32", N, K)
     InsertSparsity(plan_of(model, 0.7, center=0.1))(model)
     assert sum(node.get_type_name() == "Select" and node.get_friendly_name().startswith("scap_ov.") for node in model.get_ops()) == 1
     value = x_of(1, 3, K).astype(np.float16)

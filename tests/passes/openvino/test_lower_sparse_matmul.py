@@ -6,10 +6,9 @@ import numpy as np
 import openvino as ov
 import pytest
 from openvino import opset13 as ops
-from pruned_layers import EPS, assert_close, infer, one_site, plan_of, reference
+from pruned_layers import EPS, assert_close, forms_of, infer, one_site, plan_of, reference, through_convert_and_reshape, x_of
 from weight_forms import FORMS, PER_CHANNEL, matmul, store
 
-import scap_ov
 from scap_ov.errors import ExtensionError
 from scap_ov.passes.openvino import sparse_op
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
@@ -23,19 +22,6 @@ CENTERS = RNG.normal(0, 0.3, K).astype(np.float32)
 THRESHOLDS = RNG.uniform(-0.2, 1.2, K).astype(np.float32)
 BOTH = ("portable", "lowered")
 SHAPES = ((1, 1), (3, 1), (1, 4), (1, 7))
-
-
-def x_of(*shape, seed=5, dtype=np.float32):
-    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
-
-
-def forms_of(built, threshold, **plan):
-    """The portable and the lowered model."""
-    portable = InsertSparsity(plan_of(built.model, threshold, **plan))(built.model.clone()).model
-    result = LowerSparseMatMul(dynamic_quantization=False)(portable.clone())
-    assert result.modified
-    assert result.skipped == []
-    return portable, result.model
 
 
 def ops_of(model):
@@ -122,19 +108,6 @@ def test_ramp(center, threshold, rows):
     check_both(one_site(["i4-g32", "f16"], [N, 24], K), threshold, (*SHAPES, (2, 9)), center=center, rows=rows, ramp=0.4)
 
 
-def test_a_file_from_before_the_ramp_has_none(tmp_path):
-    built = one_site(["i8"], [N], K)
-    _, lowered = forms_of(built, 0.5)
-    core = ov.Core()
-    scap_ov.register(core)
-    ov.save_model(lowered, tmp_path / "m.xml", compress_to_fp16=False)
-    text = (tmp_path / "m.xml").read_text()
-    assert ' ramp="0"' in text
-    (tmp_path / "m.xml").write_text(text.replace(' ramp="0"', ""))
-    x = x_of(1, 1, K)
-    np.testing.assert_array_equal(infer(core.read_model(tmp_path / "m.xml"), [x], core)[0], infer(lowered, [x])[0])
-
-
 @pytest.mark.parametrize(("rank", "lead"), [(2, (1,)), (2, (6,)), (4, (1, 2, 2)), (4, (1, 2, 3))])
 @pytest.mark.parametrize("rows", ["decode", "all"])
 def test_other_ranks(rank, lead, rows):
@@ -195,14 +168,7 @@ def test_rule_1_other_types_become_an_op_each():
 
 
 def test_rule_2_a_site_read_through_convert_and_reshape():
-    x = ops.parameter(ov.PartialShape([-1, -1, K]), np.float16, name="x")
-    rng = np.random.default_rng(0)
-    weights = [store(N, K, "i8", rng) for _ in range(2)]
-    flat = ops.reshape(x, np.array([-1, K]), special_zero=False)
-    layers = [
-        matmul(ops.convert(path, np.float32), stored, f"layer{i}") for i, (path, stored) in enumerate(zip((x, flat), weights, strict=True))
-    ]
-    model = ov.Model([ops.result(layer) for layer in layers], [x], "m")
+    model, weights = through_convert_and_reshape("i8", N, K)
     InsertSparsity(plan_of(model, 0.7, center=0.125))(model)
     lowered = LowerSparseMatMul(dynamic_quantization=False)(model.clone())
     assert lowered.skipped == []
@@ -291,41 +257,3 @@ def test_dynamic_quantization_is_an_attribute_of_the_op():
     for wanted in (True, False):
         (op,) = ops_of(LowerSparseMatMul(dynamic_quantization=wanted)(portable.clone()).model)
         assert op.get_attributes()["dynamic_quantization"] is wanted
-
-
-@pytest.mark.parametrize("writer", ["ov.save_model", "scap_ov.save_model"])
-def test_round_trip_through_a_file(writer, tmp_path):
-    """Read in a core that learns of the op by `register`, and raised again without loss."""
-    built = one_site(["u4-g32-zp", "f16", "i8-bf16"], [N, 24, 40], K)
-    portable, lowered = forms_of(built, THRESHOLDS, center=CENTERS, compensation=lambda n: np.linspace(-1, 1, n))
-    x = x_of(1, 3, K)
-    expected = infer(lowered, [x])
-    if writer == "ov.save_model":
-        ov.save_model(lowered, tmp_path / "m.xml")
-    else:
-        scap_ov.save_model(lowered, tmp_path / "m.xml")
-    core = ov.Core()
-    scap_ov.register(core)
-    again = core.read_model(tmp_path / "m.xml")
-    for a, b in zip(expected, infer(again, [x], core), strict=True):
-        np.testing.assert_array_equal(a, b)
-    RaiseSparseMatMul()(again)
-    for number, (a, b) in enumerate(zip(infer(portable, [x]), infer(again, [x]), strict=True)):
-        stored = built.weights[number]
-        _, tolerance = reference(x, stored.dense, -1, 0, np.zeros((1, 3), bool), rounding=stored.plugin_rounding)
-        assert_close(b, a, tolerance, f"layer {number}")
-
-
-def test_round_trip_of_the_portable_form(tmp_path):
-    """ov.save_model writes f32 constants as f16 where nothing keeps it from doing so; thresholds must not move."""
-    built = one_site(["i8"], [N], K)
-    portable, _ = forms_of(built, THRESHOLDS, center=CENTERS, compensation=np.ones)
-    x = x_of(1, 3, K)
-    expected = infer(portable, [x])[0]
-    ov.save_model(portable, tmp_path / "m.xml")
-    again = ov.Core().read_model(tmp_path / "m.xml")
-    np.testing.assert_array_equal(infer(again, [x])[0], expected)
-    lowered = LowerSparseMatMul(dynamic_quantization=False)(again)
-    assert lowered.skipped == []
-    _, tolerance = reference(x, built.weights[0].dense, -1, 0, np.zeros((1, 3), bool))
-    assert_close(infer(lowered.model, [x])[0], expected, tolerance, "lowered after a file")
