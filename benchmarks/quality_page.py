@@ -228,6 +228,9 @@ _NOTES = """## Reading it
 - Learned compensation adds a constant to pruned rows and moves thresholds with it (ADR 0008). It is checked on samples that it was not
   fitted on, at the sparsity that the plan had, and dropped where it does not help there.
 - Graded reads (ADR 0016) read channels of int8 weights by the high half of their bits before they drop them. Shares are of weight bytes.
+  The models of SmolLM2 here were of 4 bits in groups of 32 once (GGUF), which the high half finds again in part: of normal weights that are
+  rounded to 8 bits it misses 1.3 times as much (ADR 0035).
+- Pruning of f16 weights by every method, sentence embeddings and multiple choice are in [quality-pruning.md](quality-pruning.md).
 - int4 weights are pruned, not read by grades: planes of two bits cost the kernel more than they save. Who wants to read fewer bytes than
   int4 has exports int8 (or f16, with `--weight-format int8`) and reads that by grades. It costs a file twice as large as an int4 one.
 - On other text sparsity drifts: measure yours with `scap-ov eval`."""
