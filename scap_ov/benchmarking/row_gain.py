@@ -23,6 +23,7 @@ from scap_ov.sites import Site
 
 _LEAST_GAIN = 1.0
 _SECONDS = 0.25  # of timing for each number of rows
+_LEAST_BYTES = 128 << 10  # of a site's weights; smaller ones take no time worth choosing by
 
 RowGain = Callable[[Site, int, float, SparsityConfig], float]
 
@@ -37,7 +38,7 @@ def rows_that_pay(
 ) -> dict[str, int]:
     """Most rows of a step that each site prunes: as many as the configuration allows, fewer where dense is faster here.
 
-    Sites of one shape are measured once, at the median of their sparsities.
+    Sites of one shape are measured once, at the median of their sparsities; sites below 128 KB are not.
 
     :param stock: sites that stay stock; they are left out.
     :param measured: what is known of this machine, and takes in what is measured; nothing is kept without it.
@@ -49,7 +50,7 @@ def rows_that_pay(
         return {}
     groups: dict[Shape, list[Site]] = {}
     for site in plan.sites:
-        if site.name in plan.entries and site.name not in stock and not site.experts:
+        if site.name in plan.entries and site.name not in stock and not site.experts and site.weight_bytes >= _LEAST_BYTES:
             groups.setdefault(shape_of(site), []).append(site)
     chosen: dict[str, int] = {}
     for done, sites in enumerate(groups.values()):

@@ -8,6 +8,7 @@ from small_llm import small_folder, small_llm
 
 import scap_ov
 from scap_ov.api import apply_with_plan
+from scap_ov.custom_ops import OP_NAME
 from scap_ov.errors import BadModelError, OutputError, UsageError
 from scap_ov.models.dataset import token_dataset
 from scap_ov.plan import SparsityPlan
@@ -85,6 +86,8 @@ def test_what_where_faster_decided_is_kept_in_the_plan_and_not_measured_again(pr
     plan = scap_ov.fit(profile, scap_ov.SparsityConfig(0.5, method="scap"))
     loser = next(iter(plan.entries))
     monkeypatch.setattr("scap_ov.benchmarking.site_gain.sites_that_lose", lambda plan, measured=None, progress=None: {loser: "slower here"})
+    rows = {name: 2 for name in plan.entries if name != loser}
+    monkeypatch.setattr("scap_ov.benchmarking.row_gain.rows_that_pay", lambda plan, stock, measured=None, progress=None: rows)
     _, decided = apply_with_plan(model, plan)
     assert decided.left_stock == {loser: "slower here"}
     assert plan.left_stock is None
@@ -95,8 +98,11 @@ def test_what_where_faster_decided_is_kept_in_the_plan_and_not_measured_again(pr
         raise AssertionError
 
     monkeypatch.setattr("scap_ov.benchmarking.site_gain.sites_that_lose", measured_again)
+    monkeypatch.setattr("scap_ov.benchmarking.row_gain.rows_that_pay", measured_again)
     pruned, again = apply_with_plan(model, scap_ov.SparsityPlan.load(tmp_path / "plan"))
     assert again.left_stock == {loser: "slower here"}
+    given = {int(op.get_attributes()["max_sparse_rows"]) for op in pruned.get_ops() if op.get_type_name() == OP_NAME}
+    assert given == {2}
     summary = read_record(pruned)["summary"]
     assert summary["expected_sparsity"] == pytest.approx(again.expected_sparsity())
     assert [site["name"] for site in summary["sites"] if site["state"] == "stock"] == [loser]

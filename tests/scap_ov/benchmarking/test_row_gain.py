@@ -21,7 +21,7 @@ from scap_ov.plan import SPARSE_ROWS, SitePlan, SparsityPlan
 from scap_ov.sites import Layer, Site, SiteKind, WeightSpec
 
 INT4 = WeightSpec("i4", 32, "f16")
-SMALL, LARGE = ((Layer(f"of.{n}", 64, n, INT4),) for n in (64, 4096))
+SMALL, LARGE = ((Layer(f"of.{n}", 512, n, INT4),) for n in (640, 4096))
 SITES = (
     Site("a", SiteKind.O, 0, SMALL),
     Site("b", SiteKind.O, 1, SMALL),
@@ -49,9 +49,9 @@ def gain_up_to(most: dict[int, int], asked: list[tuple[int, int, float]] | None 
 
 def test_rows_by_bisection_once_for_each_shape_at_the_median_sparsity() -> None:
     asked: list[tuple[int, int, float]] = []
-    rows = rows_that_pay(plan(), {}, gain=gain_up_to({64: 2, 4096: 9}, asked))
+    rows = rows_that_pay(plan(), {}, gain=gain_up_to({640: 2, 4096: 9}, asked))
     assert rows == {"a": 2, "b": 2, "c": 4}
-    assert asked == [(64, 4, 0.5), (64, 2, 0.5), (64, 3, 0.5), (4096, 4, 0.5)]
+    assert asked == [(640, 4, 0.5), (640, 2, 0.5), (640, 3, 0.5), (4096, 4, 0.5)]
 
 
 @pytest.mark.parametrize(("limit", "wins", "expected"), [(16, 11, 11), (16, 40, 16), (16, 1, 1), (2, 1, 1), (64, 63, 63)])
@@ -61,12 +61,14 @@ def test_the_limit_is_the_configuration(limit: int, wins: int, expected: int) ->
 
 
 def test_nothing_is_measured_where_there_is_nothing_to_choose() -> None:
+    small = replace(plan(), sites=tuple(replace(site, layers=(Layer("small", 64, 64, INT4),)) for site in SITES))
+    assert rows_that_pay(small, {}, gain=lambda *_: pytest.fail("measured")) == {}
     for settings in ({"rows": "all"}, {"max_sparse_rows": 1}):
         assert rows_that_pay(plan(**settings), {}, gain=lambda *_: pytest.fail("measured")) == {}
 
 
 def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
-    first = rows_that_pay(plan(), {}, measured=Measurements(tmp_path / "kept"), gain=gain_up_to({64: 2, 4096: 3}))
+    first = rows_that_pay(plan(), {}, measured=Measurements(tmp_path / "kept"), gain=gain_up_to({640: 2, 4096: 3}))
     again = Measurements(tmp_path / "kept")
     assert rows_that_pay(plan(), {}, measured=again, gain=lambda *_: pytest.fail("measured")) == first
     assert (again.measured, again.reused) == (0, 6)
