@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +12,8 @@ import openvino as ov
 from scap_ov.passes.rules.constants import FLOATS, float_values, unpack_integers
 from scap_ov.sites import WeightSpec
 
-_ROWS_AT_ONCE = 4096  # output channels that are dequantised at a time: a large output projection is not copied whole
+_ROWS = 16  # output channels that a thread multiplies at a time: with 14,336 inputs in float64 they are 1.8 MB, which stay in the cache
+_ROWS_OF_WHOLE = 4096  # where the weight is read as a whole for every part of it: a large output projection is not copied whole
 
 
 class LeaveStock(Exception):  # noqa: N818 - not an error: the sentence says why a layer is no site
@@ -120,5 +123,26 @@ def product(weight: WeightMatrix, vector: np.ndarray) -> np.ndarray:
     :param vector: [1] or [K].
     """
     full = np.broadcast_to(vector.astype(np.float64), weight.k)
-    starts = range(0, weight.n, _ROWS_AT_ONCE)
-    return np.concatenate([weight[slice(start, start + _ROWS_AT_ONCE)].astype(np.float64) @ full for start in starts])
+    result = np.empty(weight.n)
+    count = _ROWS_OF_WHOLE if weight.by_input else _ROWS
+
+    def part(start: int) -> None:
+        rows = slice(start, min(start + count, weight.n))
+        result[rows] = _of_groups(weight, rows, full) if weight.scale is not None else weight[rows].astype(np.float64) @ full
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(part, range(0, weight.n, count)))
+    return result
+
+
+def _of_groups(weight: WeightMatrix, rows: slice, vector: np.ndarray) -> np.ndarray:
+    """Of some output channels: scales and zero points are taken once a group, not once a weight."""
+    starts = np.arange(0, weight.k, weight.spec.group_size)
+    values = weight.raw(rows).astype(np.float64)
+    if weight.k % weight.spec.group_size:
+        sums = np.add.reduceat(np.multiply(values, vector, out=values), starts, axis=1)
+    else:
+        sums = np.einsum("ngk,gk->ng", values.reshape(len(values), len(starts), -1), vector.reshape(len(starts), -1))
+    if weight.zero_point is not None:
+        sums -= weight.zero_point[rows] * np.add.reduceat(vector, starts)
+    return np.einsum("ng,ng->n", sums, weight.scale[rows].astype(np.float64))  # type: ignore[index]

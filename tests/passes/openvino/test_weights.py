@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import openvino as ov
 import pytest
@@ -10,7 +12,7 @@ from weight_forms import FORMS, PER_CHANNEL, matmul, store
 
 from scap_ov.passes.openvino.weights import read_weight
 from scap_ov.passes.rules.constants import typed_constant
-from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer
+from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, product
 from scap_ov.sites import WeightSpec
 
 K, N = 256, 20
@@ -43,6 +45,18 @@ def check(stored, weight, n, k):
         np.testing.assert_array_equal(weight.zero_point, stored.zero)
     # one product in float32
     np.testing.assert_allclose(weight.dequantized(), stored.dense, rtol=2.0**-23)
+    vector = np.random.default_rng(4).standard_normal(k)
+    bound = 2.0**-22 * (np.abs(stored.dense) @ np.abs(vector)).max()
+    np.testing.assert_allclose(product(weight, vector), stored.dense.astype(np.float64) @ vector, rtol=0, atol=bound)
+    np.testing.assert_allclose(product(weight, np.float32([0.5])), 0.5 * stored.dense.sum(1, dtype=np.float64), rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("name", ["u4-g32-zp", "i4-g32"])
+def test_product_with_a_short_last_group(name):
+    _, weight = read(name, N, K)
+    short = replace(weight, k=K - 10, padding=10)
+    vector = np.random.default_rng(4).standard_normal(K - 10)
+    np.testing.assert_allclose(product(short, vector), short.dequantized().astype(np.float64) @ vector, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", FORMS)
