@@ -21,6 +21,14 @@ _RENAMED = {"sequential": "drift_correction"}  # keys of files that were written
 _DEFAULT_TARGET = 0.5
 _MOST_LEVELS, _LEAST_STEP = 16, 1e-3
 WEIGHT_FORMATS = ("as_is", "int8")
+CHOICES = {
+    "method": METHODS,
+    "center": ("zero", "mean", "median", "mode", "output_error"),
+    "scope": ("all", "ffn"),
+    "rows": ("decode", "all"),
+    "replace": ("where_faster", "always"),
+    "weight_format": WEIGHT_FORMATS,
+}  # fields that take one of a few words
 SITE_KINDS = ("qkv", "o", "up", "down", "expert_up", "expert_down", "lm_head")
 
 
@@ -79,12 +87,8 @@ class SparsityConfig:
         for item in dataclasses.fields(self):
             _check_type(item.name, getattr(self, item.name), item.default)
         object.__setattr__(self, "target_sparsity", _target(self.target_sparsity))
-        _one_of("method", self.method, METHODS)
-        _one_of("center", self.center, ("zero", "mean", "median", "mode", "output_error"))
-        _one_of("scope", self.scope, ("all", "ffn"))
-        _one_of("rows", self.rows, ("decode", "all"))
-        _one_of("replace", self.replace, ("where_faster", "always"))
-        _one_of("weight_format", self.weight_format, WEIGHT_FORMATS)
+        for name, allowed in CHOICES.items():
+            _one_of(name, getattr(self, name), allowed)
         if not (self.ramp == 0 or 0.01 <= self.ramp <= 100):
             msg = f"ramp is {self.ramp!r}; give 0 for none, or a width of 0.01 to 100 thresholds, such as 1"
             raise UsageError(msg)

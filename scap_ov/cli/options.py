@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scap_ov.cli.files import OutputFile
-from scap_ov.config import METHODS, WEIGHT_FORMATS, SparsityConfig
+from scap_ov.config import CHOICES, SparsityConfig
 from scap_ov.errors import UsageError
 
 if sys.version_info >= (3, 11):
@@ -35,8 +35,6 @@ _HELP = {
     "levels": "several shares that one model holds at once, such as 0,0.25,0.4,0.5; one is chosen at run time",
     "ignored_scope": "name or re:pattern of sites or layers to leave alone; may be repeated",
 }
-_CHOICES = {"method": METHODS, "center": ("zero", "mean", "median", "mode", "output_error"), "scope": ("all", "ffn"),
-            "rows": ("decode", "all"), "replace": ("where_faster", "always"), "weight_format": WEIGHT_FORMATS}  # fmt: skip
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -51,8 +49,8 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
             group.add_argument(option, "--ignore", action="append", metavar="PATTERN", help=text, **common)
         elif isinstance(field.default, bool):
             group.add_argument(option, action=argparse.BooleanOptionalAction, help=text, **common)
-        elif field.name in _CHOICES:  # checked by SparsityConfig, which names the nearest valid value
-            group.add_argument(option, metavar="|".join(_CHOICES[field.name]), help=text, **common)
+        elif field.name in CHOICES:  # checked by SparsityConfig, which names the nearest valid value
+            group.add_argument(option, metavar="|".join(CHOICES[field.name]), help=text, **common)
         else:
             group.add_argument(option, metavar="N" if isinstance(field.default, int) else "VALUE", help=text, **common)
 
