@@ -63,7 +63,7 @@ void mask_rows(const SparseMatMulArgs& a, const Rows& rows, const float* x, floa
 }
 
 void write_outputs(const SparseMatMulArgs& a, const Implementation& implementation, const Rows& rows, const float* y, size_t y_stride,
-            size_t m_from, size_t m_to, size_t n_from, size_t n_to) {
+                   size_t m_from, size_t m_to, size_t n_from, size_t n_to) {
     size_t begin = 0;
     for (size_t o = 0; o < a.output_count; begin += a.output_sizes[o], ++o) {
         const size_t from = std::max(begin, n_from), to = std::min(begin + a.output_sizes[o], n_to);

@@ -20,6 +20,6 @@ void mask_rows(const SparseMatMulArgs& a, const Rows& rows, const float* x, floa
 // Writes columns [n_from, n_to) of rows [m_from, m_to) to the outputs that hold them, base and compensation added to pruned rows.
 // y[0] is column n_from of row m_from; it may be the output itself.
 void write_outputs(const SparseMatMulArgs& a, const Implementation& implementation, const Rows& rows, const float* y, size_t y_stride,
-            size_t m_from, size_t m_to, size_t n_from, size_t n_to);
+                   size_t m_from, size_t m_to, size_t n_from, size_t n_to);
 
 }  // namespace scap_ov
