@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ import numpy as np
 from commands import Ended, complaint, run
 from report import SEED, Part
 
+_CHECKPOINT = ("check", "check.profile")  # of calibrate
 _PAGES = 32_768  # bytes; a file system has half of that at least
 
 
@@ -30,6 +32,7 @@ class Job:
     argv: Callable[[Path], list[str]]
     outputs: tuple[str, ...]
     timed: bool = False  # times are among what it writes: two runs agree in the keys of its JSON
+    weight: int = 6  # of the kills; less of what takes long
 
 
 def jobs(files: Path) -> list[Job]:
@@ -44,7 +47,7 @@ def jobs(files: Path) -> list[Job]:
         Job("merge", lambda w: ["merge", str(files / "profile.safetensors"), str(files / "shard.safetensors"), "-o", str(w / "merged")],
             ("merged",)),
         Job("calibrate", lambda w: ["calibrate", str(files / "stock"), *data, "--checkpoint", str(w / "check"), "-o", str(w / "profile")],
-            ("profile",)),
+            ("profile",), weight=2),
         Job("eval", lambda w: ["eval", str(files / "sparse"), "--reference", str(files / "stock"), *data, "--json", str(w / "json")],
             ("json",)),
         *_with_tokenizers(files),
@@ -58,7 +61,7 @@ def _with_tokenizers(files: Path) -> list[Job]:
     chat, reference = str(files / "chat"), ["--reference", str(files / "chat-stock")]
     return [
         Job("generate", lambda w: ["generate", chat, "w3 w4", "--max-new-tokens", "8", "--json", str(w / "json")], ("json",), timed=True),
-        Job("bench", lambda w: ["bench", chat, *reference, *few, "--json", str(w / "json")], ("json",), timed=True),
+        Job("bench", lambda w: ["bench", chat, *reference, *few, "--json", str(w / "json")], ("json",), timed=True, weight=3),
     ]
 
 
@@ -68,32 +71,47 @@ def crashes(files: Path, work: Path, kills: int, starved: int, shares: tuple[flo
     rng = np.random.default_rng(SEED)
     chosen = jobs(files)
     for job in chosen:
+        share = job.weight / sum(each.weight for each in chosen)
         folder = _fresh(work)
         whole = run(job.argv(folder), folder)
         part.check(whole.code == 0, f"{job.name} undisturbed: {whole.said[-400:]}")
         if whole.code:
             continue
         wanted, size = _digests(job, folder), _size(folder)
-        for number, how in enumerate(_moments(whole, kills // len(chosen), rng)):
+        hit = 0
+        for how in _moments(whole, math.ceil(kills * share), rng):
+            if hit == math.ceil(kills * share):
+                break
             folder = _fresh(work)
             ended = run(job.argv(folder), folder, **how)
             if ended.code != -signal.SIGKILL:
-                continue
+                continue  # it had ended before
             part.count("kills")
-            _check(part, job, folder, wanted, f"killed {how}", again=number % 4 == 0)
-        for step in rng.permutation(whole.steps)[: starved // len(chosen)]:
-            folder = _fresh(work)
-            ended = run(job.argv(folder), folder, fail_at=int(step) + 1)
-            part.count("full disks")
-            wrong = complaint(ended)
-            part.check(wrong is None, f"{job.name}, disk full from step {step + 1}: {wrong}")
-            left = sorted(p.name for p in folder.iterdir() if p.name not in (*job.outputs, "check"))
-            # what cannot be removed is named; what can be is gone
-            part.check(not left or all(name in ended.said for name in left), f"{job.name}, disk full from step {step + 1}: {left} is left")
-            _check(part, job, folder, wanted, f"disk full from step {step + 1}", again=step % 4 == 0)
+            _check(part, job, folder, wanted, f"killed {how}", again=hit % 4 == 0)
+            hit += 1
+        for step in rng.permutation(whole.steps)[: math.ceil(starved * share)]:
+            _starve(part, job, work, wanted, int(step))
         _small_disks(part, job, size, work, shares)
     shutil.rmtree(work / "job", ignore_errors=True)
     return part
+
+
+def _starve(part: Part, job: Job, work: Path, wanted: dict[str, str], step: int) -> None:
+    """A disk that is full from some step on."""
+    folder = _fresh(work)
+    ended = run(job.argv(folder), folder, fail_at=step + 1)
+    part.count("full disks")
+    wrong = complaint(ended)
+    part.check(wrong is None, f"{job.name}, disk full from step {step + 1}: {wrong}")
+    left = _left(folder, *job.outputs)
+    # what cannot be removed is named; what can be is gone
+    part.check(all(name in ended.said for name in left), f"{job.name}, disk full from step {step + 1}: {left} is left")
+    _check(part, job, folder, wanted, f"disk full from step {step + 1}", again=step % 4 == 0)
+
+
+def _left(folder: Path, *outputs: str) -> list[str]:
+    """What lies in a folder beside outputs and the checkpoint, from which the next run goes on."""
+    return sorted(p.name for p in folder.iterdir() if p.name not in (*outputs, *_CHECKPOINT))
 
 
 def _small_disks(part: Part, job: Job, size: int, work: Path, shares: tuple[float, ...]) -> None:
@@ -106,7 +124,7 @@ def _small_disks(part: Part, job: Job, size: int, work: Path, shares: tuple[floa
         ended = run(job.argv(folder), folder)
         part.count("small file systems")
         wrong = complaint(ended) or ("" if ended.code else "it succeeded")
-        left = sorted(p.name for p in folder.iterdir() if p.name != "check")
+        left = _left(folder)
         part.check(not wrong and not left, f"{job.name} with {share:.0%} of the room: {wrong or f'{left} is left'}")
         _umount(folder)
     folder = _fresh(work)
@@ -134,10 +152,11 @@ def _size(folder: Path) -> int:
 
 
 def _moments(whole: Ended, count: int, rng: np.random.Generator) -> Iterator[dict[str, float]]:
-    """A third at steps, spread evenly; the others at random moments, most of them late, where files are written."""
+    """A third at steps, spread evenly; the others at random moments, most of them late, where files are written. More than `count`: a run
+    may end before its moment."""
     steps = np.unique(np.linspace(1, whole.steps, count // 3 + 1).astype(int))
     yield from ({"kill_at": int(step)} for step in steps)
-    for number in range(count - len(steps)):
+    for number in range(3 * count):
         yield {"kill_after": whole.seconds * (rng.random() if number % 2 else 0.6 + 0.4 * rng.random())}
 
 
