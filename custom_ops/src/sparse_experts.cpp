@@ -16,18 +16,7 @@ namespace {
 enum Input : size_t { kX, kIds, kRouting, kUp, kDown, kInputCount };
 constexpr const char* kSectionNames[] = {"scale", "zero_point", "base", "step", "offset"};
 constexpr const char* kSharedNames[] = {"center", "threshold", "bias", "whole_threshold"};
-constexpr size_t kSectionStep = 64;
-// Experts and channels are below these, so that no product of sizes wraps around.
-constexpr int64_t kMaxExperts = int64_t{1} << 20, kMaxSize = int64_t{1} << 30, kMaxSectionBytes = int64_t{1} << 40;
-
-// Offsets of sections that lie one behind the other from `from` on; returns the end.
-size_t place(const std::vector<int64_t>& sections, size_t from, size_t* offset) {
-    for (const int64_t bytes : sections) {
-        *offset++ = from;
-        from += round_up(static_cast<size_t>(bytes), kSectionStep);
-    }
-    return from;
-}
+constexpr int64_t kMaxExperts = int64_t{1} << 20;
 
 std::string activation_names() {
     std::string names;
@@ -67,26 +56,23 @@ void SparseExperts::check_attributes(Checked& checked) const {
                           "; clamped_swiglu needs one above 0");
     NODE_VALIDATION_CHECK(this, a.rows == "decode" || a.rows == "all", "rows is '", a.rows, "'; give decode or all");
     NODE_VALIDATION_CHECK(this, a.max_sparse_rows >= 1, "max_sparse_rows is ", a.max_sparse_rows, "; give a number of at least 1");
-    const std::string objection = a.levels.objection();
-    NODE_VALIDATION_CHECK(this, objection.empty(), objection);
+    check(a.levels.objection());
 }
 
-// One format, or the packing of u8 and i8 in planes.
-WeightFormat SparseExperts::check_format(const std::string& name, const StageAttributes& a, const WeightType& type) const {
-    NODE_VALIDATION_CHECK(this, a.planes == 0 || a.planes == 1, name, "_planes is ", a.planes, "; give 0, or 1 for two planes of nibbles");
-    if (!a.planes) return type.format;
-    NODE_VALIDATION_CHECK(this, type.format == WeightFormat::u8, name, "_planes is 1 with ", a.weight_type,
-                          " weights; only u8 and i8 have planes");
-    NODE_VALIDATION_CHECK(this, a.step_group >= 1 && a.step_group <= kMaxSize, name, "_step_group is ", a.step_group,
-                          "; give the input channels per step");
-    return WeightFormat::planes;
+StoredAs SparseExperts::StageAttributes::stored() const {
+    return {weight_type, group_size, scale_type, planes, step_group};
+}
+
+void SparseExperts::check(const std::string& objection) const {
+    NODE_VALIDATION_CHECK(this, objection.empty(), objection);
 }
 
 SparseExperts::CheckedStage SparseExperts::check_stage(const std::string& name, const StageAttributes& a, const ov::Shape& shape) const {
     CheckedStage checked;
-    checked.type = find_weight_type(a.weight_type);
-    NODE_VALIDATION_CHECK(this, checked.type, name, "_weight_type is '", a.weight_type, "'; give one of ", weight_type_names());
+    PackedLayout& layout = checked.layout;
+    check(layout.read(a.stored(), name + "_"));
     NODE_VALIDATION_CHECK(this, a.size >= 1 && a.size <= kMaxSize, name, "_size is ", a.size, "; give 1 to ", kMaxSize);
+    layout.set_outputs(static_cast<size_t>(a.size));
     NODE_VALIDATION_CHECK(this, a.sections.size() == kSectionCount && a.shared.size() == kSharedCount, name, "_sections and ", name,
                           "_shared have ", a.sections.size(), " and ", a.shared.size(), " entries; give the bytes of ",
                           size_t{kSectionCount}, " and ", size_t{kSharedCount}, " sections");
@@ -94,57 +80,33 @@ SparseExperts::CheckedStage SparseExperts::check_stage(const std::string& name, 
         for (const int64_t bytes : *sizes)
             NODE_VALIDATION_CHECK(this, bytes >= 0 && bytes <= kMaxSectionBytes, "a section of ", name, " has ", bytes,
                                   " bytes; give 0 to ", kMaxSectionBytes);
-    checked.format = check_format(name, a, *checked.type);
-    const bool integer = is_integer(checked.format);
-    NODE_VALIDATION_CHECK(this, !integer || a.group_size >= 1, name, "_group_size is ", a.group_size,
-                          "; give the input channels per scale, K for per-channel");
-    NODE_VALIDATION_CHECK(this, !integer || a.scale_type == "f16" || a.scale_type == "f32", name, "_scale_type is '", a.scale_type,
-                          "'; give f16 or f32");
-
-    checked.n = static_cast<size_t>(a.size);
-    checked.n_padded = round_up(checked.n, kColumnBlock);
-    checked.row_bytes = packed_row_bytes(checked.format, checked.n_padded);
-    NODE_VALIDATION_CHECK(this, shape.size() == 2 && shape[1] == checked.row_bytes, name, " has shape ", shape, "; ", a.weight_type,
-                          " weights of ", checked.n, " output channels take rows of ", checked.row_bytes, " bytes");
+    NODE_VALIDATION_CHECK(this, shape.size() == 2 && shape[1] == layout.row_bytes, name, " has shape ", shape, "; ", a.weight_type,
+                          " weights of ", layout.n, " output channels take rows of ", layout.row_bytes, " bytes");
     const size_t experts = static_cast<size_t>(attributes_.experts);
-    const size_t behind = ceil_div(place(a.sections, 0, checked.section), checked.row_bytes);
-    const size_t tail = ceil_div(place(a.shared, 0, checked.shared), checked.row_bytes);
+    const size_t behind = ceil_div(place_sections(a.sections, checked.section), layout.row_bytes);
+    const size_t tail = ceil_div(place_sections(a.shared, checked.shared), layout.row_bytes);
     NODE_VALIDATION_CHECK(this, shape[0] > tail && (shape[0] - tail) % experts == 0 && (shape[0] - tail) / experts > behind, name, " has ",
                           shape[0], " rows; ", tail, " of shared sections and ", experts, " times ", behind,
                           " of an expert's sections leave none of weights, or not the same for every expert");
-    const size_t height = (shape[0] - tail) / experts;
-    const size_t rows = height - behind, per_channel = rows_per_channel(checked.format);
-    NODE_VALIDATION_CHECK(this, rows % per_channel == 0, name, " has ", rows, " rows of weights an expert; two planes have as many rows");
-    checked.k = rows / per_channel;
-    NODE_VALIDATION_CHECK(this, checked.k <= static_cast<size_t>(kMaxSize), name, " has ", checked.k, " input channels; at most ",
-                          kMaxSize);
-    checked.stride = height * checked.row_bytes;
-    for (size_t& offset : checked.section) offset += rows * checked.row_bytes;
+    const size_t height = (shape[0] - tail) / experts, rows = height - behind;
+    check(layout.set_rows(rows, a.stored(), name + "_", name));
+    checked.stride = height * layout.row_bytes;
+    for (size_t& offset : checked.section) offset += rows * layout.row_bytes;
     for (size_t& offset : checked.shared) offset += experts * checked.stride;
 
-    const size_t one = sizeof(float), groups = integer ? ceil_div(checked.k, static_cast<size_t>(a.group_size)) : 0;
-    const size_t zero_points = groups * checked.n_padded, scales = zero_points * (a.scale_type == "f16" ? 2 : 4);
-    if (a.planes)
-        NODE_VALIDATION_CHECK(this, static_cast<size_t>(a.group_size) >= checked.k || a.group_size % a.step_group == 0, name,
-                              "_step_group is ", a.step_group, "; it must divide group_size, ", a.group_size);
-    const size_t steps = a.planes ? ceil_div(checked.k, static_cast<size_t>(a.step_group)) * checked.n_padded : 0;
-    const size_t per_channel_bytes = checked.k * one;
-    const size_t sections[kSectionCount][3] = {
-        {scales, scales, scales}, {0, zero_points, 0}, {0, checked.n * one, 0}, {steps, steps, steps}, {steps, steps, steps}};
-    const size_t shared[kSharedCount][3] = {{one, per_channel_bytes, one},
-                                            {one, per_channel_bytes, one},
-                                            {0, experts * checked.n * one, 0},
-                                            {0, a.planes ? one : 0, a.planes ? per_channel_bytes : 0}};
-    const auto check = [&](const char* section, int64_t bytes, const size_t* allowed, bool of_level) {
-        const size_t blocks = of_level ? attributes_.levels.count() : 1, got = static_cast<size_t>(bytes) / blocks;
-        NODE_VALIDATION_CHECK(this, got * blocks == static_cast<size_t>(bytes), "section ", section, " of ", name, " has ", bytes,
-                              " bytes, which are not those of ", blocks, " levels");
-        NODE_VALIDATION_CHECK(this, got == allowed[0] || got == allowed[1] || got == allowed[2], "section ", section, " of ", name, " has ",
-                              got, " bytes; with K = ", checked.k, " and N = ", checked.n, " it must have ", allowed[0], " or ",
-                              allowed[1]);
-    };
-    for (size_t i = 0; i < kSectionCount; ++i) check(kSectionNames[i], a.sections[i], sections[i], i == kBase);
-    for (size_t i = 0; i < kSharedCount; ++i) check(kSharedNames[i], a.shared[i], shared[i], i != kBias);
+    const size_t added = layout.n * sizeof(float), levels = attributes_.levels.count();
+    const AllowedBytes sections[kSectionCount] = {layout.scale_bytes(a.stored()),
+                                                  layout.zero_point_bytes(a.stored()),
+                                                  {0, added},
+                                                  layout.step_bytes(a.stored()),
+                                                  layout.step_bytes(a.stored())};
+    const AllowedBytes shared[kSharedCount] = {
+        layout.threshold_bytes(), layout.threshold_bytes(), {0, experts * added}, layout.whole_threshold_bytes(a.stored())};
+    for (size_t i = 0; i < kSectionCount; ++i)
+        check(layout.check_section(kSectionNames[i], " of " + name, static_cast<size_t>(a.sections[i]), i == kBase ? levels : 1,
+                                   sections[i]));
+    for (size_t i = 0; i < kSharedCount; ++i)
+        check(layout.check_section(kSharedNames[i], " of " + name, static_cast<size_t>(a.shared[i]), i == kBias ? 1 : levels, shared[i]));
     checked.packed = shape;
     return checked;
 }
@@ -162,8 +124,8 @@ void SparseExperts::validate_and_infer_types() {
         checked.up = check_stage("up", attributes_.up, up);
         checked.down = check_stage("down", attributes_.down, down);
         if (!attributes_.levels.levels.empty()) checked.reading = join_reading(attributes_.levels);
-        NODE_VALIDATION_CHECK(this, checked.up.n == 2 * checked.down.k, "up gives ", checked.up.n, " channels and down takes ",
-                              checked.down.k, "; up must give gate and up, twice as many");
+        NODE_VALIDATION_CHECK(this, checked.up.layout.n == 2 * checked.down.layout.k, "up gives ", checked.up.layout.n,
+                              " channels and down takes ", checked.down.layout.k, "; up must give gate and up, twice as many");
         checked_ = checked;
     }
     const ov::element::Type x_type = get_input_element_type(kX), id_type = get_input_element_type(kIds);
@@ -179,10 +141,10 @@ void SparseExperts::validate_and_infer_types() {
     NODE_VALIDATION_CHECK(this, chosen.rank().is_dynamic() || chosen.size() >= 1, "ids are a scalar; give [tokens, experts per token]");
     ov::PartialShape shape = get_input_partial_shape(kX);
     if (shape.rank().is_static()) {
-        NODE_VALIDATION_CHECK(this, shape.size() >= 1, "x is a scalar; it must have K = ", checked_.up.k, " as its last dimension");
+        NODE_VALIDATION_CHECK(this, shape.size() >= 1, "x is a scalar; it must have K = ", checked_.up.layout.k, " as its last dimension");
         ov::Dimension& last = shape[shape.size() - 1];
-        NODE_VALIDATION_CHECK(this, last.compatible(static_cast<int64_t>(checked_.up.k)), "x has shape ", shape,
-                              "; its last dimension must be K = ", checked_.up.k);
+        NODE_VALIDATION_CHECK(this, last.compatible(static_cast<int64_t>(checked_.up.layout.k)), "x has shape ", shape,
+                              "; its last dimension must be K = ", checked_.up.layout.k);
         last = attributes_.down.size;
     }
     set_output_type(0, x_type, shape);
@@ -244,8 +206,8 @@ void SparseExperts::check_call(const ov::TensorVector& outputs, const ov::Tensor
                     "; give i32 or i64");
     OPENVINO_ASSERT(inputs[kRouting].get_element_type() == ov::element::f32, "SparseExperts got routing of type ",
                     inputs[kRouting].get_element_type(), "; give f32");
-    OPENVINO_ASSERT(!x.empty() && x.back() == checked_.up.k, "SparseExperts got x of shape ", x, "; its last dimension must be ",
-                    checked_.up.k);
+    OPENVINO_ASSERT(!x.empty() && x.back() == checked_.up.layout.k, "SparseExperts got x of shape ", x, "; its last dimension must be ",
+                    checked_.up.layout.k);
     OPENVINO_ASSERT(!ids.empty() && ids == inputs[kRouting].get_shape() && elements(ids, ids.size() - 1) == elements(x, x.size() - 1),
                     "SparseExperts got x of shape ", x, ", ids of ", ids, " and routing of ", inputs[kRouting].get_shape(),
                     "; all must have the same number of tokens, and ids and routing the same of choices");
@@ -267,17 +229,17 @@ ExpertStage SparseExperts::stage_of(const StageAttributes& a, const CheckedStage
         return reinterpret_cast<const float*>(a.shared[i] ? packed + checked.shared[i] + of_level : nullptr);
     };
     ExpertStage stage{};
-    stage.format = checked.format;
+    stage.format = checked.layout.format;
     stage.stride = checked.stride;
     stage.weight.data = packed;
-    stage.weight.row_bytes = checked.row_bytes;
+    stage.weight.row_bytes = checked.layout.row_bytes;
     stage.weight.scale = section(kScale);
     stage.weight.scale_is_f16 = a.scale_type == "f16";
     stage.weight.zero_point = section(kZeroPoint);
-    stage.weight.implicit_zero_point = checked.type->implicit_zero_point;
-    stage.weight.k = checked.k;
-    stage.weight.n = checked.n;
-    stage.weight.n_padded = checked.n_padded;
+    stage.weight.implicit_zero_point = checked.layout.type->implicit_zero_point;
+    stage.weight.k = checked.layout.k;
+    stage.weight.n = checked.layout.n;
+    stage.weight.n_padded = checked.layout.n_padded;
     stage.weight.group_size = static_cast<size_t>(a.group_size);
     stage.weight.step = section(kStep);
     stage.weight.offset = section(kOffset);
@@ -297,7 +259,7 @@ bool SparseExperts::evaluate(ov::TensorVector& outputs, const ov::TensorVector& 
     check_call(outputs, inputs);
     const ov::Shape x_shape = inputs[kX].get_shape();
     ov::Shape shape = x_shape;
-    shape.back() = checked_.down.n;
+    shape.back() = checked_.down.layout.n;
     outputs[0].set_shape(shape);
     OPENVINO_ASSERT(outputs[0].is_continuous(), "SparseExperts got an output that is not contiguous");
     const Reading* reading = checked_.reading.get();

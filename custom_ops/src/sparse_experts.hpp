@@ -7,7 +7,7 @@
 #include "experts.hpp"
 #include "levels.hpp"
 #include "mapped_memory.hpp"
-#include "weight_type.hpp"
+#include "packed_layout.hpp"
 
 namespace scap_ov {
 
@@ -36,6 +36,7 @@ private:
         int64_t planes = 0;  // 1: u8 and i8 in two planes of nibbles
         int64_t step_group = 0;
 
+        StoredAs stored() const;
         bool operator==(const StageAttributes& other) const;
     };
     struct Attributes {
@@ -55,9 +56,8 @@ private:
     // Found by the checks; goes along with a clone, as in SparseMatMul.
     struct CheckedStage {
         ov::Shape packed;
-        const WeightType* type = nullptr;
-        WeightFormat format{};
-        size_t k = 0, n = 0, n_padded = 0, row_bytes = 0, stride = 0;
+        PackedLayout layout;                 // of an expert
+        size_t stride = 0;                   // bytes from one to the next
         size_t section[kSectionCount] = {};  // offset in an expert
         size_t shared[kSharedCount] = {};    // offset in the constant
     };
@@ -69,7 +69,7 @@ private:
 
     void visit_stage(ov::AttributeVisitor& visitor, const std::string& name, StageAttributes& stage);
     void check_attributes(Checked& checked) const;
-    WeightFormat check_format(const std::string& name, const StageAttributes& stage, const WeightType& type) const;
+    void check(const std::string& objection) const;
     CheckedStage check_stage(const std::string& name, const StageAttributes& stage, const ov::Shape& shape) const;
     void check_call(const ov::TensorVector& outputs, const ov::TensorVector& inputs) const;
     ExpertStage stage_of(const StageAttributes& attributes, const CheckedStage& checked, const uint8_t* packed, size_t level) const;

@@ -15,11 +15,7 @@ namespace {
 enum Input : size_t { kX, kPacked, kInputCount };
 constexpr const char* kSectionNames[] = {"scale", "zero_point", "center", "threshold",      "compensation",
                                          "base",  "step",       "offset", "whole_threshold"};
-constexpr size_t kSectionStep = 64;
 constexpr size_t kSectionsOfPruning = 6;
-// Output channels, input channels and groups are below this, so that no product of two of them and an element size wraps around.
-constexpr int64_t kMaxSize = int64_t{1} << 30;
-constexpr int64_t kMaxSectionBytes = int64_t{1} << 40;
 
 }  // namespace
 
@@ -45,100 +41,62 @@ size_t SparseMatMul::block_bytes(Section section) const {
     return section_bytes(section) / blocks(section);
 }
 
-// One format, or the packing of u8 and i8 in planes.
-void SparseMatMul::check_planes(Checked& checked) const {
-    const Attributes& a = attributes_;
-    NODE_VALIDATION_CHECK(this, a.planes == 0 || a.planes == 1, "planes is ", a.planes, "; give 0, or 1 for two planes of nibbles");
-    checked.format = checked.type->format;
-    const size_t count = a.planes ? size_t{kSectionCount} : a.sections.size() == kSectionCount ? size_t{kSectionCount} : kSectionsOfPruning;
-    NODE_VALIDATION_CHECK(this, a.sections.size() == count, "sections has ", a.sections.size(), " entries; give the bytes of ", count,
-                          " sections");
-    if (!a.planes) return;
-    NODE_VALIDATION_CHECK(this, checked.format == WeightFormat::u8, "planes is 1 with ", a.weight_type,
-                          " weights; only u8 and i8 have planes");
-    checked.format = WeightFormat::planes;
-    NODE_VALIDATION_CHECK(this, a.step_group >= 1 && a.step_group <= kMaxSize, "step_group is ", a.step_group,
-                          "; give the input channels per step");
+StoredAs SparseMatMul::stored() const {
+    return {attributes_.weight_type, attributes_.group_size, attributes_.scale_type, attributes_.planes, attributes_.step_group};
+}
+
+void SparseMatMul::check(const std::string& objection) const {
+    NODE_VALIDATION_CHECK(this, objection.empty(), objection);
 }
 
 void SparseMatMul::check_attributes(Checked& checked) const {
     const Attributes& a = attributes_;
-    checked.type = find_weight_type(a.weight_type);
-    NODE_VALIDATION_CHECK(this, checked.type, "weight_type is '", a.weight_type, "'; give one of ", weight_type_names());
     NODE_VALIDATION_CHECK(this, a.rows == "decode" || a.rows == "all", "rows is '", a.rows, "'; give decode or all");
     NODE_VALIDATION_CHECK(this, a.max_sparse_rows >= 1, "max_sparse_rows is ", a.max_sparse_rows, "; give a number of at least 1");
     NODE_VALIDATION_CHECK(this, a.ramp == 0.0f || (a.ramp >= 0.01f && a.ramp <= 100.0f), "ramp is ", a.ramp, "; give 0, or 0.01 to 100");
     NODE_VALIDATION_CHECK(this, !a.output_sizes.empty() && a.output_sizes.size() <= kMaxOutputs, "output_sizes has ", a.output_sizes.size(),
                           " entries; give 1 to ", kMaxOutputs, ", one per layer");
+    size_t outputs = 0;
     for (const int64_t size : a.output_sizes) {
         NODE_VALIDATION_CHECK(this, size > 0, "output_sizes holds ", size, "; a layer has at least one output channel");
         NODE_VALIDATION_CHECK(this, size <= kMaxSize, "output_sizes holds ", size, "; a layer has at most ", kMaxSize, " output channels");
-        checked.n += static_cast<size_t>(size);
+        outputs += static_cast<size_t>(size);
     }
-    NODE_VALIDATION_CHECK(this, checked.n <= static_cast<size_t>(kMaxSize), "output_sizes sum up to ", checked.n, "; at most ", kMaxSize,
+    NODE_VALIDATION_CHECK(this, outputs <= static_cast<size_t>(kMaxSize), "output_sizes sum up to ", outputs, "; at most ", kMaxSize,
                           " output channels fit into one op");
-    check_planes(checked);
-    const std::string objection = a.levels.objection();
-    NODE_VALIDATION_CHECK(this, objection.empty(), objection);
+    check(checked.layout.read(stored(), ""));
+    checked.layout.set_outputs(outputs);
+    const size_t count = a.planes ? size_t{kSectionCount} : a.sections.size() == kSectionCount ? size_t{kSectionCount} : kSectionsOfPruning;
+    NODE_VALIDATION_CHECK(this, a.sections.size() == count, "sections has ", a.sections.size(), " entries; give the bytes of ", count,
+                          " sections");
+    check(a.levels.objection());
     for (size_t i = 0; i < a.sections.size(); ++i)
         NODE_VALIDATION_CHECK(this, a.sections[i] >= 0 && a.sections[i] <= kMaxSectionBytes, "section ", kSectionNames[i], " has ",
                               a.sections[i], " bytes; give 0 to ", kMaxSectionBytes);
-    if (!is_integer(checked.format)) return;
-    NODE_VALIDATION_CHECK(this, a.group_size >= 1, "group_size is ", a.group_size,
-                          "; give the input channels per scale, K for per-channel");
-    NODE_VALIDATION_CHECK(this, a.scale_type == "f16" || a.scale_type == "f32", "scale_type is '", a.scale_type, "'; give f16 or f32");
 }
 
 void SparseMatMul::check_packed(const ov::Shape& shape, Checked& checked) const {
-    const Attributes& a = attributes_;
-    checked.n_padded = round_up(checked.n, kColumnBlock);
-    checked.row_bytes = packed_row_bytes(checked.format, checked.n_padded);
-    NODE_VALIDATION_CHECK(this, shape.size() == 2 && shape[1] == checked.row_bytes, "the packed constant has shape ", shape, "; ",
-                          a.weight_type, " weights of ", checked.n, " output channels take rows of ", checked.row_bytes, " bytes");
-    size_t bytes = 0;
-    for (size_t i = 0; i < kSectionCount; ++i) {
-        checked.offset[i] = bytes;
-        bytes += round_up(section_bytes(static_cast<Section>(i)), kSectionStep);
-    }
-    const size_t behind = ceil_div(bytes, checked.row_bytes);
+    PackedLayout& layout = checked.layout;
+    NODE_VALIDATION_CHECK(this, shape.size() == 2 && shape[1] == layout.row_bytes, "the packed constant has shape ", shape, "; ",
+                          attributes_.weight_type, " weights of ", layout.n, " output channels take rows of ", layout.row_bytes, " bytes");
+    const size_t behind = ceil_div(place_sections(attributes_.sections, checked.offset), layout.row_bytes);
     NODE_VALIDATION_CHECK(this, shape[0] > behind, "the packed constant has ", shape[0], " rows; its sections alone take ", behind);
-    const size_t rows = shape[0] - behind, per_channel = rows_per_channel(checked.format);
-    NODE_VALIDATION_CHECK(this, rows % per_channel == 0, "the packed constant has ", rows,
-                          " rows of weights; two planes have as many rows");
-    checked.k = rows / per_channel;
-    NODE_VALIDATION_CHECK(this, checked.k <= static_cast<size_t>(kMaxSize), "the packed constant has ", checked.k,
-                          " rows of weights; at most ", kMaxSize, " input channels fit into one op");
-    for (size_t& offset : checked.offset) offset += rows * checked.row_bytes;
-
-    size_t scale_bytes = 0, zero_points = 0, steps = 0;
-    if (is_integer(checked.format)) {
-        zero_points = ceil_div(checked.k, static_cast<size_t>(a.group_size)) * checked.n_padded;
-        scale_bytes = zero_points * (a.scale_type == "f16" ? 2 : 4);
-    }
-    if (a.planes) {
-        const bool inside = static_cast<size_t>(a.group_size) >= checked.k || a.group_size % a.step_group == 0;
-        NODE_VALIDATION_CHECK(this, inside, "step_group is ", a.step_group, "; it must divide group_size, ", a.group_size);
-        steps = ceil_div(checked.k, static_cast<size_t>(a.step_group)) * checked.n_padded;
-    }
-    const size_t whole = a.planes ? sizeof(float) : 0;
-    const size_t one = sizeof(float), k = checked.k, n = checked.n;
-    const size_t allowed[kSectionCount][2] = {{scale_bytes, scale_bytes},
-                                              {0, zero_points},
-                                              {one, k * one},
-                                              {one, k * one},
-                                              {0, n * one},
-                                              {0, n * one},
-                                              {steps, steps},
-                                              {steps, steps},
-                                              {0, whole}};
+    const size_t rows = shape[0] - behind;
+    check(layout.set_rows(rows, stored(), "", "the packed constant"));
+    for (size_t& offset : checked.offset) offset += rows * layout.row_bytes;
+    const size_t added = layout.n * sizeof(float);
+    const AllowedBytes allowed[kSectionCount] = {layout.scale_bytes(stored()),
+                                                 layout.zero_point_bytes(stored()),
+                                                 layout.threshold_bytes(),
+                                                 layout.threshold_bytes(),
+                                                 {0, added},
+                                                 {0, added},
+                                                 layout.step_bytes(stored()),
+                                                 layout.step_bytes(stored()),
+                                                 layout.whole_threshold_bytes(stored())};
     for (size_t i = 0; i < kSectionCount; ++i) {
         const Section section = static_cast<Section>(i);
-        const size_t got = block_bytes(section), levels = blocks(section);
-        NODE_VALIDATION_CHECK(this, section_bytes(section) == got * levels, "section ", kSectionNames[i], " has ", section_bytes(section),
-                              " bytes, which are not those of ", levels, " levels");
-        const bool per_channel_whole = i == kWholeThreshold && got == k * whole;
-        NODE_VALIDATION_CHECK(this, got == allowed[i][0] || got == allowed[i][1] || per_channel_whole, "section ", kSectionNames[i],
-                              " has ", got, " bytes; with K = ", k, " and N = ", n, " it must have ", allowed[i][0], " or ", allowed[i][1]);
+        check(layout.check_section(kSectionNames[i], "", section_bytes(section), blocks(section), allowed[i]));
     }
     checked.packed = shape;
 }
@@ -161,9 +119,9 @@ void SparseMatMul::validate_and_infer_types() {
     ov::PartialShape shape = get_input_partial_shape(kX);
     const bool ranked = shape.rank().is_static();
     if (ranked) {
-        NODE_VALIDATION_CHECK(this, shape.size() >= 1, "x is a scalar; it must have K = ", checked_.k, " as its last dimension");
-        NODE_VALIDATION_CHECK(this, shape[shape.size() - 1].compatible(static_cast<int64_t>(checked_.k)), "x has shape ", shape,
-                              "; its last dimension must be K = ", checked_.k);
+        NODE_VALIDATION_CHECK(this, shape.size() >= 1, "x is a scalar; it must have K = ", checked_.layout.k, " as its last dimension");
+        NODE_VALIDATION_CHECK(this, shape[shape.size() - 1].compatible(static_cast<int64_t>(checked_.layout.k)), "x has shape ", shape,
+                              "; its last dimension must be K = ", checked_.layout.k);
     }
     const std::vector<int64_t>& sizes = attributes_.output_sizes;
     set_output_size(sizes.size());
@@ -215,8 +173,8 @@ void SparseMatMul::check_call(const ov::TensorVector& outputs, const ov::TensorV
     const ov::element::Type x_type = inputs[kX].get_element_type();
     OPENVINO_ASSERT(x_type == ov::element::f32 || x_type == ov::element::f16, "SparseMatMul got x of type ", x_type, "; give f32 or f16");
     const ov::Shape x_shape = inputs[kX].get_shape();
-    OPENVINO_ASSERT(!x_shape.empty() && x_shape.back() == checked_.k, "SparseMatMul got x of shape ", x_shape,
-                    "; its last dimension must be ", checked_.k);
+    OPENVINO_ASSERT(!x_shape.empty() && x_shape.back() == checked_.layout.k, "SparseMatMul got x of shape ", x_shape,
+                    "; its last dimension must be ", checked_.layout.k);
     OPENVINO_ASSERT(inputs[kPacked].get_element_type() == ov::element::u8 && inputs[kPacked].get_shape() == checked_.packed,
                     "SparseMatMul got a packed weight of ", inputs[kPacked].get_element_type(), inputs[kPacked].get_shape(),
                     "; it was validated with u8", checked_.packed);
@@ -231,7 +189,7 @@ bool SparseMatMul::evaluate(ov::TensorVector& outputs, const ov::TensorVector& i
     const Attributes& a = attributes_;
     const ov::Shape x_shape = inputs[kX].get_shape();
     SparseMatMulArgs args{};
-    args.k = checked_.k;
+    args.k = checked_.layout.k;
     args.m = 1;
     for (size_t i = 0; i + 1 < x_shape.size(); ++i) args.m *= x_shape[i];
     args.x = inputs[kX].data();
@@ -258,16 +216,16 @@ bool SparseMatMul::evaluate(ov::TensorVector& outputs, const ov::TensorVector& i
     const auto floats = [&](Section i) {
         return reinterpret_cast<const float*>(section_bytes(i) ? section(i) + level * block_bytes(i) : nullptr);
     };
-    args.format = checked_.format;
+    args.format = checked_.layout.format;
     args.weight.data = packed;
-    args.weight.row_bytes = checked_.row_bytes;
+    args.weight.row_bytes = checked_.layout.row_bytes;
     args.weight.scale = section(kScale);
     args.weight.scale_is_f16 = a.scale_type == "f16";
     args.weight.zero_point = section(kZeroPoint);
-    args.weight.implicit_zero_point = checked_.type->implicit_zero_point;
-    args.weight.k = checked_.k;
-    args.weight.n = checked_.n;
-    args.weight.n_padded = checked_.n_padded;
+    args.weight.implicit_zero_point = checked_.layout.type->implicit_zero_point;
+    args.weight.k = checked_.layout.k;
+    args.weight.n = checked_.layout.n;
+    args.weight.n_padded = checked_.layout.n_padded;
     args.weight.group_size = static_cast<size_t>(a.group_size);
     args.weight.step = section(kStep);
     args.weight.offset = section(kOffset);

@@ -6,7 +6,7 @@
 
 #include "levels.hpp"
 #include "mapped_memory.hpp"
-#include "weight_type.hpp"
+#include "packed_layout.hpp"
 
 namespace scap_ov {
 
@@ -48,15 +48,14 @@ private:
     // about the constant goes along with the clone and is not checked again.
     struct Checked {
         ov::Shape packed;  // shape of the constant; empty: nothing is known
-        const WeightType* type = nullptr;
-        WeightFormat format{};
-        size_t k = 0, n = 0, n_padded = 0, row_bytes = 0;
+        PackedLayout layout;
         size_t offset[kSectionCount] = {};       // of each section in the constant
         std::shared_ptr<const Reading> reading;  // of a model with levels
     };
 
     void check_attributes(Checked& checked) const;
-    void check_planes(Checked& checked) const;
+    StoredAs stored() const;
+    void check(const std::string& objection) const;
     void check_packed(const ov::Shape& shape, Checked& checked) const;
     size_t section_bytes(Section section) const;
     size_t blocks(Section section) const;
