@@ -248,6 +248,9 @@ def _plan(
         return backend.fit(model, profile, fitted, config, progress=progress)
     from scap_ov.tuning.max_loss import LossLimit, largest_sparsity
 
+    if config.fewer_experts:
+        msg = "max-loss measures plans with all experts; leave it or fewer_experts out"
+        raise UsageError(msg)
     if config.compensation:
         msg = "max-loss searches plans without compensation; leave one of the two out"
         raise UsageError(msg)

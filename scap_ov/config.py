@@ -59,6 +59,8 @@ class SparsityConfig:
     :param levels: shares of bytes, such as (0, 0.25, 0.4, 0.5), that one model holds all at once; which of them a step runs with is chosen
         at run time (`scap_ov.set_level`). 0 is the dense model. A model starts with `target_sparsity`, which is one of them; left out, it
         is the highest.
+    :param fewer_experts: share of the bytes of routed experts that tokens do without because their router chooses fewer experts, in
+        [0, 1); which layers give some up is decided by what that costs. Other shares then count the experts that are left.
     :raises UsageError: a value is out of range.
     """
 
@@ -77,6 +79,7 @@ class SparsityConfig:
     weight_format: str = "as_is"
     ignored_scope: tuple[str, ...] = field(default=())
     levels: tuple[float, ...] = field(default=())
+    fewer_experts: float = 0.0
     sequential: InitVar[bool | None] = None  # the old name of drift_correction
 
     def __post_init__(self, sequential: bool | None) -> None:
@@ -106,7 +109,19 @@ class SparsityConfig:
             _check_pattern("ignored_scope", pattern)
         object.__setattr__(self, "ignored_scope", patterns)
         object.__setattr__(self, "levels", _levels(self.levels))
+        object.__setattr__(self, "fewer_experts", self._fewer_experts())
         self._check_levels()
+
+    def _fewer_experts(self) -> float:
+        share = self.fewer_experts
+        if isinstance(share, bool) or not isinstance(share, Real) or not 0 <= float(share) < 1:
+            msg = f"fewer_experts is {share!r}; give a share of at least 0 and below 1, such as 0.25, or 0 for all experts"
+            raise UsageError(msg)
+        if share and (self.compensation or self.method == "cats"):
+            other = "compensation, which is learned with all experts" if self.compensation else "method cats"
+            msg = f"fewer_experts is {share:g}, which does not go with {other}; leave one of them out"
+            raise UsageError(msg)
+        return float(share)
 
     def _check_levels(self) -> None:
         if not self.levels:
@@ -125,7 +140,12 @@ class SparsityConfig:
 
     @property
     def drops_nothing(self) -> bool:
-        """Whether every target is 0: our ops then replace the layers that they compute faster, and nothing else changes."""
+        """Whether every target is 0, and no expert is given up: our ops then replace the layers that they compute faster, and no more."""
+        return not self.fewer_experts and self.prunes_nothing
+
+    @property
+    def prunes_nothing(self) -> bool:
+        """Whether every target is 0."""
         targets = self.target_sparsity.values() if isinstance(self.target_sparsity, Mapping) else [self.target_sparsity]
         return not any(targets) and not any(self.levels)
 
@@ -164,6 +184,8 @@ class SparsityConfig:
         values["levels"] = list(self.levels)
         if not self.levels:
             del values["levels"]  # so that a scap_ov that knows no levels reads what has none
+        if not self.fewer_experts:
+            del values["fewer_experts"]  # likewise
         return {"version": CONFIG_VERSION, **values}
 
 

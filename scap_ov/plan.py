@@ -15,7 +15,7 @@ from scap_ov.json_values import JsonMapping, JsonObject
 from scap_ov.numbers_file import Kind, read_numbers, told_if_damaged, write_numbers
 from scap_ov.sites import Layer, Site, SiteKind, WeightSpec
 
-PLAN_VERSION = 3  # 2: entries with a whole_threshold; 3: levels; a plan is written as the lowest version that knows what it holds
+PLAN_VERSION = 4  # 2: entries with a whole_threshold; 3: levels; 4: experts; a plan is of the lowest version that knows what it holds
 LARGEST_CENTER = 1e8  # larger activations are refused when they are observed
 _ROUNDING = 1e-6  # of shares
 LEFT_STOCK = "left_stock"  # in a plan's notes: what replace="where_faster" decided by measuring, site -> reason
@@ -99,6 +99,8 @@ class SparsityPlan:
     :param entries: by site name; a site without one stays stock.
     :param notes: how it was made: forward passes used, warnings; plain JSON values.
     :param levels: entries of each level, where the configuration asks for several; `entries` are those of `start_level` then.
+    :param experts: routed experts that a token is to use, by site, where that is fewer than the model's router chooses; `sites` have these
+        numbers already.
     """
 
     config: SparsityConfig
@@ -107,6 +109,7 @@ class SparsityPlan:
     entries: dict[str, SitePlan]
     notes: dict[str, Any] = field(default_factory=dict)
     levels: dict[float, dict[str, SitePlan]] = field(default_factory=dict)
+    experts: dict[str, int] = field(default_factory=dict)
 
     @property
     def start_level(self) -> float:
@@ -154,6 +157,8 @@ class SparsityPlan:
         return unread / total if total else 0.0
 
     def _version(self) -> int:
+        if self.experts:
+            return 4
         if self.levels:
             return 3
         return 2 if any(entry.whole_threshold is not None for entry in self.entries.values()) else 1
@@ -172,6 +177,8 @@ class SparsityPlan:
             "expected": {},
             "notes": self.notes,
         }
+        if self.experts:
+            meta["experts"] = self.experts
         _put(self.entries, "", tensors, meta)
         if self.levels:
             meta["levels"] = [{"level": level, "expected": {}} for level in sorted(self.levels)]
@@ -193,13 +200,15 @@ class SparsityPlan:
             }
             sites = tuple(site_from_dict(s) for s in meta["sites"])
             every = [entries, *levels.values()]
-            foreign = sorted(set().union(*every) - {site.name for site in sites})
+            experts = {str(name): int(count) for name, count in meta.get("experts", {}).items()}
+            foreign = sorted(set().union(experts, *every) - {site.name for site in sites})
             if foreign:
                 msg = f"it prunes {foreign[0]}, which is none of its sites"
                 raise ValueError(msg)
             for entry in (entry for each in every for entry in each.values()):
                 entry.check()
-            return cls(SparsityConfig.from_dict(meta["config"]), str(meta["fingerprint"]), sites, entries, dict(meta["notes"]), levels)
+            config, notes = SparsityConfig.from_dict(meta["config"]), dict(meta["notes"])
+            return cls(config, str(meta["fingerprint"]), sites, entries, notes, levels, experts)
 
 
 def _put(entries: Mapping[str, SitePlan], prefix: str, tensors: dict[str, np.ndarray], meta: JsonObject) -> None:

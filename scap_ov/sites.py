@@ -84,8 +84,8 @@ class Site:
 
     @property
     def two_planes(self) -> bool:
-        """Whether all its weights are of 8 bits, so that a channel can be read by half; not of experts, whose op reads whole rows."""
-        return not self.experts and all(layer.weight.dtype in ("u8", "i8") for layer in self.layers)
+        """Whether all its weights are of 8 bits, so that a channel can be read by half."""
+        return all(layer.weight.dtype in ("u8", "i8") for layer in self.layers)
 
     @property
     def out_features(self) -> int:

@@ -69,23 +69,38 @@ def drop(values, threshold, center):
     return np.where(np.abs(values - center) > threshold, values, center)
 
 
-def experts_model(form="f32", *, experts=4, used=2, k=64, n=32, activation=None, biased=False, seed=0, rank=3) -> Experts:
-    """A layer of routed experts whose router is an input."""
+def experts_model(form="f32", *, experts=4, used=2, k=64, n=32, activation=None, biased=False, seed=0, rank=3,
+                  apart=False, left_out=-np.inf) -> Experts:  # fmt: skip
+    """A layer of routed experts whose router is an input.
+
+    :param apart: two experts are chosen one after the other, as in Phi-MoE; the first one's score is `left_out` for the second choice.
+    """
     rng = np.random.default_rng(seed)
     activation = activation or Activation("silu")
     x = ops.parameter([-1] * (rank - 1) + [k], np.float32, name="x")
     scores = ops.parameter([-1, experts], np.float32, name="scores")
-    top = ops.topk(scores, np.array(used), -1, "max", "value")
+    ids, values = _apart(scores, left_out) if apart else ops.topk(scores, np.array(used), -1, "max", "value").outputs()[::-1]
     shapes = [(n, k), (n, k), (k, n)] if activation.kind == "silu" else [(2 * n, k), (k, n)]
     weights = [random_weight(*shape, per_channel(SPECS[form], shape[1]), rng, experts) for shape in shapes]
     biases = tuple(rng.standard_normal((experts, size)).astype(np.float32) / 4 for size in (2 * n, k)) if biased else (None, None)
     names = [f"layers.0.experts.{name}" for name in ("gate", "up", "down")[-len(weights) :]]
     layers = ExpertLayers(weights[:-1], weights[-1], names, biases)
-    y = write_experts(x.output(0), top.output(1), ops.softmax(top.output(0), 1).output(0), layers, activation)
+    y = write_experts(x.output(0), ids, ops.softmax(values, 1).output(0), layers, activation)
     y.get_tensor().set_names({"y"})
     model = ov.Model([y], [x, scores], "experts")
     dense = [evaluated(weight) for weight in weights]
     return Experts(model, dense[:-1], dense[-1], biases, activation, used)
+
+
+def _apart(scores: ov.Node, left_out: float) -> list[ov.Output]:
+    """Ids and scores of two experts."""
+    first = ops.topk(scores, np.array(1), -1, "max", "none").output(1)
+    instead = ops.broadcast(ops.constant(np.float32(left_out)), ops.shape_of(first))
+    second = ops.topk(ops.scatter_elements_update(scores, first, instead, np.array(-1)), np.array(1), -1, "max", "none").output(1)
+    values = ops.concat([ops.gather_elements(scores, one, -1) for one in (first, second)], -1)
+    whole = ops.shape_of(values)  # torch.scatter cuts what it puts in to the shape of the places
+    cut = ops.slice(values, np.array([0, 0]), whole, np.array([1, 1]), np.array([0, 1]))
+    return [ops.concat([first, second], -1).output(0), cut.output(0)]
 
 
 def per_channel(spec: WeightSpec, k: int) -> WeightSpec:

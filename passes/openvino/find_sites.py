@@ -49,7 +49,7 @@ def read_routed(ordered: list[ov.Node]) -> tuple[list[RoutedExperts], dict[str, 
     blocks, reasons = match_experts(ordered)
     routed = []
     for block in blocks:
-        read = _routed(block)
+        read = read_block(block)
         if isinstance(read, str):
             reasons |= {layer.get_friendly_name(): f"routed experts: {read}" for layer in block.layers}
         else:
@@ -57,7 +57,7 @@ def read_routed(ordered: list[ov.Node]) -> tuple[list[RoutedExperts], dict[str, 
     return routed, reasons
 
 
-def _routed(block: ExpertBlock) -> RoutedExperts | str:
+def read_block(block: ExpertBlock) -> RoutedExperts | str:
     """A block with its weights, or why they cannot be used."""
     try:
         *up, down = (_expert_weight(layer) for layer in block.layers)

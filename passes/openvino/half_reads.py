@@ -5,7 +5,8 @@
 R = W − W_high, so the stock chain of W stays as it is, and a row that is computed dense gets exactly W·x. R is stored once more, in 4 bits:
 The sign is in the activation and not a Subtract behind the product (as files of earlier versions have it), for OpenVINO 2026.4.1 fuses
 that with the product wrongly where it compiles for several streams: in a fifth of the compilations, with Add in none (ADR 0039).
-u4 [N, G, g] -> Convert -> Subtract((m − 1) / 2) -> Multiply(scale) -> Reshape [N, K] -> [Slice] -> [Convert].
+u4 [N, G, g] -> Convert -> Subtract((m − 1) / 2) -> Multiply(scale) -> Reshape [N, K] -> [Slice] -> [Convert]; of routed experts with
+one more dimension in front.
 """
 
 from __future__ import annotations
@@ -22,25 +23,27 @@ from scap_ov.passes.rules.weight_matrix import WeightMatrix
 _LOOKED_AT = 16  # rows of a weight: a low plane of another one differs in the first
 
 
-def residual(raw: np.ndarray, scale: np.ndarray, group_size: int, dtype: ov.Type) -> ov.Output:
+def residual(raw: np.ndarray, scale: np.ndarray, group_size: int, dtype: ov.Type, experts: int = 0) -> ov.Output:
     """R of one layer, [N, K].
 
     :param raw: stored weights, uint8 or int8 [N, K].
     :param scale: float32 [N, G].
     :param group_size: input channels that share a scale.
     :param dtype: that the layer multiplies in.
+    :param experts: E, where the rows are those of E experts one behind the other: [E, N / E, K] then.
     """
     n, k = raw.shape
+    lead = [experts, n // experts] if experts else [n]
     made = planes.split(raw, planes.step_group(group_size, k))
     groups = made.step.shape[1]
     low = np.pad(made.low, ((0, 0), (0, groups * made.group - k)))
-    value = ops.convert(typed_constant(low, [n, groups, made.group], "u4"), np.float32)
-    middle = (made.step[:, :, None].astype(np.float32) - 1) / 2
-    spread = np.broadcast_to(scale[:, :, None], (n, groups, 1)).astype(np.float32)
+    value = ops.convert(typed_constant(low, [*lead, groups, made.group], "u4"), np.float32)
+    middle = ((made.step.astype(np.float32) - 1) / 2).reshape(*lead, groups, 1)
+    spread = np.broadcast_to(scale, (n, groups)).astype(np.float32).reshape(*lead, groups, 1)
     value = ops.multiply(ops.subtract(value, ops.constant(middle)), ops.constant(spread))
-    value = ops.reshape(value, ops.constant(np.array([n, groups * made.group], np.int64)), special_zero=False)
+    value = ops.reshape(value, ops.constant(np.array([*lead, groups * made.group], np.int64)), special_zero=False)
     if groups * made.group > k:
-        value = ops.slice(value, np.array([0]), np.array([k]), np.array([1]), np.array([1]))
+        value = ops.slice(value, np.array([0]), np.array([k]), np.array([1]), np.array([len(lead)]))
     return value.output(0) if dtype == ov.Type.f32 else ops.convert(value, dtype.get_type_name()).output(0)
 
 

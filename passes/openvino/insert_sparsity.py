@@ -11,6 +11,7 @@ from openvino import opset13 as ops
 
 from scap_ov.errors import MismatchError
 from scap_ov.passes.base import Pass, PassResult
+from scap_ov.passes.openvino.fewer_experts import FewerExperts
 from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
 from scap_ov.passes.openvino.half_reads import residual
 from scap_ov.passes.openvino.portable_pattern import PatternWriter
@@ -38,18 +39,24 @@ class InsertSparsity(Pass[ov.Model]):
     7. An entry of a plan with a whole_threshold τ₁ takes off what the high plane of the weights misses where τ < |x − c| ≤ τ₁
        (see half_reads); a layer whose weights are not of 8 bits is read whole there.
     8. With `ramp`, a kept entry is moved towards c by max(0, τ − (|x − c| − τ) / ramp), so that nothing jumps at the threshold.
-    9. Routed experts: the policy goes by the tokens, of which all experts' inputs have a row each; no compensation, and no ramp: with one,
+    9. Routers choose fewer experts where the plan says so (see fewer_experts).
+    10. Routed experts: the policy goes by the tokens, of which all experts' inputs have a row each; no compensation, and no ramp: with one,
        they are left stock.
 
     :param plan: of this very model.
     :param found: the sites of the graph that the pass is called on, where they are known; the plan is then taken to be its own.
     :param graded: with `runtime_inputs`, a parameter for the thresholds up to which channels are read by half too.
+    :param validates: infer all shapes of the model again; who goes on with `self.written`, the Selects by name of the site, does it later.
     :raises MismatchError: the plan belongs to another model.
     :raises BadModelError: the model is sparse already.
     """
 
-    def __init__(self, plan: SparsityPlan, *, found: FoundSites | None = None, runtime_inputs: bool = False, graded: bool = False) -> None:
-        self._plan, self._found = plan, found
+    def __init__(
+        self, plan: SparsityPlan, *, found: FoundSites | None = None, runtime_inputs: bool = False, graded: bool = False,
+        validates: bool = True,
+    ) -> None:  # fmt: skip
+        self._plan, self._found, self._validates = plan, found, validates
+        self.written: dict[str, ov.Node] = {}
         self._runtime = runtime_inputs
         self._graded = graded
         self.inputs: RuntimeInputs | None = None
@@ -63,10 +70,13 @@ class InsertSparsity(Pass[ov.Model]):
     def call(self, model: ov.Model) -> PassResult[ov.Model]:
         """Insert the pattern."""
         matches = planned(self._found or find_sites(model, lm_head=True), self._plan)
+        fewer = FewerExperts(self._plan.experts, {name: match.block for name, match in matches.items()})(model)
         config = self._plan.config
         rows = "all" if self._runtime else config.rows
-        sources = [match.source if match.block is None else match.block.source for match in matches.values()] if rows == "all" else []
-        turned = {name for name, turn in zip(matches, time_first(model, sources), strict=False) if turn}
+        wanted = [name for name in matches if self._runtime or name in self._plan.entries]
+        blocks = {name: matches[name].block for name in wanted}
+        sources = [matches[name].source if block is None else block.source for name, block in blocks.items()] if rows == "all" else []
+        turned = {name for name, turn in zip(wanted, time_first(model, sources), strict=False) if turn}
         if self._runtime:
             graded = self._graded and any(match.site.two_planes for match in matches.values())
             self.inputs = RuntimeInputs(model, [match.site for match in matches.values()], graded=graded)
@@ -82,15 +92,17 @@ class InsertSparsity(Pass[ov.Model]):
         for name in (name for name in matches if name in entries and name not in dict(skipped)):
             values = _constants(matches[name], entries[name], self._plan)
             writer = _writer(matches[name], rows, self._plan.rows_of(name), config.ramp, time_first=name in turned)
-            writer.write(*values, *_by_half(matches[name], entries[name]))
-        model.validate_nodes_and_infer_types()
+            self.written[name] = writer.write(*values, *_by_half(matches[name], entries[name])).pruned
+        if self._validates:
+            model.validate_nodes_and_infer_types()
         _log.info("inserted sparsity at %d sites", len(matches if self._runtime else entries) - len(skipped))
-        return PassResult(model, bool(self._runtime or len(entries) > len(skipped)), skipped)
+        return PassResult(model, bool(self._runtime or len(entries) > len(skipped)) or fewer.modified, skipped)
 
 
 def _writer(match: SiteMatch, rows: str, max_sparse_rows: int, ramp: float, *, time_first: bool) -> PatternWriter:
     tokens = match.block.source if match.block is not None and match.site.kind is SiteKind.EXPERT_DOWN else None
-    return PatternWriter(match.site.name, match.source, match.readers, rows, max_sparse_rows, ramp, time_first=time_first, tokens=tokens)
+    return PatternWriter(match.site.name, match.source, match.readers, rows, max_sparse_rows, ramp, time_first=time_first, tokens=tokens,
+                         products=match.matmuls)  # fmt: skip
 
 
 def _constants(match: SiteMatch, entry: SitePlan, plan: SparsityPlan) -> tuple[ov.Output, ov.Output | None, list[ov.Output] | None]:
@@ -116,7 +128,7 @@ def _residuals(match: SiteMatch) -> list[ov.Output | None]:
     """What the high plane misses of every layer's weight; None where that is not of 8 bits."""
     return [
         None if weight.spec.bits != 8 or weight.scale is None
-        else residual(weight.raw(), weight.scale, weight.spec.group_size, matmul.get_input_element_type(1))
+        else residual(weight.raw(), weight.scale, weight.spec.group_size, matmul.get_input_element_type(1), match.site.experts)
         for matmul, weight in zip(match.matmuls, match.weights, strict=True)
     ]  # fmt: skip
 

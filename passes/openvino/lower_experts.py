@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
+from scap_ov.mapped_pages import let_go
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino import experts_op, sparse_op
-from scap_ov.passes.openvino.find_sites import read_routed
+from scap_ov.passes.openvino.find_sites import read_block
+from scap_ov.passes.openvino.half_reads import is_of
 from scap_ov.passes.openvino.level_blocks import PlannedLevels, joined_entries
+from scap_ov.passes.openvino.match_experts import match_experts
 from scap_ov.passes.openvino.packed_site import pack_site
 from scap_ov.passes.openvino.portable_pattern import PREFIX, as_type
 from scap_ov.passes.openvino.remove_sparsity import replace_output
@@ -32,7 +36,9 @@ class LowerExperts(Pass[ov.Model]):
     3. bf16 activations go through the op in f32.
     4. What cannot be lowered stays portable and is given back with the reason: row policies that differ, a ramp.
     5. With `levels`, thresholds, centres and bases are those of every level.
+    6. Where a place is read by half, its weights are packed in planes; the other place keeps its own form.
 
+    :param among: nodes of the graph in topological order, to look for layers in; by default all.
     :param dynamic_quantization: quantise activations to int8 for integer weights.
     :param create: makes the op; by default from the extension library.
     :param levels: of the plan, where it has any.
@@ -40,28 +46,35 @@ class LowerExperts(Pass[ov.Model]):
     """
 
     def __init__(
-        self, *, dynamic_quantization: bool = True, create: sparse_op.CreateOp | None = None, levels: PlannedLevels | None = None
-    ) -> None:
+        self, *, dynamic_quantization: bool = True, create: sparse_op.CreateOp | None = None, levels: PlannedLevels | None = None,
+        among: Sequence[ov.Node] | None = None,
+    ) -> None:  # fmt: skip
+        self._among = among
         self._dynamic_quantization = dynamic_quantization
         self._levels = levels
         self._create = create
 
     def call(self, model: ov.Model) -> PassResult[ov.Model]:
         """Lower all layers."""
-        routed = [r for r in read_routed(model.get_ordered_ops())[0] if r.block.pruned_source or r.block.pruned_hidden]
-        if not routed:
+        ordered = model.get_ordered_ops() if self._among is None else self._among
+        blocks = [block for block in match_experts(ordered)[0] if block.pruned_source or block.pruned_hidden]
+        if not blocks:
             return PassResult(model, False)
         create = self._create or sparse_op.creator(experts_op.OP)
         skipped: list[tuple[str, str]] = []
-        for experts in routed:
-            reason = _objection(experts.block)
-            if reason:
-                skipped += [(name, reason) for name in _site_names(experts.block) if name]
+        lowered = 0
+        for block in blocks:  # one at a time: the scales of all experts take memory
+            routed = read_block(block)
+            reason = routed if isinstance(routed, str) else _objection(routed)
+            if isinstance(routed, str) or reason:
+                skipped += [(name, reason) for name in _site_names(block) if name]
             else:
-                self._replace(experts, create)
-        model.validate_nodes_and_infer_types()
-        _log.info("lowered %d layers of routed experts", len(routed) - len(skipped))
-        return PassResult(model, len(skipped) < len(routed), skipped)
+                self._replace(routed, create)
+                lowered += 1
+        if self._among is None:
+            model.validate_nodes_and_infer_types()
+        _log.info("lowered %d layers of routed experts", lowered)
+        return PassResult(model, bool(lowered), skipped)
 
     def _replace(self, routed: RoutedExperts, create: sparse_op.CreateOp) -> None:
         block = routed.block
@@ -85,6 +98,7 @@ class LowerExperts(Pass[ov.Model]):
         output = as_type(op.output(0), dtype) if narrow else op.output(0)
         shape = block.result.get_partial_shape()
         view = [-1, *([1] * (len(shape) - 2)), shape[-1].get_length()]
+        let_go(*(np.asarray(weight.constant.data) for weight in (*routed.up, routed.down)))  # packed: need not stay in memory
         replace_output(block.result, ops.reshape(output, ops.constant(np.array(view, np.int64)), special_zero=False).output(0))
 
 
@@ -106,8 +120,9 @@ def _site_names(block: ExpertBlock) -> list[str]:
     return ["" if p is None else p.select.get_friendly_name().removeprefix(PREFIX) for p in (block.pruned_source, block.pruned_hidden)]
 
 
-def _objection(block: ExpertBlock) -> str:
+def _objection(routed: RoutedExperts) -> str:
     """Why a block stays portable. Rule 4."""
+    block = routed.block
     patterns = [p for p in (block.pruned_source, block.pruned_hidden) if p is not None]
     if any(p.time_first for p in patterns):
         return "its input is [T, B, K], and the op exempts the first position of [B, T, K]"
@@ -115,7 +130,15 @@ def _objection(block: ExpertBlock) -> str:
         return "the op for routed experts has no ramp"
     if len({(p.rows, p.max_sparse_rows) for p in patterns}) > 1:
         return "the row policies of its two inputs differ"
+    halves = [(layer.half, weight) for pattern, weights in ((block.pruned_source, routed.up), (block.pruned_hidden, (routed.down,)))
+              if _reads_by_half(pattern) for layer, weight in zip(pattern.layers, weights, strict=True)]  # fmt: skip
+    if any(half is None or not is_of(half, weight) for half, weight in halves):
+        return "what a product loses by half-reading is not what the high plane of its weights misses"
     return ""
+
+
+def _reads_by_half(pattern: Pattern | None) -> TypeGuard[Pattern]:
+    return pattern is not None and bool(pattern.whole_threshold.size)
 
 
 def _stage(
@@ -123,19 +146,23 @@ def _stage(
 ) -> experts_op.Stage:
     empty = np.zeros(0, np.float32)
     rows = [range(0, weight.n, weight.n // experts) for weight in weights]
-    sites = [pack_site([w.part(r[e], r[e] + r.step) for w, r in zip(weights, rows, strict=True)]) for e in range(experts)]
+    graded = _reads_by_half(pattern)
+    parts = ([w.part(r[e], r[e] + r.step) for w, r in zip(weights, rows, strict=True)] for e in range(experts))
+    sites = [pack_site(own, in_planes=graded) for own in parts]
     own_bias = empty if bias is None else bias
     if levels is not None:  # a place without a pattern has no site: it keeps everything at every level
         entries = levels.entries("" if pattern is None else pattern.select.get_friendly_name().removeprefix(PREFIX))
-        center, threshold, _ = joined_entries(entries)
+        center, threshold, whole = joined_entries(entries)
         bases = [_base(weights, entry.center, experts) for entry in entries]
         base = np.concatenate(
             [b if b.size else np.zeros((experts, sum(w.n for w in weights) // experts), np.float32) for b in bases], axis=1
         )
-        return experts_op.Stage(sites, center, threshold, base if any(b.size for b in bases) else empty, own_bias)
+        base = base if any(b.size for b in bases) else empty
+        return experts_op.Stage(sites, center, threshold, base, own_bias, whole if graded else empty)
     center = np.zeros(1, np.float32) if pattern is None else pattern.center
     threshold = _NOTHING if pattern is None else pattern.threshold
-    return experts_op.Stage(sites, center, threshold, _base(weights, center, experts), own_bias)
+    whole = pattern.whole_threshold if graded and pattern is not None else empty
+    return experts_op.Stage(sites, center, threshold, _base(weights, center, experts), own_bias, whole)
 
 
 def _base(weights: Sequence[WeightMatrix], center: np.ndarray, experts: int) -> np.ndarray:

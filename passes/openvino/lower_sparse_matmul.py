@@ -17,7 +17,7 @@ from scap_ov.passes.openvino.packed_site import pack_site, packed_scale_type
 from scap_ov.passes.openvino.portable_pattern import PREFIX, as_type, follow
 from scap_ov.passes.openvino.remove_sparsity import replace_output
 from scap_ov.passes.openvino.weights import read_weight
-from scap_ov.passes.rules.match_pattern import Pattern, PatternLayer, match_patterns
+from scap_ov.passes.rules.match_pattern import Pattern, PatternLayer, match_patterns, patterns_at
 from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix, product
 from scap_ov.progress import Progress
 
@@ -42,6 +42,7 @@ class LowerSparseMatMul(Pass[ov.Model]):
     :param dynamic_quantization: quantise activations to int8 for integer weights.
     :param create: makes the op; by default from the extension library.
     :param levels: of the plan, where it has any.
+    :param among: Selects of the graph, to look for patterns at; by default all nodes.
     :param progress: sites done, sites in all.
     :raises ExtensionError: the library is missing or does not fit, and there is something to lower.
     """
@@ -52,8 +53,10 @@ class LowerSparseMatMul(Pass[ov.Model]):
         dynamic_quantization: bool = True,
         create: sparse_op.CreateOp | None = None,
         levels: PlannedLevels | None = None,
+        among: Sequence[ov.Node] | None = None,
         progress: Progress | None = None,
     ) -> None:
+        self._among = among
         self._progress = progress
         self._dynamic_quantization = dynamic_quantization
         self._levels = levels
@@ -61,18 +64,20 @@ class LowerSparseMatMul(Pass[ov.Model]):
 
     def call(self, model: ov.Model) -> PassResult[ov.Model]:
         """Lower all patterns."""
-        patterns = match_patterns(model)
+        patterns = match_patterns(model) if self._among is None else patterns_at(self._among)
         if not patterns:
             return PassResult(model, False)
         create = self._create or sparse_op.creator()
         skipped: list[tuple[str, str]] = []
-        lowered = 0
-        for number, pattern in enumerate(patterns):
+        lowered, count = 0, len(patterns)
+        for number in range(count):
+            pattern = patterns.pop(0)  # let go of, and of what it holds, once it is lowered
             lowered += self._lower(pattern, create, skipped)
             if self._progress:
-                self._progress(number + 1, len(patterns))
-        model.validate_nodes_and_infer_types()
-        _log.info("lowered %d of %d sites", lowered, len(patterns))
+                self._progress(number + 1, count)
+        if self._among is None:
+            model.validate_nodes_and_infer_types()
+        _log.info("lowered %d of %d sites", lowered, count)
         return PassResult(model, bool(lowered), skipped)
 
     def _lower(self, pattern: Pattern, create: sparse_op.CreateOp, skipped: list[tuple[str, str]]) -> bool:

@@ -38,19 +38,21 @@ class PatternWriter:
 
     :param name: of the site.
     :param source: the activation tensor x, float [..., K].
-    :param matmuls: the layers that read it, through Convert or Reshape at most.
+    :param readers: the layers that read it, through Convert or Reshape at most; or what spreads it over routed experts.
     :param rows: `decode`, `all`, or `every`: all without exemption, as in a pattern of another tool.
     :param max_sparse_rows: of `decode`.
     :param ramp: relative width of the ramp above the threshold; 0 for none.
     :param time_first: x is [T, B, K], so that the first position is that of axis 0.
     :param tokens: what the row policy goes by, [..., K]; `source` by default. That of routed experts is [E, rows of tokens, N].
+    :param products: the layers, where they are not the readers: routed experts behind a Tile.
     """
 
     def __init__(
-        self, name: str, source: ov.Output, matmuls: Sequence[ov.Node], rows: str, max_sparse_rows: int, ramp: float = 0.0,
-        *, time_first: bool = False, tokens: ov.Output | None = None,
+        self, name: str, source: ov.Output, readers: Sequence[ov.Node], rows: str, max_sparse_rows: int, ramp: float = 0.0,
+        *, time_first: bool = False, tokens: ov.Output | None = None, products: Sequence[ov.Node] | None = None,
     ) -> None:  # fmt: skip
-        self._name, self._matmuls, self._rows, self._max_rows = name, matmuls, rows, max_sparse_rows
+        self._name, self._readers, self._rows, self._max_rows = name, readers, rows, max_sparse_rows
+        self._layers = readers if products is None else products
         self._x, self._ramp, self._axis = source, ramp, 0 if time_first else 1
         self._tokens = source if tokens is None else tokens
         self._shape: ov.Node | None = None
@@ -71,7 +73,8 @@ class PatternWriter:
         :param whole: τ₁, as the threshold; None where nothing is read by half.
         :param residuals: of each layer what the high plane misses, see half_reads.residual; None for a layer that is always read whole.
         """
-        paths = [path_between(matmul, self._x) for matmul in self._matmuls]
+        paths = [path_between(reader, self._x) for reader in self._readers]
+        to_layers = [path_between(layer, self._x) for layer in self._layers]
         exempt = self.first_position() if self._rows == "all" else None
         few = self.few_rows() if self._rows == "decode" else None
         x = self._x if self._x.get_element_type() == ov.Type.f32 else ops.convert(self._x, np.float32).output(0)
@@ -101,11 +104,12 @@ class PatternWriter:
             negated = ops.negative(half)
         layers: list[ov.Node] = []
         lost: list[ov.Node | None] = []
-        for number, (matmul, path) in enumerate(zip(self._matmuls, paths, strict=True)):
-            matmul.input(0).replace_source_output(follow(pruned.output(0), path))
-            layer, lost_here = matmul, None
+        for reader, path in zip(self._readers, paths, strict=True):
+            reader.input(0).replace_source_output(follow(pruned.output(0), path))
+        for number, (product, path) in enumerate(zip(self._layers, to_layers, strict=True)):
+            layer, lost_here = product, None
             if half is not None and (missed := residuals[number]) is not None:
-                layer = _read_by_half(matmul, follow(negated.output(0), path), missed)
+                layer = _read_by_half(product, follow(negated.output(0), path), missed)
                 lost_here = layer.input_value(1).get_node()
             if compensation is not None:
                 layer = _compensate(layer, rows_pruned, compensation[number])
@@ -185,6 +189,8 @@ def follow(value: ov.Output, path: list[ov.Node]) -> ov.Output:
         kind = node.get_type_name()
         if kind == "Convert":
             value = as_type(value, node.get_element_type())
+        elif kind == "Tile":
+            value = ops.tile(value, node.input_value(1)).output(0)
         elif kind == "Reshape":
             value = ops.reshape(value, node.input_value(1), special_zero=node.get_attributes()["special_zero"]).output(0)
         else:

@@ -11,6 +11,7 @@ from openvino import opset13 as ops
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino import experts_op
 from scap_ov.passes.openvino.decompression import decompressed
+from scap_ov.passes.openvino.half_reads import residual
 from scap_ov.passes.openvino.lower_experts import names_in
 from scap_ov.passes.openvino.match_experts import match_experts
 from scap_ov.passes.openvino.packed_site import LayerWeight, unpack_site
@@ -20,6 +21,8 @@ from scap_ov.passes.openvino.write_experts import ExpertLayers, write_experts
 from scap_ov.passes.rules.experts import Activation
 from scap_ov.passes.rules.match_pattern import EVERY_ROW
 
+_NONE = np.zeros(0, np.float32)
+
 
 class RaiseExperts(Pass[ov.Model]):
     """Write the tiled block and the portable patterns that every op stands for, in place. No library is needed once the model is read.
@@ -27,7 +30,8 @@ class RaiseExperts(Pass[ov.Model]):
     1. Raw values, scales and zero points are those that were lowered, bit for bit; bf16 scales come back as f32 of the same value.
     2. The block is the one that optimum-cli writes, which the CPU plugin recognises once the patterns are removed.
     3. Products get their names back.
-    4. Where nothing was to be dropped at one of the two places, no pattern is written there.
+    4. Where nothing was to be dropped at one of the two places, no pattern is written there. Weights in planes, with a whole_threshold,
+       are read by half in the pattern.
     5. A second run changes nothing.
     6. Of ops with levels, one level is written.
 
@@ -65,12 +69,22 @@ def _raise(node: ov.Node, level: float | None) -> None:
     replace_output(node.output(0), shaped.output(0))
     (block,), _ = match_experts([result.get_node()])
     rows = "every" if experts.rows == "decode" and experts.max_sparse_rows == EVERY_ROW else experts.rows
-    for name, stage, source, reader in zip(sites, (experts.up, experts.down), (x, block.hidden), (block.tile, block.down), strict=True):
+    places = ((experts.up, x, block.tile, block.up), (experts.down, block.hidden, block.down, (block.down,)))
+    for name, (stage, source, reader, products) in zip(sites, places, strict=True):
         if name:
             lead_ones = [1] * (len(source.get_partial_shape()) - 1)
-            center = ops.constant(stage.center.reshape([*lead_ones, -1])).output(0) if stage.center.any() else None
-            writer = PatternWriter(name, source, [reader], rows, experts.max_sparse_rows, tokens=x if reader is block.down else None)
-            writer.write(ops.constant(stage.threshold.reshape([*lead_ones, -1])).output(0), center, None)
+            threshold, center, whole = (
+                ops.constant(values.reshape([*lead_ones, -1])).output(0) if values.size else None
+                for values in (stage.threshold, stage.center if stage.center.any() else _NONE, stage.whole_threshold)
+            )
+            assert threshold is not None  # noqa: S101 - every op has one
+            own = [weight for of, weight in layers if of is stage] if whole is not None else []
+            residuals = [
+                residual(weight.raw, weight.scale, stage.sites[0].group_size, dtype, count) for weight in own if weight.scale is not None
+            ]
+            writer = PatternWriter(name, source, [reader], rows, experts.max_sparse_rows, products=products,
+                                   tokens=x if reader is block.down else None)  # fmt: skip
+            writer.write(threshold, center, None, whole, residuals)
 
 
 def _weights(stage: experts_op.Stage) -> Sequence[LayerWeight]:

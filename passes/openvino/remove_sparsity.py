@@ -5,16 +5,17 @@ from __future__ import annotations
 import openvino as ov
 
 from scap_ov.passes.base import Pass, PassResult
+from scap_ov.passes.openvino.fewer_experts import all_experts
 from scap_ov.passes.openvino.match_experts import match_experts
 from scap_ov.passes.openvino.portable_pattern import follow
-from scap_ov.passes.rules.match_pattern import match_patterns
+from scap_ov.passes.rules.match_pattern import Pattern, match_patterns
 
 
 class RemoveSparsity(Pass[ov.Model]):
     """Make every layer that reads a pruned tensor read the tensor itself, in place.
 
     1. The compensation goes with the pattern, and so does what is read by half. Routed experts get their tokens back, and `down` what
-       it read.
+       it read. Routers that choose fewer experts choose all of theirs again.
     2. A second run changes nothing.
     """
 
@@ -30,11 +31,20 @@ class RemoveSparsity(Pass[ov.Model]):
         for block in blocks:
             for own in (block.pruned_source, block.pruned_hidden):
                 if own is not None:
-                    for reader in list(own.select.output(0).get_target_inputs()):
-                        reader.replace_source_output(own.source)
-        if patterns or blocks:
+                    _give_back(own)
+        changed = all_experts(model.get_ordered_ops()) or bool(patterns or blocks)
+        if changed:
             model.validate_nodes_and_infer_types()
-        return PassResult(model, bool(patterns or blocks))
+        return PassResult(model, changed)
+
+
+def _give_back(pattern: Pattern) -> None:
+    """Let what reads the pruned tensor of routed experts read the tensor itself, and their products stand for themselves."""
+    for reader in list(pattern.select.output(0).get_target_inputs()):
+        reader.replace_source_output(pattern.source)
+    for layer in pattern.layers:
+        if layer.half is not None:
+            replace_output(layer.result, layer.matmul.output(0))
 
 
 def replace_output(old: ov.Output, new: ov.Output) -> None:

@@ -2,6 +2,8 @@
 
 lost     MatMul(Negative(Select(|x − c| > τ₀ ∧ |x − c| ≤ τ₁ ∧ …, x − c, 0)), R)
 layer    Add(layer, lost); Subtract without Negative in ONNX, and as earlier versions wrote it
+
+Of routed experts the Select's output goes through a Tile, as their tokens do.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ def match_half_read(layer: ov.Node) -> tuple[HalfRead, ov.Output] | None:
         return None
     select = lost.input_value(0).get_node()
     negatives = 0
-    while carries_channels(select) or select.get_type_name() in ("ConvertLike", "Negative"):
+    while carries_channels(select) or select.get_type_name() in ("ConvertLike", "Negative", "Tile"):
         negatives += select.get_type_name() == "Negative"
         select = select.input_value(0).get_node()
     if select.get_type_name() != "Select" or negatives != _NEGATIVES[readers[0].get_type_name()]:

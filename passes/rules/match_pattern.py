@@ -11,7 +11,7 @@ behind      Add(layer, what reading by half loses) or Subtract, see half_reads; 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -86,7 +86,12 @@ class _Test:
 
 def match_patterns(model: ov.Model) -> list[Pattern]:
     """All patterns of a model in topological order."""
-    return [p for node in model.get_ordered_ops() if node.get_type_name() == "Select" for p in [match_pattern(node)] if p is not None]
+    return patterns_at(node for node in model.get_ordered_ops() if node.get_type_name() == "Select")
+
+
+def patterns_at(selects: Iterable[ov.Node]) -> list[Pattern]:
+    """The patterns that these Selects close."""
+    return [pattern for pattern in map(match_pattern, selects) if pattern is not None]
 
 
 def match_pattern(select: ov.Node) -> Pattern | None:
@@ -95,8 +100,11 @@ def match_pattern(select: ov.Node) -> Pattern | None:
     return found if found is not None and found.layers else None
 
 
-def match_pruned(select: ov.Node) -> Pattern | None:
-    """The pattern that a Select closes whatever reads it, its fully connected layers with it; None where it is none."""
+def match_pruned(select: ov.Node, products: Sequence[ov.Node] = ()) -> Pattern | None:
+    """The pattern that a Select closes whatever reads it, its fully connected layers with it; None where it is none.
+
+    :param products: of routed experts, which read it through a Tile or not; they are among the pattern's layers then.
+    """
     test = _test(select.input_value(0))
     if test is None:
         return None
@@ -107,7 +115,7 @@ def match_pruned(select: ov.Node) -> Pattern | None:
         return None
     if not _same_in(source.get_element_type(), replacement, test.center):
         return None
-    policy, layers = _policy(test), tuple(_layers(select.output(0), ()))
+    policy, layers = _policy(test), (*_layers(select.output(0), ()), *map(_product, products))
     whole = _whole(layers, test.distance)
     if policy is None or whole is None:
         return None
@@ -231,6 +239,12 @@ def _layers(value: ov.Output, path: tuple[ov.Node, ...]) -> Iterator[PatternLaye
             yield PatternLayer(node, path, *_compensation(output), half)
         elif carries_channels(node):
             yield from _layers(node.output(0), (*path, node))
+
+
+def _product(matmul: ov.Node) -> PatternLayer:
+    """A batched product of routed experts, which has no compensation."""
+    half, output = match_half_read(matmul) or (None, matmul.output(0))
+    return PatternLayer(matmul, (), None, output, half)
 
 
 def _is_batched(matmul: ov.Node) -> bool:

@@ -15,6 +15,7 @@ from scap_ov.custom_ops import OP_NAMES
 from scap_ov.errors import BadModelError, OutputError, UsageError
 from scap_ov.json_values import JsonObject
 from scap_ov.models.opened import Graph, Opened, OpenedModel, opened_model
+from scap_ov.passes.base import PassResult
 from scap_ov.plan import SparsityPlan
 from scap_ov.progress import TitledProgress, titled
 from scap_ov.sites import Site
@@ -160,7 +161,7 @@ def rewrite(
     from scap_ov.passes.openvino.insert_cats import InsertCats
     from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
     from scap_ov.passes.openvino.level_blocks import PlannedLevels
-    from scap_ov.passes.openvino.lowering import lower
+    from scap_ov.passes.openvino.lowering import insert_and_lower, lower
 
     if form not in FORMS:
         msg = f"form is {form!r}; give lowered or portable"
@@ -176,16 +177,20 @@ def rewrite(
     skipped = find(model, plan.config)[1]
     reasons = dict(stock)
     clone, found = model.copy()
-    result = (InsertCats if plan.notes.get("rewrite") == "cats" else InsertSparsity)(kept, found=found)(clone)
-    reasons.update(dict(result.skipped))
-    made = result.model
-    if form == "lowered":
+    cats = plan.notes.get("rewrite") == "cats"
+    packing = titled(progress, "packing weights (sites)")
+    if form == "lowered" and not cats:
         levels = PlannedLevels(plan) if plan.levels else None
-        packing = titled(progress, "packing weights (sites)")
-        lowered = lower(made, dynamic_quantization=plan.config.dynamic_quantization, levels=levels, progress=packing)
-        made = lowered.model
-        reasons.update({name: f"{rt_info.NOT_LOWERED}: {reason}" for name, reason in lowered.skipped})
-    if result.modified and plan.notes.get("rewrite") != "cats":  # the record says what is in the model
+        result, lowered = insert_and_lower(clone, kept, found, levels=levels, progress=packing)
+    else:
+        result = (InsertCats if cats else InsertSparsity)(kept, found=found)(clone)
+        lowered = PassResult(clone, False)
+        if form == "lowered":
+            lowered = lower(clone, dynamic_quantization=plan.config.dynamic_quantization, progress=packing)
+    made = result.model
+    reasons.update(dict(result.skipped))
+    reasons.update({name: f"{rt_info.NOT_LOWERED}: {reason}" for name, reason in lowered.skipped})
+    if entries and not cats:  # the record says what is in the model
         there = pruned_sites(made)
         lost = [name for name in entries if name not in reasons and name not in there]
         reasons.update(dict.fromkeys(lost, "stock: what pruning wrote for it is not recognised"))

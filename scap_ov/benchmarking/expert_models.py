@@ -8,15 +8,14 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from scap_ov.benchmarking.site_models import cache_bytes
+from scap_ov.benchmarking.site_models import cache_bytes, entry_for
 from scap_ov.config import SparsityConfig
 from scap_ov.evaluation.bytes_read import layer_bytes
 from scap_ov.models.opened import OpenedModel
-from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
-from scap_ov.passes.openvino.lowering import lower
+from scap_ov.passes.openvino.lowering import insert_and_lower
 from scap_ov.passes.openvino.write_experts import ExpertLayers, write_experts
 from scap_ov.passes.rules.experts import Activation
-from scap_ov.plan import SitePlan, SparsityPlan
+from scap_ov.plan import SparsityPlan
 from scap_ov.sample_models.synthetic import random_weight
 from scap_ov.sites import Site
 
@@ -40,18 +39,21 @@ def expert_model(up: Site, down: Site) -> ov.Model:
     return ov.Model([y], [x, scores], "experts")
 
 
-def lowered_experts(stock: ov.Model, sparsity: tuple[float, float], config: SparsityConfig) -> ov.Model:
-    """The same behind SparseExperts, with thresholds that drop these shares at both places; at 0 nothing is dropped.
+def lowered_experts(stock: ov.Model, sparsity: tuple[float, float], config: SparsityConfig, *, graded: bool = False) -> ov.Model:
+    """The same behind SparseExperts, with thresholds that leave these shares of the bytes unread at both places; at 0 nothing is dropped.
 
     The input of `down` is not normal: its threshold is a quantile of what a run of the stock model gives.
+
+    :param graded: read channels by half too, of weights of 8 bits.
     """
     clone, found = OpenedModel(stock).copy()
     entries = {}
     for match, share in zip(found.matches, sparsity, strict=True):
-        threshold = np.quantile(_magnitudes(clone, match.source), share) if share else -1.0
-        entries[match.site.name] = SitePlan(match.site.name, np.array([threshold], np.float32), np.zeros(1, np.float32), share)
+        magnitudes = _magnitudes(clone, match.source) if share else np.zeros(1, np.float32)
+        entries[match.site.name] = entry_for(match.site.name, magnitudes.reshape(-1), share, graded=graded)
     plan = SparsityPlan(config, "", tuple(match.site for match in found.matches), entries)
-    return lower(InsertSparsity(plan, found=found)(clone).model, dynamic_quantization=config.dynamic_quantization).model
+    insert_and_lower(clone, plan, found)
+    return clone
 
 
 def inputs_of(model: ov.Model, seed: int) -> dict[int, np.ndarray]:

@@ -134,10 +134,11 @@ def measure_gain(site: Site, sparsity: float, config: SparsityConfig) -> float:
 
 
 def expert_gain(down: Site, up: Site, sparsity: float, config: SparsityConfig) -> float:
-    """The same of a layer of routed experts, with the same share dropped at both places; other experts at every step."""
+    """The same of a layer of routed experts, with the same share not read at both places; other experts at every step."""
     stock = expert_model(up, down)
     steps = [inputs_of(stock, seed) for seed in range(_STEPS)]
-    return ratio_of_times(stock, lowered_experts(stock, (sparsity, sparsity), config), config, steps)
+    graded = config.method == "graded" and up.two_planes
+    return ratio_of_times(stock, lowered_experts(stock, (sparsity, sparsity), config, graded=graded), config, steps)
 
 
 def ratio_of_times(

@@ -105,13 +105,21 @@ def sparse_model(stock: ov.Model, sparsity: float, config: SparsityConfig, *, gr
     clone, found = OpenedModel(stock).copy()
     sites = tuple(match.site for match in found.matches)
     values = np.abs(np.random.default_rng(0).standard_normal(sites[0].in_features).astype(np.float32))
-    scores = np.concatenate([values, values / _GRADES]) if graded else values
-    threshold = np.array([np.quantile(scores, sparsity) if sparsity else -1.0], np.float32)
-    whole = np.where(threshold < 0, threshold, _GRADES * threshold) if graded else None
-    zero = np.zeros(1, np.float32)
-    entries = {site.name: SitePlan(site.name, threshold, zero, sparsity, None, whole) for site in sites}
+    entries = {site.name: entry_for(site.name, values, sparsity, graded=graded) for site in sites}
     inserted = InsertSparsity(SparsityPlan(config, "", sites, entries), found=found)(clone).model
     return LowerSparseMatMul(dynamic_quantization=config.dynamic_quantization)(inserted).model
+
+
+def entry_for(name: str, magnitudes: np.ndarray, sparsity: float, *, graded: bool) -> SitePlan:
+    """Thresholds that leave this share of the bytes unread at inputs of these magnitudes; at 0 nothing is dropped.
+
+    :param magnitudes: float32 [K].
+    :param graded: read channels by half too.
+    """
+    scores = np.concatenate([magnitudes, magnitudes / _GRADES]) if graded else magnitudes
+    threshold = np.array([np.quantile(scores, sparsity) if sparsity else -1.0], np.float32)
+    whole = np.where(threshold < 0, threshold, _GRADES * threshold) if graded else None
+    return SitePlan(name, threshold, np.zeros(1, np.float32), sparsity, None, whole)
 
 
 def graded_model(sparse: ov.Model) -> ov.Model:

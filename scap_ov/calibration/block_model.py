@@ -32,7 +32,7 @@ from scap_ov.passes.rules.path import path_between
 from scap_ov.passes.rules.tensors import key_of
 from scap_ov.progress import Progress
 from scap_ov.sites import SiteKind
-from scap_ov.statistics.collector import expert_name, gate_name
+from scap_ov.statistics.collector import expert_name, gate_name, routing_name
 
 if TYPE_CHECKING:
     from scap_ov.calibration.samples import Piece as Window
@@ -51,6 +51,7 @@ class BlockModel:
     :param compensation: plans may have constants.
     :param graded: plans may read channels by half; takes more memory and time where weights are of 8 bits.
     :param ramp: that of the plans which are tried.
+    :param routing: differentiate with respect to the routing weights of experts (`routing_name`), too.
     :param learn: differentiate with respect to what is pruned, read by half and given by the layers, too (`part_name`).
     :raises UncutError: it cannot be cut; the text tells why.
     :raises BadModelError: it has no site.
@@ -58,7 +59,7 @@ class BlockModel:
 
     def __init__(
         self, model: ov.Model | OpenedModel, *, prunes: Iterable[str] | None = None, compensation: bool = False, graded: bool = False,
-        ramp: float = 0.0, learn: bool = False,
+        ramp: float = 0.0, learn: bool = False, routing: bool = False,
     ) -> None:  # fmt: skip
         opened = opened_model(model)
         self.stock = opened.model
@@ -88,6 +89,8 @@ class BlockModel:
         built = ov.Model([ops.result(self.result)], [], parameters, "scap_ov_blocks")
         built.validate_nodes_and_infer_types()
         wanted = [Wanted(m.site.name, values[m.site.name], _label(m.site)) for m in found.matches]
+        routers = [m for m in found.matches if m.block is not None and m.site.kind is SiteKind.EXPERT_UP] if routing else []
+        wanted += [Wanted(routing_name(m.site.name), m.block.routing, _label(m.site)) for m in routers if m.block is not None]
         for match in found.matches if learn else ():
             parts = self._parts(match.site.name, taps[match.site.name])
             wanted += [Wanted(name, value, _label(match.site)) for name, value in parts.items()]

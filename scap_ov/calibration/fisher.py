@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scap_ov.calibration.routing_losses import RoutingLosses
 from scap_ov.config import SparsityConfig
 from scap_ov.fitting.allocation.sensitivity import GRADED, LEVELS
 from scap_ov.fitting.criteria.adaptive import AdaptiveCriterion
 from scap_ov.fitting.criteria.graded import GradedCriterion, plane_error, reads_by_half
+from scap_ov.fitting.fewer_experts import FEWER
 from scap_ov.fitting.mean_shift import Sample
+from scap_ov.statistics.collector import routing_name
 
 if TYPE_CHECKING:
     from scap_ov.fitting.criteria import SiteFit
@@ -44,15 +47,17 @@ class FisherTables:
 
     def __init__(self, profile: CalibrationProfile, sites: Sequence[Site]) -> None:
         self._profile, self._sites = profile, {site.name: site for site in sites}
-        self._measured: dict[str, _Measured] = {}
+        self._routers = {routing_name(site.name): site for site in sites if site.experts_per_token > 1}
+        self._measured: dict[str, _Measured | RoutingLosses] = {}
 
     def take(self, name: str, x: np.ndarray, g: np.ndarray) -> None:
         """Take in some rows of a site.
 
-        :param x: the site's input, float32 [R, K].
+        :param name: of a site, or `routing_name` of one.
+        :param x: the site's input, float32 [R, K], or routing weights.
         :param g: the gradient there, float32 [R, K].
         """
-        if name in self._sites:
+        if name in self._sites or name in self._routers:
             self._of(name).add(x, g)
 
     def sums(self) -> dict[str, np.ndarray]:
@@ -69,11 +74,19 @@ class FisherTables:
 
         :param count: rows that were taken in at each site.
         """
-        return {name: self._of(name).table(count) for name in self._sites}
+        made: dict[str, Table] = {}
+        for name in self._sites:
+            own, routing = self._of(name), self._measured.get(routing_name(name))
+            made[name] = own.table(count) if isinstance(own, _Measured) else {}
+            if isinstance(routing, RoutingLosses):
+                made[name][FEWER] = routing.losses(count)
+        return made
 
-    def _of(self, name: str) -> _Measured:
+    def _of(self, name: str) -> _Measured | RoutingLosses:
         if name not in self._measured:
-            self._measured[name] = _Measured(self._sites[name], self._profile)
+            router = self._routers.get(name)
+            fresh = _Measured(self._sites[name], self._profile) if router is None else RoutingLosses(router.experts_per_token)
+            self._measured[name] = fresh
         return self._measured[name]
 
 

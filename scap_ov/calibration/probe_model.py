@@ -88,7 +88,7 @@ class ProbeModel(Probe):
             )
         if measure:
             taps |= {("share", name): self.of_tokens(name, share(node, kept=False)) for name, node in self._pruned(clone).items()}
-            taps |= {("half", name): share(node, kept=True) for name, node in self._by_half(clone).items()}
+            taps |= {("half", name): self.of_tokens(name, share(node, kept=True)) for name, node in self._by_half(clone).items()}
         outputs |= taps
         graph = built([*outputs.values()], forget_states(clone), parameters)
         self._session = OpenVINOSession(graph, outputs, EXACT)

@@ -105,7 +105,7 @@ def _by_gradients(
     """
     tables = FisherTables(profile, sites)
     try:
-        blocks = BlockModel(model)
+        blocks = BlockModel(model, routing=True)
     except UncutError as e:
         whole = GradientModel(model, inputs=True)
         _log.warning("the model is differentiated in one piece, which takes many times its size of memory: %s", e)

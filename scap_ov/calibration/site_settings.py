@@ -66,7 +66,7 @@ class SiteSettings:
         self.parameters += [threshold, center, *([whole] if whole is not None else []), *extra]
         residuals = [_own_weight(matmul) for matmul in match.matmuls] if whole is not None else []
         tokens = match.block.source if match.block is not None and match.site.kind is SiteKind.EXPERT_DOWN else None
-        written = PatternWriter(match.site.name, source, match.readers, "all", 0, self._ramp, tokens=tokens).write(
+        written = PatternWriter(match.site.name, source, match.readers, "all", 0, self._ramp, tokens=tokens, products=match.matmuls).write(
             threshold.output(0),
             center.output(0),
             [p.output(0) for p in extra] or None,

@@ -21,6 +21,11 @@ def tokens_per_expert(summary: JsonMapping, *, warnings_only: bool = False) -> I
 
     :param summary: of a plan; its notes hold `expert_tokens`, tokens by site and expert.
     """
+    fewer = summary.get("notes", {}).get("fewer_experts")
+    if fewer and not warnings_only:
+        for site, (used, all_of_them) in fewer["used"].items():
+            if site.endswith(".expert_up"):
+                yield f"{site}: a token uses {used} of the {all_of_them} experts that the router was made for"
     for site, tokens in summary.get("notes", {}).get("expert_tokens", {}).items():
         if not warnings_only:
             yield f"{site}: tokens of calibration that used each expert, {min(tokens)} to {max(tokens)}: {' '.join(map(str, tokens))}"

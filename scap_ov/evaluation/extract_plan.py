@@ -11,9 +11,11 @@ import openvino as ov
 from scap_ov.config import SparsityConfig
 from scap_ov.custom_ops import EXPERTS_OP_NAME, OP_NAME, OP_NAMES
 from scap_ov.errors import BadModelError
+from scap_ov.fitting.fewer_experts import with_experts
 from scap_ov.json_values import JsonMapping
 from scap_ov.passes.openvino import experts_op
 from scap_ov.passes.openvino.expert_rows import chosen_rows
+from scap_ov.passes.openvino.fewer_experts import used_experts
 from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
 from scap_ov.passes.openvino.lower_experts import names_in
 from scap_ov.passes.openvino.lowering import raise_
@@ -26,8 +28,6 @@ from scap_ov.passes.rules.match_pattern import Pattern, match_patterns
 from scap_ov.plan import SitePlan, SparsityPlan
 from scap_ov.sites import Site
 from scap_ov.storage import rt_info
-
-_NOTHING = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,9 @@ def pruned_inputs(model: ov.Model) -> list[PrunedInput]:
     for pattern, block, layers in _expert_patterns(ordered):
         inner = layers == (block.down,)
         x = chosen_rows(block, block.hidden) if inner else block.source
-        found.append(PrunedInput(x, pattern.center, pattern.threshold, _NOTHING, tuple(layer.get_friendly_name() for layer in layers),
-                                 _site_of(pattern), block.used if inner else 1))  # fmt: skip
+        products = tuple(layer.get_friendly_name() for layer in layers)
+        found.append(PrunedInput(x, pattern.center, pattern.threshold, pattern.whole_threshold, products, _site_of(pattern),
+                                 block.used if inner else 1))  # fmt: skip
     for node in ordered:
         if node.get_type_name() == OP_NAME:
             pruning = read(node)[1]
@@ -80,7 +81,7 @@ def pruned_inputs(model: ov.Model) -> list[PrunedInput]:
         elif node.get_type_name() == EXPERTS_OP_NAME:
             up = experts_op.read(node).up
             sites, names = names_in(node.get_friendly_name(), len(up.sites[0].sizes) + 1)
-            found.append(PrunedInput(node.input_value(0), up.center, up.threshold, _NOTHING, tuple(names[:-1]), sites[0]))
+            found.append(PrunedInput(node.input_value(0), up.center, up.threshold, up.whole_threshold, tuple(names[:-1]), sites[0]))
     return found
 
 
@@ -142,11 +143,14 @@ def take_apart(model: ov.Model) -> tuple[SparsityPlan, ov.Model]:
     found += [
         (p, _site_of(p), [(m.get_friendly_name(), None) for m in layers]) for p, _, layers in _expert_patterns(stock.get_ordered_ops())
     ]
+    fewer = used_experts(match_experts(stock.get_ordered_ops())[0])
     stock = RemoveSparsity()(stock).model
     matches = find_sites(stock, lm_head=True).matches
+    routers = {match.site.name: match.block.ids.get_node().get_instance_id() for match in matches if match.block is not None}
+    experts = {name: fewer[router] for name, router in routers.items() if router in fewer}
     sites = {layer.name: match.site for match in matches for layer in match.site.layers}
     named = {match.site.name: match.site for match in matches}
-    expected = {site["name"]: site["planned_sparsity"] for site in record["summary"]["sites"]} if record else {}
+    told = {site["name"]: site for site in record["summary"]["sites"]} if record else {}
     entries = {}
     for pattern, own, compensation in found:
         missing = [name for name, _ in compensation if name not in sites]
@@ -155,9 +159,13 @@ def take_apart(model: ov.Model) -> tuple[SparsityPlan, ov.Model]:
             raise BadModelError(msg)
         site = named.get(own) or sites[compensation[0][0]]
         whole = pattern.whole_threshold if pattern.whole_threshold.size else None
-        share = expected.get(site.name, 0.0)
-        entries[site.name] = SitePlan(site.name, pattern.threshold, pattern.center, share, _joined(site, compensation), whole)
-    return SparsityPlan(config, fingerprint(stock), tuple(named.values()), entries), stock
+        of = told.get(site.name, {})
+        entries[site.name] = SitePlan(
+            site.name, pattern.threshold, pattern.center, of.get("planned_sparsity", 0.0), _joined(site, compensation), whole,
+            of.get("dropped") if whole is not None else None, of.get("half", 0.0) if whole is not None else 0.0,
+        )  # fmt: skip
+    left = with_experts(tuple(named.values()), experts)
+    return SparsityPlan(config, fingerprint(stock), left, entries, experts=experts), stock
 
 
 def _joined(site: Site, parts: list[tuple[str, np.ndarray | None]]) -> np.ndarray | None:

@@ -70,7 +70,7 @@ def sparse_view(model: ov.Model, *, rows: str) -> SparseView:
         layers = tuple(match.site for match in find_sites(model, lm_head=True).matches)
         return SparseView(model, tuple(s for s in layers if s.kind is not SiteKind.LM_HEAD), layers, {}, {})
     plan, stock = take_apart(model)
-    layers = tuple(match.site for match in find_sites(stock, lm_head=True).matches)
+    layers = plan.sites
     sites = tuple(s for s in layers if s.kind is not SiteKind.LM_HEAD or s.name in plan.entries)
     if rows == "all":
         model = _prune_every_row(stock, plan, lowered=is_lowered(model))
@@ -87,7 +87,7 @@ def _prune_every_row(stock: ov.Model, plan: SparsityPlan, *, lowered: bool) -> o
 def _measured(model: ov.Model, plan: SparsityPlan) -> tuple[dict[str, ov.Output], dict[str, ov.Output]]:
     """For each pruned site the shares of dropped and of half-read entries, the exempt rows counted as if pruned.
 
-    What `down` of routed experts reads stays inside of the op: for it, in the lowered form, the share that was planned is given.
+    What `down` of routed experts reads stays inside of the op: for it, in the lowered form, the shares that were planned are given.
     """
     dropped, half = {}, {}
     for pattern in pruned_inputs(model):
@@ -102,7 +102,10 @@ def _measured(model: ov.Model, plan: SparsityPlan) -> tuple[dict[str, ov.Output]
     for name, entry in plan.entries.items() if dropped else ():
         if name not in dropped:
             nothing = ops.multiply(next(iter(dropped.values())), ops.constant(np.float32(0)))
-            dropped[name] = ops.add(nothing, ops.constant(np.float32(entry.expected_sparsity))).output(0)
+            reads = entry.expected_reads()
+            dropped[name] = ops.add(nothing, ops.constant(np.float32(reads["dropped"]))).output(0)
+            if entry.whole_threshold is not None:
+                half[name] = ops.add(nothing, ops.constant(np.float32(reads["half"]))).output(0)
     return dropped | _masked_rows(model, plan), half
 
 

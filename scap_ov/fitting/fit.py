@@ -10,6 +10,8 @@ from scap_ov.errors import UsageError
 from scap_ov.fitting.allocation import ALLOCATIONS
 from scap_ov.fitting.criteria import CRITERIA, Criterion
 from scap_ov.fitting.drift import drift_ratios, knows_drift
+from scap_ov.fitting.fewer_experts import choose, with_experts
+from scap_ov.fitting.lossless import lossless_plan
 from scap_ov.plan import SitePlan, SparsityPlan
 from scap_ov.progress import Progress
 from scap_ov.scoping import found_sites, sites_in_scope, target_groups
@@ -25,11 +27,14 @@ def fit(profile: CalibrationProfile, config: SparsityConfig | None = None, *, pr
     2. The method allots the target to the sites of each target group, then fits every site on the profile's rows.
     3. A site that is allotted nothing gets no entry and stays stock, unless `replace` is `always`: then its entry drops nothing.
     4. With `levels`, every level is a fit of its own; the plan's entries are those of the level that a model starts with.
+    5. With `fewer_experts`, all of this is done on the model that is left.
 
     :param progress: called with (sites done, sites), of all levels.
     :raises UsageError: the configuration names sites that are not there, or asks for what the method cannot do.
     """
     config = SparsityConfig() if config is None else config
+    if config.fewer_experts:
+        return _fit_fewer(profile, config, progress)
     if not config.levels:
         return _fit(profile, config, progress)
     plans: dict[float, SparsityPlan] = {}
@@ -38,6 +43,18 @@ def fit(profile: CalibrationProfile, config: SparsityConfig | None = None, *, pr
         plans[level] = _fit(profile, own, _part(progress, number, len(config.levels)))
     start = next(plan for level, plan in plans.items() if level == config.target_sparsity)
     return replace(start, config=config, levels={level: plan.entries for level, plan in plans.items()})
+
+
+def _fit_fewer(profile: CalibrationProfile, config: SparsityConfig, progress: Progress | None) -> SparsityPlan:
+    """Rule 5."""
+    choice = choose(profile, config.fewer_experts)
+    left = replace(profile, sites=with_experts(profile.sites, choice.used))
+    rest = replace(config, fewer_experts=0.0)
+    nothing = rest.prunes_nothing
+    plan = lossless_plan(left.sites, rest, profile.fingerprint) if nothing else fit(left, rest, progress=progress)
+    used = {s.name: [choice.used[s.name], s.experts_per_token] for s in profile.sites if s.name in choice.used}
+    notes = {"fewer_experts": {"used": used, "expected_loss": choice.loss}}
+    return replace(plan, config=config, experts=choice.used, notes={**plan.notes, **notes})
 
 
 def _part(progress: Progress | None, number: int, parts: int) -> Progress | None:

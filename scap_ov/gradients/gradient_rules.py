@@ -248,7 +248,8 @@ RULES: dict[str, Rule] = {
     "Concat": concat, "Slice": slice_back, "Gather": gather, "Broadcast": broadcast, "ReduceMean": reduce_mean, "Convert": convert,
     "Select": select, "MVN": layer_norm,
     "ScaledDotProductAttention": attention, "Tile": routing.tile, "ReduceSum": routing.reduce_sum, "TopK": routing.top_k,
-    "ScatterElementsUpdate": routing.scatter_elements_update, "Clamp": routing.clamp, "Minimum": routing.minimum,
+    "ScatterElementsUpdate": routing.scatter_elements_update, "GatherElements": routing.gather_elements, "Clamp": routing.clamp,
+    "Minimum": routing.minimum,
 }  # fmt: skip
 
 

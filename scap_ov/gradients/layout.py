@@ -187,10 +187,10 @@ def _weight_slot(node: ov.Node, port: int, value: ov.Output, *, missed: bool) ->
     """The weight of a layer, or what its high plane misses, or the weights of all experts of a batched product."""
     shape, transposed = value.get_partial_shape(), bool(node.get_attributes()["transpose_b"])
     try:
-        if len(shape) == 3 and transposed and not missed:
+        if len(shape) == 3 and transposed:
             every = read_experts(node)
-            fill = partial(_write_experts, every)
-            return Slot(node, port, tuple(shape.to_shape()), fill, every, every.dequantized)
+            rows = partial(half_reads.missed, every) if missed else every.dequantized
+            return Slot(node, port, tuple(shape.to_shape()), partial(_write_experts, every, rows), every, rows)
         weight = read_weight(node) if len(shape) == 2 else None
     except (LeaveStock, NoLayer):
         return None
@@ -201,8 +201,8 @@ def _weight_slot(node: ov.Node, port: int, value: ov.Output, *, missed: bool) ->
     return Slot(node, port, turned, lambda out: write_rows(values, out if transposed else out.T), weight, values, not transposed)
 
 
-def _write_experts(weight: WeightMatrix, out: np.ndarray) -> None:
-    write_rows(weight.dequantized, out.reshape(weight.n, weight.k))
+def _write_experts(weight: WeightMatrix, values: Callable[[slice], np.ndarray], out: np.ndarray) -> None:
+    write_rows(values, out.reshape(weight.n, weight.k))
 
 
 def write_rows(values: Callable[[slice], np.ndarray], out: np.ndarray, first: int = 0) -> None:

@@ -36,20 +36,27 @@ def reduce_sum(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
 
 
 def scatter_elements_update(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
-    """Of values put into another tensor: where they went."""
-    if need[0] or node.get_attributes().get("reduction", "none") != "none":
-        refuse(node, "changes a tensor that is differentiated, or adds up")
-    axis = int(constant_input(node, 3).reshape(-1)[0])
-    return [None, None, ops.gather_elements(g, node.input_value(1), axis).output(0), None]
+    """Of values put into another tensor: where they went; of that tensor: everywhere else."""
+    if node.get_attributes().get("reduction", "none") != "none":
+        refuse(node, "adds up")
+    axis, places = int(constant_input(node, 3).reshape(-1)[0]), node.input_value(1)
+    kept = ops.scatter_elements_update(g, places, _zeros_like(node.input_value(2)), np.array(axis)).output(0) if need[0] else None
+    return [kept, None, ops.gather_elements(g, places, axis).output(0) if need[2] else None, None]
+
+
+def gather_elements(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
+    """Where they were taken from; an element that was taken several times gets the sum."""
+    del need
+    axis = np.array(node.get_attributes()["axis"])
+    zeros = _zeros_like(node.input_value(0))
+    return [ops.scatter_elements_update(zeros, node.input_value(1), g, axis, reduction="sum", use_init_val=True).output(0), None]
 
 
 def top_k(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
     """Of the values: where they were taken from."""
     del need
-    x = node.input_value(0)
-    zeros = ops.broadcast(ops.constant(np.array(0, x.get_element_type().to_dtype())), ops.shape_of(x))
     axis = np.array(node.get_attributes()["axis"])
-    return [ops.scatter_elements_update(zeros, node.output(1), g, axis).output(0), None]
+    return [ops.scatter_elements_update(_zeros_like(node.input_value(0)), node.output(1), g, axis).output(0), None]
 
 
 def clamp(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
@@ -66,3 +73,7 @@ def minimum(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
         refuse(node, "has two operands that are differentiated")
     x, limit = node.input_values()
     return [ops.select(ops.less(x, limit), g, like(0.0, x)).output(0), None]
+
+
+def _zeros_like(x: ov.Output) -> ov.Node:
+    return ops.broadcast(like(0.0, x), ops.shape_of(x))

@@ -153,6 +153,11 @@ def expert_name(site: str) -> str:
     return f"{site}/experts"
 
 
+def routing_name(site: str) -> str:
+    """Name of the tensor [T, k] with the weights of the experts that each token uses, of an `expert_up` site."""
+    return f"{site}/routing"
+
+
 def gate_name(site: str) -> str:
     """Name of the tensor act(gate) of a `down` site."""
     return f"{site}|gate"

@@ -6,6 +6,7 @@ python export_rows.py ROW=FOLDER ...      -> FOLDER, or FOLDER.error with the re
 from __future__ import annotations
 
 import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -20,6 +21,8 @@ def export(row: Row, folder: Path) -> None:
     import torch
     from optimum.exporters.openvino import export_from_model
 
+    if row.example:
+        runpy.run_path(str(Path(__file__).parents[2] / "examples" / f"{row.example}.py"))
     torch.manual_seed(len(row.name))
     config = getattr(transformers, row.config)(**row.options)
     kind = getattr(transformers, row.model)

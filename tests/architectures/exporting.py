@@ -11,13 +11,15 @@ from architectures.rows import Row
 from made_once import place
 
 SCRIPT = Path(__file__).with_name("export_rows.py")
+EXAMPLES = SCRIPT.parents[2] / "examples"
 PROCESSES = 2
 PINNED = "transformers-5.0"  # folder in the venv that `make` puts an older release in, for rows that need it
 
 
 def export_place(row: Row) -> Path:
     """Where the export of a row is kept: named after the row, the script that writes it and the packages."""
-    return place(f"row-{row.name}", [row.name, row.config, row.options, row.model, row.task, row.transformers, SCRIPT])
+    example = [EXAMPLES / f"{row.example}.py"] if row.example else []
+    return place(f"row-{row.name}", [row.name, row.config, row.options, row.model, row.task, row.transformers, SCRIPT, *example])
 
 
 def error_of(folder: Path) -> Path:

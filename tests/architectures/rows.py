@@ -26,6 +26,7 @@ class Row:
     :param stock: file -> part of a layer's name -> part of the reason why it stays stock.
     :param refused: what the exporter says to it, where it refuses; the row is then a "no, because" with `note`.
     :param transformers: release that the export needs where the newest is refused, as pip wants it.
+    :param example: script of examples/ that teaches optimum-intel to export it.
     :param note: a remark for the table.
     """
 
@@ -40,6 +41,7 @@ class Row:
     stock: dict[str, dict[str, str]] = field(default_factory=dict)
     refused: str = ""
     transformers: str = ""
+    example: str = ""
     note: str = ""
 
     @property
@@ -162,9 +164,18 @@ MIXTURES = [
                    "layer_types": ["full_attention", "sliding_attention"]},
         blocks(LAYERS, "lm_head", **ATTENTION, expert_up="mlp.experts", expert_down="mlp.experts"),
         stock={MODEL: {"mlp.router/": "it routes tokens to experts"}}),
-    decoder("olmoe", "OLMoE", "OlmoeConfig", GROUPED | {"num_experts": 4, "num_experts_per_tok": 2}, {},
-            refused="Trying to export a olmoe model, that is a custom or unsupported architecture",
-            note="optimum-intel has no export for it, and ov.convert_model none for its grouped matrix products"),
+    moe("phimoe", "Phi-3.5-MoE (two experts, chosen one after the other)", "PhimoeConfig",
+        GROUPED | {"num_local_experts": 4, "num_experts_per_tok": 2, "pad_token_id": 0},
+        blocks(LAYERS, "lm_head", **ATTENTION, **ROUTED), weights="int8", stock={MODEL: {"mlp.router/": "it routes tokens to experts"}}),
+    decoder("deepseek_v3", "DeepSeek-V3 (V2 likewise)", "DeepseekV3Config",
+            GROUPED | {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "n_group": 1, "topk_group": 1,
+                       "first_k_dense_replace": 1, "q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8,
+                       "v_head_dim": 16}, {},
+            refused="does not allow for the export of the model. Maximum required is 4.53.3",
+            note="optimum-intel 2.2 exports it with transformers up to 4.53.3 only, and everything else here needs a newer one"),
+    moe("olmoe", "OLMoE", "OlmoeConfig", GROUPED | {"num_experts": 4, "num_experts_per_tok": 2},
+        blocks(LAYERS, "lm_head", **ATTENTION, **ROUTED), example="export_olmoe",
+        note="optimum-intel has no export for it; examples/export_olmoe.py has"),
 ]  # fmt: skip
 
 STATE_SPACE = [

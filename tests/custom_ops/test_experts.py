@@ -51,11 +51,13 @@ def test_formats(implementation: str, weight_type: str, quantize: bool) -> None:
 @pytest.mark.parametrize("weight_type", ["u8", "i8"])
 @pytest.mark.parametrize("quantize", [False, True])
 def test_experts_in_planes_are_read_by_grades(implementation: str, weight_type: str, quantize: bool) -> None:
-    for number, (tokens, group_size, rows) in enumerate([(1, None, "decode"), (3, 32, "decode"), (40, 32, "decode"), (40, None, "all")]):
-        o = random_experts(
-            weight_type, tokens=tokens, group_size=group_size, step_group=16, seed=number, dynamic_quantization=quantize, rows=rows
-        )
-        y = check(o, implementation, 2)
+    cases = [(1, None, "decode", 4), (3, 32, "decode", 1), (4, 32, "decode", 7), (40, 32, "decode", 4), (40, None, "all", 3)]
+    for number, (tokens, group_size, rows, experts) in enumerate(cases):
+        o = random_experts(weight_type, tokens=tokens, experts=experts, choices=min(2, experts), group_size=group_size, step_group=16,
+                           seed=number, dynamic_quantization=quantize, rows=rows)  # fmt: skip
+        y = check(o, implementation, 1)
+        for threads in (2, 5):
+            np.testing.assert_array_equal(run(o, implementation, threads), y)
         o.up[0].whole_threshold = o.down[0].whole_threshold = None
         assert (rows == "all" or tokens <= o.max_sparse_rows) == (not np.array_equal(check(o, implementation), y))
 
@@ -75,16 +77,18 @@ def test_activations(implementation: str, activation: str, gate_up: str) -> None
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_any_operands(implementation: str, data: st.DataObject) -> None:
-    experts = data.draw(st.integers(1, 6))
+    experts, weight_type = data.draw(st.integers(1, 6)), data.draw(st.sampled_from(WEIGHT_TYPES))
+    step_group = data.draw(st.sampled_from([None, 4, 16])) if weight_type in ("u8", "i8") else None  # two planes of nibbles
     o = random_experts(
-        data.draw(st.sampled_from(WEIGHT_TYPES)),
+        weight_type,
+        step_group=step_group,
         tokens=data.draw(st.integers(0, 24)),
         experts=experts,
         choices=data.draw(st.integers(1, experts)),
         k=data.draw(st.integers(1, 200)),
         hidden=data.draw(st.integers(1, 150)),
         n=data.draw(st.integers(1, 150)),
-        group_size=data.draw(st.sampled_from([None, 4, 32, 64])),
+        group_size=data.draw(st.sampled_from([None, 4, 32, 64] if step_group is None else [None, 32, 64])),
         sparsity=data.draw(st.one_of(st.none(), st.floats(0, 1))),
         seed=data.draw(st.integers(0, 2**32)),
         bias=data.draw(st.booleans()),

@@ -106,3 +106,19 @@ def test_a_version_that_is_no_number(version: object) -> None:
 def test_numbers_of_numpy_become_numbers_of_python() -> None:
     config = SparsityConfig(np.float32(0.5), max_sparse_rows=np.int64(2))
     assert json.loads(json.dumps(config.to_dict()))["target_sparsity"] == 0.5
+
+
+@pytest.mark.parametrize("share", [-0.1, 1, True, "0.5", None, float("nan")])
+def test_a_share_of_experts_that_is_none_is_refused(share: object) -> None:
+    with pytest.raises(UsageError, match=r"fewer_experts is .*; give a share of at least 0 and below 1"):
+        SparsityConfig(fewer_experts=share)  # type: ignore[arg-type]
+
+
+def test_fewer_experts_is_in_files_that_need_it_only_and_wants_a_profile() -> None:
+    config = SparsityConfig(target_sparsity=0, fewer_experts=0.25)
+    assert SparsityConfig.from_dict(config.to_dict()) == config
+    assert "fewer_experts" not in SparsityConfig().to_dict()
+    assert not config.drops_nothing
+    assert SparsityConfig(target_sparsity=0).drops_nothing
+    with pytest.raises(UsageError, match="does not go with compensation"):
+        SparsityConfig(fewer_experts=0.25, compensation=True)

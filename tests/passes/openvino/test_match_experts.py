@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import openvino as ov
 import pytest
-from expert_blocks import CLAMPED, SPECS, evaluated, experts_model
+from expert_blocks import CLAMPED, SPECS, evaluated, experts_model, tokens
 from openvino import opset13 as ops
+from pruned_layers import infer
 
 from scap_ov.passes.openvino.find_sites import find_sites
 from scap_ov.passes.openvino.match_experts import match_experts
@@ -51,6 +52,18 @@ def test_two_sites_of_all_experts_together():
     assert (down.kind, down.in_features, down.out_features) == (SiteKind.EXPERT_DOWN, 32, 64)
     assert up.weight_count == 3 * 64 * 64, "what a token uses"
     assert (up.rows_per_token, down.rows_per_token) == (1, 3)
+
+
+def test_two_experts_that_are_chosen_one_after_the_other():
+    built = experts_model("f32", apart=True)
+    block = block_of(built.model)
+    assert (block.used, block.ids.get_node().get_type_name()) == (2, "Concat")
+    inputs = tokens(1, 6)
+    expected = built.answer(*inputs)[0]
+    assert np.abs(infer(built.model, inputs)[0].reshape(expected.shape) - expected).max() < 1e-5
+    for lost in (0.0, -3.4e38):  # which other scores may be below
+        reasons = [why for _, why in find_sites(experts_model("f32", apart=True, left_out=lost).model).skipped]
+        assert any("the second of two choices might take the same expert as the first" in why for why in reasons), reasons
 
 
 def between(model, kind, make, port=0):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from expert_blocks import experts_model
 from pruned_layers import infer, one_site
 
 import scap_ov
@@ -28,3 +29,13 @@ def test_an_onnx_model_is_refused_in_one_sentence():
         onnx.in_format(None, "int8")
     with pytest.raises(UsageError, match="weight_format is 'int7'; did you mean 'int8'"):
         scap_ov.SparsityConfig(weight_format="int7")
+
+
+def test_routed_experts_are_brought_into_8_bits_too():
+    built = experts_model("f32", experts=3, k=96, n=40)
+    up, down = find_sites(weights_to_int8(built.model)).matches
+    for match, dense in ((up, np.concatenate(built.up)), (down, built.down)):
+        assert match.site.two_planes
+        assert {weight.spec.bits for weight in match.weights} == {8}
+        own = np.concatenate([weight.dequantized() for weight in match.weights]).reshape(dense.shape)
+        assert np.abs(own - dense).max() < np.abs(dense).max() / 100

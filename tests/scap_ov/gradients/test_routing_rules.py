@@ -13,10 +13,10 @@ from scap_ov.gradients.gradient import gradients
 EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
-@pytest.mark.parametrize("clamped", [False, True])
-def test_of_tokens_and_of_the_router(clamped):
+@pytest.mark.parametrize(("clamped", "apart"), [(False, False), (True, False), (False, True)])
+def test_of_tokens_and_of_the_router(clamped, apart):
     """The sum of the outputs, weighted at random, moves by gradient · step; no choice flips for so small a step."""
-    built = experts_model("f32", k=8, n=4, activation=CLAMPED if clamped else None, biased=clamped)
+    built = experts_model("f32", k=8, n=4, apart=apart, activation=CLAMPED if clamped else None, biased=clamped)
     model = built.model
     x, scores = model.get_parameters()
     y = model.outputs[0].get_node().input_value(0)
