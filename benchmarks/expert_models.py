@@ -7,7 +7,7 @@ blocks choose different experts.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
+from scap_ov.benchmarking.site_models import entry_for
 from scap_ov.custom_ops.formats import pack
 from scap_ov.passes.openvino.experts_op import OP, Experts, Stage, build
-from scap_ov.passes.openvino.packed_site import PackedSite
+from scap_ov.passes.openvino.packed_site import PackedSite, split_site
 from scap_ov.passes.openvino.sparse_op import creator
 from scap_ov.passes.openvino.write_experts import ExpertLayers, write_experts
 from scap_ov.passes.rules.experts import Activation
+from scap_ov.plan import SitePlan
 from scap_ov.storage.aligned import save_aligned
 
 
@@ -98,24 +100,55 @@ def _random_projection(rng: np.random.Generator, experts: int, n: int, k: int, w
     return Projection(raw, scale.astype(np.float16), weights)
 
 
-def write_pair(shape: ExpertShape, weights: str, blocks: int, levels: list[float], folder: Path) -> dict[str, Path]:
-    """`stock.xml`, and one file for each share of dropped channels; their names by what they hold: `stock`, `0`, `0.5`."""
+@dataclass(frozen=True)
+class Level:
+    """What a token leaves unread.
+
+    :param share: of the bytes.
+    :param way: `channels` that are dropped, `grades` of channels, or whole `experts`.
+    """
+
+    share: float
+    way: str = "channels"
+
+    @classmethod
+    def parse(cls, text: str) -> Level:
+        """`0.5` of channels, `0.5g` by grades, `0.5e` of experts."""
+        way = {"g": "grades", "e": "experts"}.get(text[-1:], "channels")
+        return cls(float(text.rstrip("ge")), way)
+
+    def __str__(self) -> str:
+        """Inverse of `parse`."""
+        return f"{self.share:g}{'' if self.way == 'channels' else self.way[0]}"
+
+
+def write_pair(shape: ExpertShape, weights: str, blocks: int, levels: list[Level], folder: Path) -> dict[str, Path]:
+    """`stock.xml`, and a file for each level, by what they hold: `stock`, `0`, `0.5`, `0.5g`, `0.5e`. Files that are there stay."""
     block = random_block(shape, weights, 0)
     routers = [np.random.default_rng(1 + number).standard_normal((shape.experts, shape.hidden), np.float32) for number in range(blocks)]
-    files = {"stock": folder / "stock.xml"}
-    ov.save_model(_model(shape, routers, lambda number, x, ids, routing: _tiled(_apart(block, number), x, ids, routing)), files["stock"])
-    sites = [list(_sites(block[:2])), list(_sites(block[2:]))]
+    files = {"stock": folder / "stock.xml", **{str(level): folder / f"ours{level}.xml" for level in levels}}
+    if not files["stock"].exists():
+        stock = _model(shape, routers, lambda number, x, ids, routing: _tiled(_apart(block, number), x, ids, routing))
+        ov.save_model(stock, files["stock"])
     create = creator(OP)
-    for level in levels:
-        thresholds = _thresholds(block, level)
+    for graded in (False, True):
+        missing = [level for level in levels if (level.way == "grades") is graded and not files[str(level)].exists()]
+        if not missing:
+            continue
+        sites = [[split_site(site) if graded else site for site in _sites(part)] for part in (block[:2], block[2:])]
+        for level in missing:
+            entries = _entries(block, level)
 
-        def ours(number: int, x: ov.Output, ids: ov.Output, routing: ov.Output, thresholds: tuple[float, float] = thresholds) -> ov.Output:
-            zero = np.full(1, number * 1e-30, np.float32)  # a centre of its own, so that files hold every block's constant
-            stages = [Stage(of_stage, zero, np.full(1, t, np.float32)) for of_stage, t in zip(sites, thresholds, strict=True)]
-            return build(create, x, ids, routing, Experts(*stages), dynamic_quantization=True).output(0)
+            def ours(number: int, x: ov.Output, ids: ov.Output, routing: ov.Output, entries: list[SitePlan] = entries,
+                     sites: list[list[PackedSite]] = sites) -> ov.Output:  # fmt: skip
+                zero = np.full(1, number * 1e-30, np.float32)  # a centre of its own, so that files hold every block's constant
+                none = np.zeros(0, np.float32)
+                stages = [Stage(own, zero, e.threshold, whole_threshold=none if e.whole_threshold is None else e.whole_threshold)
+                          for own, e in zip(sites, entries, strict=True)]  # fmt: skip
+                return build(create, x, ids, routing, Experts(*stages), dynamic_quantization=True).output(0)
 
-        files[f"{level:g}"] = folder / f"ours{level:g}.xml"
-        save_aligned(_model(shape, routers, ours), files[f"{level:g}"])
+            chosen = round(shape.choices * (1 - level.share)) if level.way == "experts" else shape.choices
+            save_aligned(_model(replace(shape, choices=chosen), routers, ours), files[str(level)])
     return files
 
 
@@ -140,14 +173,13 @@ def _sites(layers: list[Projection]) -> Iterator[PackedSite]:
         yield PackedSite(weights, GROUP[weights] or layers[0].k, "f16", sizes, pack(raw, weights), stored, np.zeros(0, np.uint8))
 
 
-def _thresholds(block: list[Projection], level: float) -> tuple[float, float]:
-    """What drops this share of a normal x, and of what it becomes between the products of the first expert."""
-    if not level:
-        return -1.0, -1.0
+def _entries(block: list[Projection], level: Level) -> list[SitePlan]:
+    """Thresholds for a normal x, and for what it becomes between the products of the first expert."""
     x = np.random.default_rng(7).standard_normal((64, block[0].k), np.float32)
     gate, up = (x @ layer.dequantized(0).T for layer in block[:2])
     hidden = gate / (1 + np.exp(-gate)) * up
-    return float(np.quantile(np.abs(x), level)), float(np.quantile(np.abs(hidden), level))
+    share, graded = 0.0 if level.way == "experts" else level.share, level.way == "grades"
+    return [entry_for(name, np.abs(values).reshape(-1), share, graded=graded) for name, values in (("up", x), ("down", hidden))]
 
 
 def _model(shape: ExpertShape, routers: list[np.ndarray], block: Any) -> ov.Model:

@@ -1,7 +1,11 @@
 """Blocks of routed experts, stock OpenVINO against scap_ov::SparseExperts, alternating in one run.
 
     python benchmarks/experts.py --work bench_models --json experts.json
-    python benchmarks/experts.py --models qwen3-30b-a3b --weights i4 --rows 1,512 --sparsity 0,0.5
+    python benchmarks/experts.py --models qwen3-30b-a3b --weights i8 --rows 1,4 --sparsity 0,0.5,0.5g
+
+`0.5g` stands for half of the bytes by grades, of weights of 8 bits, and `0.5e` for half of the experts that a token uses. A long run can
+go in pieces: with --work, files that are there are used again (`--what files` writes them and does no more), and with --json, results that
+the file holds of other shapes, weights and rows stay.
 
 Both run in f32 (INFERENCE_PRECISION_HINT) from files: stock's weights are mapped and repacked, ours stay mapped. Inputs change with every
 step, so that other experts are chosen and none lies in a cache from the step before. The run stops when stock does not take its own fast
@@ -23,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import openvino as ov
-from expert_models import GROUP, SHAPES, ExpertShape, write_pair
+from expert_models import GROUP, SHAPES, ExpertShape, Level, write_pair
 from kernel import read_bandwidth
 from machine import machine
 
@@ -34,6 +38,10 @@ from scap_ov.runtime import register
 _FILE_BYTES = 1.3e9  # of the blocks of one model
 _CONFIG = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "PERF_COUNT": "YES"}  # the last one tells what stock ran
 _TOKENS = 16  # after which memory is looked at
+_LINE = (
+    "{name} {weights} rows {rows:<4d} {sparsity:4.0%} {way:8}: stock {stock_ms:8.2f} ms, ours {ours_ms:8.2f} ms, {speedup:5.2f}x "
+    "(fastest {stock_best_ms:.2f}, {ours_best_ms:.2f})"
+)
 
 
 def main() -> None:
@@ -42,26 +50,43 @@ def main() -> None:
     parser.add_argument("--models", default=",".join(SHAPES), help=f"comma list of {', '.join(SHAPES)}")
     parser.add_argument("--weights", default="i4,i8", help=f"comma list of {', '.join(GROUP)}")
     parser.add_argument("--rows", default="1,2,4,8,32,512", help="comma list of tokens in a step")
-    parser.add_argument("--sparsity", default="0,0.5", help="comma list of shares of channels that a token drops")
+    parser.add_argument(
+        "--sparsity", default="0,0.5,0.5g,0.5e", help="comma list of shares of bytes that a token does not read; g: by grades, e: experts"
+    )
+    parser.add_argument("--what", default="all", choices=("all", "files", "memory", "speed"), help="to do; files: write them only")
     parser.add_argument("--blocks", type=int, help="of each model; default: as many as fill 1.3 GB")
     parser.add_argument("--seconds", type=float, default=3.0, help="of timing for each number of rows")
-    parser.add_argument("--work", type=Path, help="folder for the models; default: a temporary one")
+    parser.add_argument("--work", type=Path, help="folder for the models, which stay there; default: a temporary one")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         print(json.dumps(_load(args.child)))
         return
-    bandwidth = read_bandwidth()
+    bandwidth = 0.0 if args.what == "files" else read_bandwidth()
     print(f"{machine()}; kernels {implementation()}; read bandwidth {bandwidth:.1f} GB/s", file=sys.stderr)
     results: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(dir=args.work) as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
         for name in args.models.split(","):
             for weights in args.weights.split(","):
-                results += _measure(name, weights, args, bandwidth, Path(scratch))
-    text = {"machine": machine(), "read_bandwidth_gb_s": bandwidth, "results": [{**r, "implementation": implementation()} for r in results]}
-    if args.json:
+                results += _measure(name, weights, args, bandwidth, args.work or Path(scratch))
+    results = [{**r, "implementation": implementation()} for r in results]
+    if args.json and results:
+        results = _with_those_of(Path(args.json), results)
+        text = {"machine": machine(), "read_bandwidth_gb_s": bandwidth, "results": results}
         Path(args.json).write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
+
+
+def _with_those_of(file: Path, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Results, behind those that a file of this machine holds of anything else."""
+    if not file.exists() or (before := json.loads(file.read_text(encoding="utf-8")))["machine"] != machine():
+        return results
+
+    def key(result: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(result.get(name) for name in ("name", "weights", "rows", "sparsity", "way"))
+
+    new = {key(result) for result in results}
+    return [*(result for result in before["results"] if key(result) not in new), *results]
 
 
 def expert_bytes(shape: ExpertShape, weights: str) -> float:
@@ -76,27 +101,36 @@ def _measure(name: str, weights: str, args: argparse.Namespace, bandwidth: float
     shape = SHAPES[name]
     own = expert_bytes(shape, weights)
     blocks = args.blocks or max(2, int(_FILE_BYTES / (own * shape.experts)))
-    levels = [float(s) for s in args.sparsity.split(",")]
-    files = write_pair(shape, weights, blocks, levels, scratch)
+    levels = [level for level in map(Level.parse, args.sparsity.split(",")) if not (level.way == "grades" and weights == "i4")]
+    folder = scratch / f"{name}-{weights}-{blocks}"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = write_pair(shape, weights, blocks, levels, folder)
     common = {"name": name, "weights": weights, "blocks": blocks}
-    results: list[dict[str, Any]] = [{**common, **_resources(files)}]
-    print(f"{name} {weights}: memory {results[0]['memory_ratio']:.2f}x, load {results[0]['load_ratio']:.2f}x of stock", file=sys.stderr)
+    results: list[dict[str, Any]] = []
+    if args.what in ("all", "memory"):
+        results.append({**common, **_resources(files)})
+        print(f"{name} {weights}: memory {results[0]['memory_ratio']:.2f}x, load {results[0]['load_ratio']:.2f}x of stock", file=sys.stderr)
+    if args.what in ("files", "memory"):
+        return results
     requests = {key: _request(path) for key, path in files.items()}
     _check_fast_path(requests["stock"], blocks, shape.hidden)
     for rows in map(int, args.rows.split(",")):
         times = _alternate(requests, shape, rows, args.seconds)
         for level in levels:
-            ours = times[f"{level:g}"]
-            entry = {**common, "rows": rows, "sparsity": level, "stock_ms": Spread.of(times["stock"]).median / blocks * 1e3,
-                     "ours_ms": Spread.of(ours).median / blocks * 1e3, "speedup": median_ratio(times["stock"], ours),
-                     "stock_best_ms": min(times["stock"]) / blocks * 1e3, "ours_best_ms": min(ours) / blocks * 1e3}  # fmt: skip
+            entry = {**common, "rows": rows, "sparsity": level.share, "way": level.way, **_times(times, str(level), blocks)}
             if rows == 1:
-                entry["limit"] = entry["stock_ms"] / (own * shape.choices * (1 - level) / bandwidth / 1e6)
+                entry["limit"] = entry["stock_ms"] / (own * shape.choices * (1 - level.share) / bandwidth / 1e6)
             results.append(entry)
-            line = "{name} {weights} rows {rows:<4d} {sparsity:4.0%}: stock {stock_ms:8.2f} ms, ours {ours_ms:8.2f} ms, {speedup:5.2f}x"
-            line += " (fastest {stock_best_ms:.2f}, {ours_best_ms:.2f})"
-            print(line.format(**entry), file=sys.stderr, flush=True)
+            print(_LINE.format(**entry), file=sys.stderr, flush=True)
     return results
+
+
+def _times(times: dict[str, list[float]], level: str, blocks: int) -> dict[str, float]:
+    """Milliseconds of a block, and how many times faster ours was."""
+    found = {"speedup": median_ratio(times["stock"], times[level])}
+    for name, own in (("stock", times["stock"]), ("ours", times[level])):
+        found |= {f"{name}_ms": Spread.of(own).median / blocks * 1e3, f"{name}_best_ms": min(own) / blocks * 1e3}
+    return found
 
 
 def _resources(files: dict[str, Path]) -> dict[str, Any]:

@@ -8,13 +8,18 @@ from typing import Any
 _FEW = 8  # rows up to which the bytes bound the time
 
 
+def way(result: dict[str, Any]) -> str:
+    """How bytes are left unread; files of before had one way."""
+    return str(result.get("way", "channels"))
+
+
 def expert_targets(files: Sequence[dict[str, Any]]) -> list[tuple[str, float, list[float], bool]]:
     """What is wanted, at least (or, where the last is true, at most), and what was measured."""
     results = [r for file in files for r in file["results"]]
     timed, loaded = [r for r in results if "rows" in r], [r for r in results if "memory_ratio" in r]
 
     def speedups(sparsity: float, low: int, high: int) -> list[float]:
-        return [r["speedup"] for r in timed if r["sparsity"] == sparsity and low <= r["rows"] <= high]
+        return [r["speedup"] for r in timed if r["sparsity"] == sparsity and way(r) == "channels" and low <= r["rows"] <= high]
 
     return [
         ("block of experts, decode, nothing dropped", 1.7, speedups(0.0, 1, 1), False),
@@ -31,16 +36,18 @@ def expert_section(files: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], li
     """Header and rows of the table: one row a model, weights and number of tokens."""
     results = [r for file in files for r in file["results"]]
     timed = [r for r in results if "rows" in r]
-    levels = sorted({r["sparsity"] for r in timed})
+    levels = sorted({(way(r), r["sparsity"]) for r in timed})
     rows = []
     for name, weights, count in dict.fromkeys((r["name"], r["weights"], r["rows"]) for r in timed):
-        at = {r["sparsity"]: r for r in timed if (r["name"], r["weights"], r["rows"]) == (name, weights, count)}
+        own = [r for r in timed if (r["name"], r["weights"], r["rows"]) == (name, weights, count)]
+        at = {(way(r), r["sparsity"]): r for r in own}
         first = next(iter(at.values()))
-        limit = f"{at[0.5]['limit']:.2f}×" if 0.5 in at and "limit" in at[0.5] else ""
+        half = at.get(("channels", 0.5), {})
+        limit = f"{half['limit']:.2f}×" if "limit" in half else ""
         memory = next((r for r in results if r["name"] == name and r["weights"] == weights and "memory_ratio" in r), None)
         more = (f"{memory['memory_ratio']:.2f}×", f"{memory['load_ratio']:.2f}×") if memory and count == 1 else ("", "")
         speedups = (f"{at[level]['speedup']:.2f}×" if level in at else "" for level in levels)
         rows.append((name, weights, str(count), f"{first['stock_ms']:.2f}", *speedups, limit, *more))
-    shares = [f"{level:.0%}" for level in levels]
+    shares = [f"{level:.0%}{'' if how == 'channels' else f' of {how}'}" for how, level in levels]
     header = ("shape", "weights", "tokens in a step", "stock, ms a block", *shares, "limit at 50%", "resident memory", "load time")
     return header, rows
