@@ -188,6 +188,7 @@ void sparse_experts(const SparseExpertsArgs& a, const Implementation& implementa
     // One scan of a token serves all its experts, where it is alone with them.
     std::optional<Scan> scans[kMaxGemvRows];
     const bool scan = a.tokens <= kMaxGemvRows;
+    if (scan) Scratch::let_go_of_large();
     if (scan)
         parallel_for(a.tokens, [&](size_t token) {
             const SparseMatMulArgs one = product(a, a.up, 0, 1, rule.pruned(token));

@@ -14,6 +14,9 @@ public:
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;
 
+    // Gives the large buffers back that a long step left for its next layers; a step of few rows has no use for them.
+    static void let_go_of_large();
+
     // The next `count` values of T, 64-byte aligned; the bytes asked for must cover all takes, see bytes_for().
     template <class T>
     T* take(size_t count) {

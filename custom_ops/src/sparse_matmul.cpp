@@ -8,6 +8,7 @@
 #include "formats/formats.hpp"
 #include "op_version.hpp"
 #include "row_policy.hpp"
+#include "scratch.hpp"
 
 namespace scap_ov {
 namespace {
@@ -243,6 +244,7 @@ bool SparseMatMul::evaluate(ov::TensorVector& outputs, const ov::TensorVector& i
     args.max_sparse_rows = dense ? 0 : static_cast<size_t>(a.max_sparse_rows);
     args.positions = x_shape.size() == 3 ? x_shape[1] : 1;
     args.dynamic_quantization = a.dynamic_quantization;
+    if (args.m <= kMaxGemvRows) Scratch::let_go_of_large();
     sparse_matmul(args, active_implementation());
     return true;
 }

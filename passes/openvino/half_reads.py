@@ -74,10 +74,12 @@ def is_of(half: HalfRead, weight: WeightMatrix) -> bool:
     constant = half.lost.input_value(1).get_node()
     while constant.get_type_name() in ("Convert", "Reshape", "Slice", "Multiply", "Subtract"):
         constant = constant.input_value(0).get_node()
-    if constant.get_type_name() != "Constant" or len(constant.shape) != 3:
+    if constant.get_type_name() != "Constant" or len(constant.shape) < 3:
         return False
-    by_input = not half.lost.get_attributes()["transpose_b"]  # [G, g, N] as the ONNX twin of the pattern stores it, in u8; else [N, G, g]
-    groups, group, outputs = constant.shape if by_input else (*constant.shape[1:], constant.shape[0])
+    # [G, g, N] as the ONNX twin of the pattern stores it, in u8; else [N, G, g], or [E, N / E, G, g] of routed experts
+    by_input = not half.lost.get_attributes()["transpose_b"]
+    *first, middle, last = constant.shape
+    groups, group, outputs = (int(np.prod(first)), middle, last) if by_input else (middle, last, int(np.prod(first)))
     stored = groups * group
     if outputs != weight.n or groups != -(-weight.k // group) or by_input == (constant.get_element_type() == ov.Type.u4):
         return False
