@@ -22,7 +22,7 @@ def stock():
 
 @pytest.fixture(scope="module")
 def profile(stock):
-    return calibrated(stock, SAMPLES)
+    return calibrated(stock, SAMPLES // 2)
 
 
 def test_the_tokenizer_is_berts():
