@@ -25,6 +25,8 @@ def calibration_section(files: Sequence[dict[str, Any]]) -> list[str]:
               "sensitivity over a dense pass", "apply and save, processor time", "peak memory of it")  # fmt: skip
     about = f"## Calibration ({', '.join(dict.fromkeys(file['machine'] for file in files))})"
     note = "Processor time is of all cores together; where other programs ran, time says less. Sensitivity is compared by it too."
+    if slopes:
+        note += " Profiles grow with depth up to their bound (256 MB, or 0.15 of the file): a slope between shallow models counts that too."
     lines = [_BEGIN, about, "", *markdown_table(header, rows), "", note, ""]
     return [*lines, *(line for slope in slopes for line in (slope, "")), _END]
 
