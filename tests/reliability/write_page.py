@@ -47,7 +47,7 @@ _PARTS = """
 A failure names its seed, and the command that repeats it. What failed once is mended by its kind and has a test beside that code, such as
 `tests/scap_ov/storage/test_state_names.py` (a variable without a name), `test_outputs.py` (a folder left by a kill), `tests/native`
 (exceptions through C functions) and `tests/passes/openvino/test_half_reads.py` (a form that OpenVINO compiles wrongly). Inputs on which a
-fuzzer fails are kept in `tests/reliability/found`, named after it, and are run first.
+fuzzer fails are kept in a folder `found` beside the tests, named after it, and are run first.
 """
 
 
