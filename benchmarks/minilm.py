@@ -20,7 +20,7 @@ from minilm_embeddings import measure, model_folder, texts
 
 import scap_ov
 from scap_ov.calibration.probe_model import ProbeModel
-from scap_ov.calibration.samples import pick_pieces
+from scap_ov.calibration.samples import pick_windows
 from scap_ov.sample_models.onnx_encoder import encoder
 
 BEGIN, END = "<!-- minilm: begin -->", "<!-- minilm: end -->"
@@ -35,7 +35,7 @@ def ranking(methods: Sequence[str], targets: Sequence[float]) -> list[dict[str, 
         profile = scap_ov.calibrate(model, nncf.Dataset(calibration))
         probe = ProbeModel(model, measure=True)
     weights = np.array([site.weight_count for site in probe.sites], np.float64)
-    pieces = pick_pieces(probe, nncf.Dataset(evaluation), 1 << 40)
+    pieces = pick_windows(probe, nncf.Dataset(evaluation), 1 << 40)
     references = [probe.reference_of(piece.inputs) for piece in pieces]
     rows = []
     for target in targets:

@@ -248,11 +248,8 @@ class Run:
         """Calibrated once, timed."""
         path = self.args.work / f"{form}{'-self' if own else ''}.safetensors"
         if not path.exists():
-            data = (
-                self_dataset(folder, tokens=self.args.calibration_tokens)
-                if own
-                else self.data(folder, self.args.calibration_tokens, WINDOW)
-            )
+            tokens = self.args.calibration_tokens
+            data = self_dataset(folder, tokens=tokens) if own else self.data(folder, tokens, WINDOW)
             started = time.process_time()
             profile = api.calibrate(folder, data)
             seconds = time.process_time() - started

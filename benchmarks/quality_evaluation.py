@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scap_ov.calibration.probe_model import ProbeModel, Reference
-from scap_ov.calibration.samples import Piece, pick_pieces
+from scap_ov.calibration.samples import CalibrationWindow, pick_windows
 from scap_ov.evaluation.bytes_read import weight_bytes_per_token
 from scap_ov.models.dataset import text_dataset
 from scap_ov.plan import SparsityPlan
@@ -21,7 +21,7 @@ class Evaluation:
     """Windows of a text and what the dense f16 model gives for them."""
 
     def __init__(self, probe: ProbeModel, text: str, folder: Path, tokens: int) -> None:
-        self.pieces = pick_pieces(probe, text_dataset(text, folder, probe.stock, seq_len=WINDOW, max_tokens=tokens), ALL)
+        self.pieces = pick_windows(probe, text_dataset(text, folder, probe.stock, seq_len=WINDOW, max_tokens=tokens), ALL)
         self.references = [probe.reference_of(p.inputs) for p in self.pieces]
 
     def measure(self, probe: ProbeModel, plan: SparsityPlan | None) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class Evaluation:
             "bytes": weight_bytes_per_token(probe.sites, per_site, graded),
         }
 
-    def _window(self, probe: ProbeModel, settings: Any, piece: Piece, reference: Reference) -> dict[str, Any]:
+    def _window(self, probe: ProbeModel, settings: Any, piece: CalibrationWindow, reference: Reference) -> dict[str, Any]:
         kl = probe.loss(piece.inputs, settings, piece.pruned, reference)
         logs = probe.log_probabilities()
         labels = np.asarray(piece.inputs["input_ids"]).reshape(-1)[1:]

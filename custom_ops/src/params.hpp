@@ -17,10 +17,13 @@ inline constexpr int kFormatCount = 0
 #include "formats/format_list.inc"
 #undef X
     ;
-inline constexpr size_t kColumnBlock = 64;   // N is padded to a multiple of this; see docs/packing.md for the order inside a block
-inline constexpr size_t kQuad = 4;           // kept channels are taken four at a time: one dot product of four bytes
-inline constexpr size_t kGemmColumns = 512;  // columns of a gemm task, at most
-inline constexpr size_t kMaxGemvRows = 8;    // more rows go through gemm
+inline constexpr size_t kColumnBlock = 64;  // N is padded to a multiple of this; see docs/packing.md for the order inside a block
+inline constexpr size_t kQuad = 4;          // kept channels are taken four at a time: one dot product of four bytes
+inline constexpr size_t kGemmColumns =
+    512;  // columns of a gemm task, at most: kernels/generic/gemm.hpp says which format takes how many, and why
+// More rows go through gemm. There, dense steps of int4 and int8 of four to eight rows run at 0.49 to 0.9 of the speed
+// (docs/performance.md).
+inline constexpr size_t kMaxGemvRows = 8;
 
 // The packed weight of a site. Row k holds all output channels of input channel k, or their high plane, and then row K + k the low one.
 struct PackedWeight {

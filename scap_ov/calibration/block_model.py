@@ -35,7 +35,7 @@ from scap_ov.sites import SiteKind
 from scap_ov.statistics.collector import expert_name, gate_name, routing_name
 
 if TYPE_CHECKING:
-    from scap_ov.calibration.samples import Piece as Window
+    from scap_ov.calibration.samples import CalibrationWindow as Window
     from scap_ov.passes.rules.sites import FoundSites
     from scap_ov.plan import SitePlan
     from scap_ov.sites import Site

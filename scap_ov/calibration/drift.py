@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scap_ov.calibration.probes import inputs_model
-from scap_ov.calibration.samples import counted, pick_pieces
+from scap_ov.calibration.samples import counted, pick_windows
 from scap_ov.config import SparsityConfig
 from scap_ov.fitting.allocation.sensitivity import predicted_loss
 from scap_ov.fitting.drift import DRIFT, LOSS, drift_ratios, knows_drift
@@ -28,7 +28,7 @@ from scap_ov.statistics.observers.histogram import HistogramObserver, magnitude_
 
 if TYPE_CHECKING:
     from scap_ov.calibration.observe import Keep
-    from scap_ov.calibration.samples import Piece
+    from scap_ov.calibration.samples import CalibrationWindow
     from scap_ov.models.kinds import Model
     from scap_ov.models.runner import InferenceData
     from scap_ov.plan import SitePlan
@@ -51,7 +51,7 @@ def measure_drift(
     :param progress: called with (samples done, samples).
     """
     probe = inputs_model(opened(model), [site.name for site in profile.sites if site.kind is not SiteKind.LM_HEAD])
-    pieces = pick_pieces(probe, dataset, tokens)
+    pieces = pick_windows(probe, dataset, tokens)
     there = max((len(table.get(LOSS, ())) for table in profile.sensitivity.values()), default=0)
     for turn, target in enumerate(REFERENCES):
         if turn < there:
@@ -79,7 +79,7 @@ def _of_turn(progress: Progress | None, turn: int) -> Progress | None:
 class _Counts:
     """How far from its centre the input of each site is, behind pruned sites."""
 
-    def __init__(self, pieces: Sequence[Piece], dense: Mapping[str, SitePlan]) -> None:
+    def __init__(self, pieces: Sequence[CalibrationWindow], dense: Mapping[str, SitePlan]) -> None:
         self._pieces, self._dense = pieces, dense
         self._counts = {name: HistogramObserver() for name in dense}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from scap_ov.calibration.samples import Piece as Window
+    from scap_ov.calibration.samples import CalibrationWindow as Window
     from scap_ov.gradients.piecewise import Values
 
 

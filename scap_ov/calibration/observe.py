@@ -11,7 +11,7 @@ import openvino as ov
 
 from scap_ov.calibration.block_model import BlockModel
 from scap_ov.calibration.flow import Flow
-from scap_ov.calibration.samples import Piece
+from scap_ov.calibration.samples import CalibrationWindow
 from scap_ov.calibration.site_taps import site_taps, summarised
 from scap_ov.errors import BadDatasetError, UncutError
 from scap_ov.models.opened import OpenedModel, opened_model
@@ -138,14 +138,14 @@ class _ByBlocks:
                 msg = f"sample {number} continues the one before"
                 raise UncutError(msg)
             rows = np.ones(0, bool) if sample.mask is None else sample.mask.reshape(-1)
-            window = Piece({k: np.array(v) for k, v in sample.values.items()}, rows, sample.digest())
+            window = CalibrationWindow({k: np.array(v) for k, v in sample.values.items()}, rows, sample.digest())
             try:
                 flow = self._model.start([window])[0]
             except RuntimeError as e:
                 raise self._misfit(number, window, e) from e
             yield _Arrival(number, sample.mask, flow)
 
-    def _misfit(self, number: int, window: Piece, error: RuntimeError) -> BadDatasetError:
+    def _misfit(self, number: int, window: CalibrationWindow, error: RuntimeError) -> BadDatasetError:
         return BadDatasetError(misfit(f"sample {number} does not fit the model", self._model.stock.inputs, window.inputs, error))
 
     def _run(self, group: list[_Arrival]) -> None:

@@ -19,7 +19,7 @@ from scap_ov.passes.rules.places import ParameterLayout
 from scap_ov.progress import Progress
 
 if TYPE_CHECKING:
-    from scap_ov.calibration.samples import Piece
+    from scap_ov.calibration.samples import CalibrationWindow
     from scap_ov.plan import SitePlan
     from scap_ov.sites import Site
 
@@ -136,7 +136,7 @@ class Probe(ABC):
 
     def inputs_of(
         self,
-        windows: Sequence[Piece],
+        windows: Sequence[CalibrationWindow],
         entries: Mapping[str, SitePlan],
         seen: Callable[[int, dict[str, np.ndarray]], None],
         progress: Progress | None = None,

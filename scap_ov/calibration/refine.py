@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scap_ov.calibration.probes import inputs_model
-from scap_ov.calibration.samples import counted, pick_pieces
+from scap_ov.calibration.samples import counted, pick_windows
 from scap_ov.errors import MismatchError
 from scap_ov.fitting.fit import fit
 from scap_ov.models.kinds import opened
@@ -85,7 +85,7 @@ def observe_pruned(
     :param probe: of `inputs_model`.
     :param profile: gives sensitivities and what is known of the weights.
     """
-    pieces = pick_pieces(probe, dataset, tokens)
+    pieces = pick_windows(probe, dataset, tokens)
     collector = Collector(profile.sites, profile.capacity)
 
     def take(index: int, values: Mapping[str, np.ndarray]) -> None:

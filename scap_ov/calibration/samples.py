@@ -26,7 +26,7 @@ class OfModel(Protocol):
 
 
 @dataclass(frozen=True)
-class Piece:
+class CalibrationWindow:
     """One sample, from an empty state on.
 
     :param inputs: of the model, by name.
@@ -39,21 +39,21 @@ class Piece:
     digest: int
 
 
-def pick_pieces(probe: OfModel, dataset: InferenceData, tokens: int, *, held_out: bool = False) -> list[Piece]:
+def pick_windows(probe: OfModel, dataset: InferenceData, tokens: int, *, held_out: bool = False) -> list[CalibrationWindow]:
     """Samples that begin a sequence, evenly spread, as many as hold `tokens` rows (at least one).
 
     :param held_out: pick other samples than without: for decisions on text that was not fitted on.
     :raises BadDatasetError: no sample starts a sequence of two rows.
     """
-    pieces = [p for p in _pieces(probe, dataset) if p.pruned.any()]
-    if not pieces:
+    windows = [w for w in _windows(probe, dataset) if w.pruned.any()]
+    if not windows:
         msg = "no calibration sample starts a sequence of two tokens or more; give longer samples"
         raise BadDatasetError(msg)
-    mean = np.mean([p.pruned.sum() for p in pieces])
-    count = int(np.clip(round(tokens / mean), 1, len(pieces)))
+    mean = np.mean([w.pruned.sum() for w in windows])
+    count = int(np.clip(round(tokens / mean), 1, len(windows)))
     # samples at the middles of `count` equal spans; held-out ones at their starts
-    at = (np.arange(count) + (0.0 if held_out else 0.5)) * len(pieces) / count
-    return [pieces[i] for i in sorted(set(at.astype(int).tolist()))]
+    at = (np.arange(count) + (0.0 if held_out else 0.5)) * len(windows) / count
+    return [windows[i] for i in sorted(set(at.astype(int).tolist()))]
 
 
 def counted(pruned: np.ndarray, lead: int | tuple[int, ...]) -> np.ndarray:
@@ -67,7 +67,7 @@ def counted(pruned: np.ndarray, lead: int | tuple[int, ...]) -> np.ndarray:
     return pruned if len(pruned) == rows else np.ones(rows, bool)
 
 
-def _pieces(probe: OfModel, dataset: InferenceData) -> Iterator[Piece]:
+def _windows(probe: OfModel, dataset: InferenceData) -> Iterator[CalibrationWindow]:
     reader, index = SampleReader(probe.stock), -1
     for index, item in enumerate(samples_of(dataset)):
         sample = reader.read(item, index)
@@ -77,7 +77,7 @@ def _pieces(probe: OfModel, dataset: InferenceData) -> Iterator[Piece]:
         if mask is None:
             first = next(iter(sample.values.values()), np.zeros(0))
             mask = np.ones(np.shape(first)[:1], bool)
-        yield Piece({k: np.array(v) for k, v in sample.values.items()}, mask.reshape(-1), sample.digest())
+        yield CalibrationWindow({k: np.array(v) for k, v in sample.values.items()}, mask.reshape(-1), sample.digest())
     if index < 0:
         msg = "the calibration data gave samples before, and none now: it can be read only once; make it of a list, not a generator"
         raise BadDatasetError(msg)

@@ -22,7 +22,7 @@ from scap_ov.calibration.fisher import FisherTables
 from scap_ov.calibration.gradient_model import GradientModel
 from scap_ov.calibration.probe import Probe, Reference
 from scap_ov.calibration.probes import probe_of
-from scap_ov.calibration.samples import Piece, pick_pieces
+from scap_ov.calibration.samples import CalibrationWindow, pick_windows
 from scap_ov.calibration.site_gradients import block_gradients, whole_gradients
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import BadModelError, MismatchError, UncutError
@@ -109,10 +109,10 @@ def _by_gradients(
     except UncutError as e:
         whole = GradientModel(model, inputs=True)
         _log.warning("the model is differentiated in one piece, which takes many times its size of memory: %s", e)
-        windows = pick_pieces(whole, dataset, tokens)
+        windows = pick_windows(whole, dataset, tokens)
         whole_gradients(whole, windows, sites, tables.take, progress)
     else:
-        windows = pick_pieces(blocks, dataset, tokens)
+        windows = pick_windows(blocks, dataset, tokens)
         store = Checkpoint(checkpoint, ["gradients", profile.fingerprint, [p.digest for p in windows], [s.name for s in sites]])
 
         def keep(left: int, gradients: Sequence[np.ndarray]) -> None:
@@ -146,7 +146,7 @@ def _one_by_one(
     progress: Progress | None,
 ) -> CalibrationProfile:
     probe = probe_of(model)
-    pieces = pick_pieces(probe, dataset, tokens)
+    pieces = pick_windows(probe, dataset, tokens)
     store = Checkpoint(checkpoint, ["sites", profile.fingerprint, [float(v) for v in levels], [p.digest for p in pieces]])
     total = len(sites) * len(levels)
     references = [probe.reference_of(p.inputs) for p in pieces] if len(store.arrays) < total else []
@@ -185,7 +185,7 @@ class _Measured:
     """The dense outputs on some windows, against which single sites are measured."""
 
     probe: Probe
-    pieces: Sequence[Piece]
+    pieces: Sequence[CalibrationWindow]
     references: Sequence[Reference]
 
     def loss(self, profile: CalibrationProfile, site: Site, level: float) -> float:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from scap_ov.calibration.block_model import BlockModel
     from scap_ov.calibration.flow import Flow
     from scap_ov.calibration.gradient_model import GradientModel
-    from scap_ov.calibration.samples import Piece
+    from scap_ov.calibration.samples import CalibrationWindow
     from scap_ov.sites import Site
 
 Resumed = tuple[int, "Sequence[np.ndarray]"]
@@ -30,7 +30,7 @@ Take = Callable[[str, np.ndarray, np.ndarray], None]
 
 
 def block_gradients(
-    model: BlockModel, windows: Sequence[Piece], take: Take, *, resumed: Resumed | None = None, keep: Keep | None = None,
+    model: BlockModel, windows: Sequence[CalibrationWindow], take: Take, *, resumed: Resumed | None = None, keep: Keep | None = None,
     progress: Progress | None = None,
 ) -> None:  # fmt: skip
     """Give every site's input and gradient to `take`, blocks last to first.
@@ -82,7 +82,7 @@ def _block(model: BlockModel, number: int, flows: Sequence[Flow], gradients: Seq
 
 
 def whole_gradients(
-    probe: GradientModel, windows: Sequence[Piece], sites: Sequence[Site], take: Take, progress: Progress | None = None
+    probe: GradientModel, windows: Sequence[CalibrationWindow], sites: Sequence[Site], take: Take, progress: Progress | None = None
 ) -> None:
     """The same from one compiled derivative of the whole model: window by window, all sites of each.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import openvino as ov
 
     from scap_ov.calibration.flow import Flow
-    from scap_ov.calibration.samples import Piece
+    from scap_ov.calibration.samples import CalibrationWindow
     from scap_ov.plan import SitePlan
 
 Seen = Callable[[int, "dict[str, np.ndarray]"], None]
@@ -74,7 +74,7 @@ class BlockLosses:
         self.head_site = next((site.name for site in self.sites if lm_head and site.kind is SiteKind.LM_HEAD), None)
         self._dense: dict[int, Dense] = {}
 
-    def losses(self, windows: Sequence[Piece], entries: Mapping[str, SitePlan], seen: Seen | None = None) -> WindowLosses:
+    def losses(self, windows: Sequence[CalibrationWindow], entries: Mapping[str, SitePlan], seen: Seen | None = None) -> WindowLosses:
         """What a plan loses on each window.
 
         :param seen: called block by block with a window's index and the inputs of sites by name.
@@ -90,7 +90,7 @@ class BlockLosses:
                 one.add(part, self.reference(own, part, weights), self.chunk(flow, part, weights, entries))
         return WindowLosses(*(np.array(each, np.float64) for each in zip(*(one.means() for one in sums), strict=True)))
 
-    def dense(self, windows: Sequence[Piece]) -> list[Dense]:
+    def dense(self, windows: Sequence[CalibrationWindow]) -> list[Dense]:
         """The dense model's hidden states and normalisers; computed once for each window."""
         new = [w for w in windows if w.digest not in self._dense]
         if new:
@@ -102,7 +102,7 @@ class BlockLosses:
             self._dense |= {w.digest: Dense(f, n.log()) for w, f, n in zip(new, flows, norms, strict=True)}
         return [self._dense[w.digest] for w in windows]
 
-    def pruned(self, windows: Sequence[Piece], entries: Mapping[str, SitePlan], seen: Seen | None = None) -> list[Flow]:
+    def pruned(self, windows: Sequence[CalibrationWindow], entries: Mapping[str, SitePlan], seen: Seen | None = None) -> list[Flow]:
         """Windows behind the last block of the pruned model."""
         self.blocks.settings.prune(entries)
         flows = self.blocks.start(windows)
@@ -145,7 +145,7 @@ class Normaliser:
 class _Sums:
     """One window's loss on its way through the chunks: KL = Σ p (log p − logits) + log Σ exp(logits), and the same of one token."""
 
-    def __init__(self, dense: Dense, window: Piece) -> None:
+    def __init__(self, dense: Dense, window: CalibrationWindow) -> None:
         self._rows = counted(window.pruned, len(dense.normaliser))
         self._norm = Normaliser()
         self._difference, self._own = np.zeros((2, len(self._rows)))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from scap_ov.calibration.flow import Flow
     from scap_ov.calibration.projection import HeadGradient
-    from scap_ov.calibration.samples import Piece
+    from scap_ov.calibration.samples import CalibrationWindow
     from scap_ov.models.opened import OpenedModel
     from scap_ov.plan import SitePlan
 
@@ -41,7 +41,7 @@ class BlockSlopes:
         self._blocks.check_gradients()
         self.stock, self.sites = self._losses.stock, self._blocks.sites
 
-    def measure(self, windows: Sequence[Piece], entries: Mapping[str, SitePlan]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def measure(self, windows: Sequence[CalibrationWindow], entries: Mapping[str, SitePlan]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Mean KL(dense ‖ pruned) by window, float64 [W], and the share of its bytes that each site leaves unread, [W] by name."""
         shares = {name: np.zeros(len(windows)) for name in entries}
 
@@ -53,7 +53,7 @@ class BlockSlopes:
 
         return self._losses.losses(windows, entries, seen).kl, shares
 
-    def slopes(self, windows: Sequence[Piece], entries: Mapping[str, SitePlan]) -> dict[str, list[SiteSlopes]]:
+    def slopes(self, windows: Sequence[CalibrationWindow], entries: Mapping[str, SitePlan]) -> dict[str, list[SiteSlopes]]:
         """By site, the slopes of the divergence summed over the rows of each window."""
         dense, model = self._losses.dense(windows), self._blocks
         model.settings.prune(entries)

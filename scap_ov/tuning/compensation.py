@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scap_ov.calibration.samples import pick_pieces
+from scap_ov.calibration.samples import pick_windows
 from scap_ov.errors import BadDatasetError
 from scap_ov.fitting.output_error import output_energy
 from scap_ov.models.opened import OpenedModel
@@ -25,7 +25,7 @@ from scap_ov.tuning.plan_slopes import slopes_of
 if TYPE_CHECKING:
     import openvino as ov
 
-    from scap_ov.calibration.samples import Piece
+    from scap_ov.calibration.samples import CalibrationWindow
     from scap_ov.models.runner import InferenceData
     from scap_ov.plan import SitePlan, SparsityPlan
     from scap_ov.statistics.profile import CalibrationProfile
@@ -63,7 +63,7 @@ def fit_compensation(
     :raises BadDatasetError: the data has fewer than four samples that start a sequence.
     """
     learner = _Learner(model, profile, plan)
-    pieces = pick_pieces(learner.model, dataset, _ALL)
+    pieces = pick_windows(learner.model, dataset, _ALL)
     if len(pieces) < 4:
         msg = f"compensation is fitted on some samples and checked on others, and the calibration data has {len(pieces)}; give 4 or more"
         raise BadDatasetError(msg)
@@ -111,14 +111,14 @@ class _Learner:
             found[site.name] = replace(entry, compensation=self.constants[site.name].astype(np.float32))
         return found
 
-    def measure(self, pieces: Sequence[Piece]) -> tuple[float, float]:
+    def measure(self, pieces: Sequence[CalibrationWindow]) -> tuple[float, float]:
         """Mean loss, and the share of weight bytes that are not read."""
         rows = [p.pruned.sum() for p in pieces]
         losses, shares = self.model.measure(pieces, self._plan.entries | self.entries())
         unread = self.weights @ np.stack([shares[s.name] for s in self.sites])
         return float(np.average(losses, weights=rows)), float(np.average(unread, weights=rows))
 
-    def at_sparsity(self, pieces: Sequence[Piece], sparsity: float) -> tuple[float, float]:
+    def at_sparsity(self, pieces: Sequence[CalibrationWindow], sparsity: float) -> tuple[float, float]:
         """The same, after all thresholds were moved by one factor so that `sparsity` is dropped."""
         loss, reached = self.measure(pieces)
         for _ in range(2):
@@ -126,7 +126,7 @@ class _Learner:
             loss, reached = self.measure(pieces)
         return loss, reached
 
-    def best_share(self, pieces: Sequence[Piece], sparsity: float) -> tuple[float, float, float]:
+    def best_share(self, pieces: Sequence[CalibrationWindow], sparsity: float) -> tuple[float, float, float]:
         """Stop at that share of the way from the plan which has the least loss at this sparsity.
 
         :return: the share, the loss, the sparsity.
@@ -147,7 +147,7 @@ class _Learner:
         step = float(np.clip(by, -MOST_SHIFT, MOST_SHIFT))
         self.moved = {name: value + step for name, value in self.moved.items()}
 
-    def descend(self, train: Sequence[Piece], batch: int, steps: int, progress: Progress | None) -> None:
+    def descend(self, train: Sequence[CalibrationWindow], batch: int, steps: int, progress: Progress | None) -> None:
         """Adam from where the plan is, the samples in an order that mixes the text, each once before any is repeated."""
         order = np.random.default_rng(0).permutation(len(train))
         constants, thresholds = {s.name: _Adam(s.out_features) for s in self.sites}, _Adam(len(self.sites))
@@ -170,7 +170,7 @@ class _Learner:
             if progress:
                 progress(step + 1, steps)
 
-    def _gradients(self, pieces: Sequence[Piece]) -> None:
+    def _gradients(self, pieces: Sequence[CalibrationWindow]) -> None:
         """Per row: of the constants [N] of each site; of the sites' log thresholds [S], and what these drop of all weights; that itself."""
         rows = sum(int(piece.pruned.sum()) for piece in pieces)
         found = self.model.slopes(pieces, self._plan.entries | self.entries())

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scap_ov.calibration.samples import pick_pieces
+from scap_ov.calibration.samples import pick_windows
 from scap_ov.errors import BadDatasetError, UsageError
 from scap_ov.fitting.allocation.sensitivity import predicted_loss
 from scap_ov.fitting.fit import allocated_shares, criterion_for, fit
@@ -193,7 +193,7 @@ class _Measured:
             msg = "the model has no logits and so no perplexity; give max-loss as kl=0.01, which is 1 - cosine for such a model"
             raise UsageError(msg)
         self._losses, self._limit = losses, limit
-        self._pieces = pick_pieces(losses, held_out, TOKENS)
+        self._pieces = pick_windows(losses, held_out, TOKENS)
         self.windows = len(self._pieces)
         self.tokens = int(sum(p.pruned.sum() for p in self._pieces))
         if self.windows < 4:

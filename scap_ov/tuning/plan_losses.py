@@ -16,7 +16,7 @@ from scap_ov.tuning.block_losses import BlockLosses, WindowLosses
 if TYPE_CHECKING:
     from scap_ov.calibration.probe import Probe
     from scap_ov.calibration.probe_model import ProbeModel
-    from scap_ov.calibration.samples import Piece
+    from scap_ov.calibration.samples import CalibrationWindow
     from scap_ov.config import SparsityConfig
     from scap_ov.models.kinds import AnyOpened
     from scap_ov.models.tensors import HasInputs
@@ -35,7 +35,7 @@ class PlanLosses(Protocol):
     stock: HasInputs
     language: bool
 
-    def losses(self, windows: Sequence[Piece], entries: Mapping[str, SitePlan]) -> WindowLosses:
+    def losses(self, windows: Sequence[CalibrationWindow], entries: Mapping[str, SitePlan]) -> WindowLosses:
         """What a plan loses on each window."""
 
 
@@ -53,7 +53,9 @@ def losses_of(model: AnyOpened, config: SparsityConfig) -> PlanLosses:
     return WholeLosses(probe_of(model, ramp=config.ramp, graded=graded))
 
 
-def measure(probe: ProbeModel, windows: Sequence[Piece], entries: Mapping[str, SitePlan]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def measure(
+    probe: ProbeModel, windows: Sequence[CalibrationWindow], entries: Mapping[str, SitePlan]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Measure a plan.
 
     :param probe: built with `measure`.
@@ -73,7 +75,7 @@ class WholeLosses:
         self.stock, self.language = probe.stock, probe.language
         self._probe = probe
 
-    def losses(self, windows: Sequence[Piece], entries: Mapping[str, SitePlan]) -> WindowLosses:
+    def losses(self, windows: Sequence[CalibrationWindow], entries: Mapping[str, SitePlan]) -> WindowLosses:
         """Dense distributions are computed anew: kept, they would take 200 kB a token."""
         settings, found = self._probe.settings(entries.values()), []
         for window in windows:
@@ -82,7 +84,7 @@ class WholeLosses:
             found.append((self._probe.loss(window.inputs, settings, window.pruned, reference), dense - self._likelihood(window)))
         return WindowLosses(*(np.array(each, np.float64) for each in zip(*found, strict=True)))
 
-    def _likelihood(self, window: Piece) -> float:
+    def _likelihood(self, window: CalibrationWindow) -> float:
         """Mean log-probability in the last run of the tokens that follow pruned rows; the last row's token is not known."""
         if not self.language or "input_ids" not in window.inputs:
             return np.nan

@@ -22,7 +22,7 @@ from scap_ov.tuning.site_slopes import SiteSlopes
 if TYPE_CHECKING:
     import openvino as ov
 
-    from scap_ov.calibration.samples import Piece
+    from scap_ov.calibration.samples import CalibrationWindow
     from scap_ov.models.opened import OpenedModel
     from scap_ov.plan import SitePlan, SparsityPlan
     from scap_ov.sites import Site
@@ -39,10 +39,10 @@ class PlanSlopes(Protocol):
     stock: ov.Model
     sites: tuple[Site, ...]
 
-    def measure(self, windows: Sequence[Piece], entries: Mapping[str, SitePlan]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def measure(self, windows: Sequence[CalibrationWindow], entries: Mapping[str, SitePlan]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Mean KL(dense ‖ pruned) by window, float64 [W], and the share of its bytes that each site leaves unread, [W] by name."""
 
-    def slopes(self, windows: Sequence[Piece], entries: Mapping[str, SitePlan]) -> dict[str, list[SiteSlopes]]:
+    def slopes(self, windows: Sequence[CalibrationWindow], entries: Mapping[str, SitePlan]) -> dict[str, list[SiteSlopes]]:
         """By site, the slopes of the divergence summed over the rows of each window."""
 
 
@@ -72,11 +72,11 @@ class WholeSlopes:
         self.probe = ProbeModel(model, measure=True, graded=graded)
         self.stock, self.sites = self.probe.stock, self.probe.sites
 
-    def measure(self, windows: Sequence[Piece], entries: Mapping[str, SitePlan]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def measure(self, windows: Sequence[CalibrationWindow], entries: Mapping[str, SitePlan]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """As PlanSlopes."""
         return measure(self.probe, windows, entries)
 
-    def slopes(self, windows: Sequence[Piece], entries: Mapping[str, SitePlan]) -> dict[str, list[SiteSlopes]]:
+    def slopes(self, windows: Sequence[CalibrationWindow], entries: Mapping[str, SitePlan]) -> dict[str, list[SiteSlopes]]:
         """As PlanSlopes."""
         settings = self.probe.settings(entries.values())
         found: dict[str, list[SiteSlopes]] = {name: [] for name in entries}

@@ -11,7 +11,7 @@ from architectures.rows import DECODERS
 from scap_ov.backends.openvino import open_model
 from scap_ov.calibration.block_model import BlockModel
 from scap_ov.calibration.gradient_model import GradientModel
-from scap_ov.calibration.samples import pick_pieces
+from scap_ov.calibration.samples import pick_windows
 from scap_ov.calibration.site_gradients import block_gradients, whole_gradients
 
 pytestmark = pytest.mark.slow
@@ -23,7 +23,7 @@ def test_gradients_block_by_block_are_those_of_the_whole_model(row, load):
     model = open_model(load(row, row.files[0])).model
     blocks = BlockModel(model)
     assert blocks.blocks == 2
-    windows = pick_pieces(blocks, nncf.Dataset([inputs_for(model, random_ids(1, 24, seed), seed=seed) for seed in range(2)]), 1 << 30)
+    windows = pick_windows(blocks, nncf.Dataset([inputs_for(model, random_ids(1, 24, seed), seed=seed) for seed in range(2)]), 1 << 30)
     found: list[dict[str, list[tuple[np.ndarray, np.ndarray]]]] = [{}, {}]
 
     def taker(kept):

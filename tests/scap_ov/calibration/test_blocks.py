@@ -14,7 +14,7 @@ from scap_ov.calibration.checkpoint import Checkpoint, check_checkpoint
 from scap_ov.calibration.gradient_model import GradientModel
 from scap_ov.calibration.observe import observe
 from scap_ov.calibration.probe_model import ProbeModel
-from scap_ov.calibration.samples import pick_pieces
+from scap_ov.calibration.samples import pick_windows
 from scap_ov.calibration.sensitivity import measure_sensitivity
 from scap_ov.calibration.site_gradients import block_gradients, whole_gradients
 from scap_ov.errors import OutputError, UncutError
@@ -55,7 +55,7 @@ EXPERTS = replace(SHAPE, ffn=64, experts=4, used=2)
 def test_inputs_and_gradients_are_those_of_the_whole_model(weights, shape, dataset):
     model = build(shape, weights, shape.layers)
     blocks, whole = BlockModel(model), GradientModel(model, inputs=True)
-    windows = pick_pieces(blocks, dataset, 1 << 30)
+    windows = pick_windows(blocks, dataset, 1 << 30)
     one, two = Taken(), Taken()
     block_gradients(blocks, windows, one)
     whole_gradients(whole, windows, whole.sites, two)
@@ -75,7 +75,7 @@ def test_a_model_of_another_float_type_has_the_gradients_of_its_twin(dtype, shap
     taken = {}
     for name, model in (("wide", wide), ("narrow", narrow)):
         blocks, taken[name] = BlockModel(model), Taken()
-        block_gradients(blocks, pick_pieces(blocks, dataset, 100), taken[name])
+        block_gradients(blocks, pick_windows(blocks, dataset, 100), taken[name])
     assert taken["narrow"].rows.keys() == taken["wide"].rows.keys()
     rounding = 0.02 if dtype == "bf16" else 3e-3  # of the constants
     for name, rows in taken["wide"].rows.items():
@@ -106,7 +106,7 @@ def test_experts_are_observed_block_by_block_as_in_the_whole_model(dataset, monk
 def test_inputs_behind_pruned_experts_are_those_of_the_whole_model(dataset):
     model = build(EXPERTS, "i8", 2)
     blocks = BlockModel(model, prunes=["block.0.expert_up", "block.0.expert_down"])
-    windows = pick_pieces(blocks, dataset, 60)
+    windows = pick_windows(blocks, dataset, 60)
     entries = {
         site.name: SitePlan(site.name, np.full(1, 0.3, np.float32), np.full(site.in_features, 0.01, np.float32), 0.5)
         for site in blocks.sites
@@ -124,7 +124,7 @@ def test_inputs_behind_pruned_experts_are_those_of_the_whole_model(dataset):
 
 
 def test_the_vocabulary_in_chunks_gives_the_same(dataset, model, monkeypatch):
-    windows = pick_pieces(BlockModel(model), dataset, 1 << 30)
+    windows = pick_windows(BlockModel(model), dataset, 1 << 30)
     found = []
     for size in (64 << 20, 4 * SHAPE.hidden * 50):
         monkeypatch.setattr("scap_ov.calibration.projection.CHUNK_BYTES", size)

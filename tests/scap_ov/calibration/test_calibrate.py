@@ -14,7 +14,7 @@ from scap_ov.calibration.calibrate import complete
 from scap_ov.calibration.gradient_model import GradientModel
 from scap_ov.calibration.observe import observe
 from scap_ov.calibration.probe_model import ProbeModel
-from scap_ov.calibration.samples import pick_pieces
+from scap_ov.calibration.samples import pick_windows
 from scap_ov.calibration.sensitivity import measure_sensitivity
 from scap_ov.calibration.split import HeldOutSplit
 from scap_ov.config import SparsityConfig
@@ -55,7 +55,7 @@ def profile(model, dataset):
 def measured(model, dataset):
     """A function from a plan to its loss and model-wide sparsity over all samples."""
     probe = ProbeModel(model, measure=True)
-    return functools.partial(loss_and_sparsity, probe, pick_pieces(probe, dataset, EVERYTHING))
+    return functools.partial(loss_and_sparsity, probe, pick_windows(probe, dataset, EVERYTHING))
 
 
 def test_fit_alone_hits_the_sparsity_that_is_asked_for(profile, measured):
@@ -105,7 +105,7 @@ def test_compensation_lowers_the_loss_and_never_reaches_a_dense_row(model, half,
     assert still == pytest.approx(dropped, abs=0.01)
     assert after < before
     probe = ProbeModel(model, observe=True)
-    piece = pick_pieces(probe, half, 64)[0]
+    piece = pick_windows(probe, half, 64)[0]
     probe.run(piece.inputs, probe.dense())
     stock = {name: value[:, 0].copy() for name, value in probe.tapped().items()}
     loud = probe.settings(learned.entries.values())
@@ -120,7 +120,7 @@ def test_compensation_reads_its_text_once_and_goes_the_way_that_is_best_on_held_
     told = fit_compensation(model, half, profile, plan).notes["compensation"]
     assert 1 <= told["steps"] <= 4  # the samples that are not held out, each once, several a step
     learner = _Learner(model, profile, plan)
-    pieces = pick_pieces(learner.model, half, 512)
+    pieces = pick_windows(learner.model, half, 512)
     learner.descend(pieces, 2, 4, None)
     far, moved = dict(learner.constants), dict(learner.moved)
     _, sparsity = learner.measure(pieces)
@@ -135,7 +135,7 @@ def test_compensation_reads_its_text_once_and_goes_the_way_that_is_best_on_held_
 
 def test_the_gradient_of_the_compensation_is_that_of_the_divergence(model, dataset):
     probe = GradientModel(model, constants=True)
-    piece = pick_pieces(probe, dataset, 64)[0]
+    piece = pick_windows(probe, dataset, 64)[0]
     settings = probe.dense()
     settings.compensation[:] = 0.05 * np.random.default_rng(1).standard_normal(settings.compensation.shape)
     reference = probe.reference_of(piece.inputs)

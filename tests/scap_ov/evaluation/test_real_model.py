@@ -7,7 +7,7 @@ from smollm2 import BLOCKS, light_road
 
 import scap_ov
 from scap_ov.calibration.probe_model import ProbeModel
-from scap_ov.calibration.samples import pick_pieces
+from scap_ov.calibration.samples import pick_windows
 from scap_ov.models.dataset import text_dataset
 from scap_ov.sample_models.sample_text import documentation
 from scap_ov.storage.model_folder import read_model
@@ -36,7 +36,7 @@ def profile(folder, halves):
 
 def test_adaptive_loses_less_than_uniform_thresholds_at_no_less_sparsity(folder, halves, profile):
     probe = ProbeModel(read_model(folder), measure=True)
-    pieces = pick_pieces(probe, halves[1], EVERYTHING)
+    pieces = pick_windows(probe, halves[1], EVERYTHING)
     (ours, ours_sparsity), (uniform, uniform_sparsity) = (
         loss_and_sparsity(probe, pieces, scap_ov.fit(profile, scap_ov.SparsityConfig(method=method))) for method in ("adaptive", "scap")
     )

@@ -8,7 +8,7 @@ from small_llm import TEXT, letters, small_llm
 
 from scap_ov.calibration.gradient_model import GradientModel
 from scap_ov.calibration.probe import Reference
-from scap_ov.calibration.samples import pick_pieces
+from scap_ov.calibration.samples import pick_windows
 from scap_ov.gradients.gradient import gradients
 from scap_ov.gradients.pruning_gradient import WIDTH
 from scap_ov.models.dataset import text_dataset
@@ -19,7 +19,7 @@ def ran():
     """A probe after a run with thresholds for each channel and centres, and these settings."""
     model = small_llm("f16")
     probe = GradientModel(model, inputs=True, thresholds=True)
-    piece = pick_pieces(probe, text_dataset(TEXT, letters, model, seq_len=64, max_tokens=64), 64)[0]
+    piece = pick_windows(probe, text_dataset(TEXT, letters, model, seq_len=64, max_tokens=64), 64)[0]
     rng = np.random.default_rng(3)
     settings = probe.dense()
     settings.thresholds[:] = rng.uniform(0.2, 1.5, settings.thresholds.size)
@@ -71,7 +71,7 @@ def test_both_thresholds_of_a_graded_site_move_together():
     """Entries not read, and how many more of them there are per step of the logarithm; half of a channel at each threshold."""
     model = small_llm("i8")
     probe = GradientModel(model, inputs=True, thresholds=True, graded=True)
-    piece = pick_pieces(probe, text_dataset(TEXT, letters, model, seq_len=64, max_tokens=64), 64)[0]
+    piece = pick_windows(probe, text_dataset(TEXT, letters, model, seq_len=64, max_tokens=64), 64)[0]
     settings = probe.dense()
     settings.thresholds[:], settings.whole[:] = 0.3, 1.2
     reference = probe.reference_of(piece.inputs)

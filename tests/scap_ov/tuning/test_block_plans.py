@@ -7,7 +7,7 @@ import pytest
 from small_llm import SHAPE, TEXT, letters, small_llm
 
 from scap_ov.calibration.probe_model import ProbeModel
-from scap_ov.calibration.samples import pick_pieces
+from scap_ov.calibration.samples import pick_windows
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import UncutError
 from scap_ov.models.dataset import text_dataset
@@ -28,7 +28,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def windows(model):
-    return pick_pieces(ProbeModel(model, compare=False), text_dataset(TEXT, letters, model, seq_len=40, max_tokens=80), 1 << 30)
+    return pick_windows(ProbeModel(model, compare=False), text_dataset(TEXT, letters, model, seq_len=40, max_tokens=80), 1 << 30)
 
 
 def entries_of(sites):
@@ -62,7 +62,7 @@ def test_losses_are_those_of_the_whole_model(model, windows, monkeypatch):
 def test_losses_of_routed_experts_are_those_of_the_whole_model():
     routed = build(replace(SHAPE, ffn=64, experts=4, used=2), "i8", SHAPE.layers)
     blocks, whole = BlockLosses(routed), WholeLosses(ProbeModel(routed))
-    some = pick_pieces(blocks.blocks, text_dataset(TEXT, letters, routed, seq_len=40, max_tokens=80), 1 << 30)
+    some = pick_windows(blocks.blocks, text_dataset(TEXT, letters, routed, seq_len=40, max_tokens=80), 1 << 30)
     entries = {name: SitePlan(name, e.threshold, e.center, 0.5) for name, e in entries_of(blocks.sites).items() if name != "lm_head"}
     one, two = (losses.losses(some, entries).kl for losses in (blocks, whole))
     assert np.abs(two).min() > 1e-5
