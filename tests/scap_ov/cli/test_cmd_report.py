@@ -104,7 +104,9 @@ def test_levels_and_compared_methods_are_points_of_the_curves() -> None:
 
 def test_each_level_of_a_model_is_measured(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = json.loads((work / "sparse" / "scap_config.json").read_text())
-    record["summary"]["levels"] = [{"level": 0.0}, {"level": 0.4}]
+    record["summary"]["levels"] = [
+        {"level": share, "expected_sparsity": share, "dropped": share, "half": 0.0, "whole": 1 - share, "sites": {}} for share in (0.0, 0.4)
+    ]
     folder = tmp_path / "levels"
     shutil.copytree(work / "sparse", folder)
     (folder / "scap_config.json").write_text(json.dumps(record))
