@@ -101,9 +101,9 @@ def test_a_configuration_beside_a_model_says_what_it_said() -> None:
     assert (config.method, config.target_sparsity, config.ignored_scope, config.replace) == ("adaptive", 0.5, ("block.0.o",), "always")
 
 
-@pytest.mark.parametrize("name", ["graded", "levels"])
+@pytest.mark.parametrize("name", ["graded", "levels", "fewer"])
 def test_graded_reads_of_experts_compute_as_then(name: str) -> None:
-    """Weights in planes, with one level and with three, written by tests/golden/write_graded.py."""
+    """Weights in planes, with one level, with three, and with one expert of two, written by tests/golden/write_graded.py."""
     folder = GOLDEN / name
     expected = dict(np.load(folder / "expected.npz"))
     core = ov.Core()

@@ -1,7 +1,8 @@
-"""Write the folders graded and levels; not to be run again.
+"""Write the folders graded, levels and fewer; not to be run again.
 
 graded, by scap_ov of revision 1c79d5d: version 1 of both ops and version 2 of plans. levels, by revision 41ac8b1: versions 2 and 3.
-python tests/golden/write_graded.py FOLDER [LEVEL ...]
+fewer, by revision 250b273: version 4 of plans, in which a token uses one expert of two.
+python tests/golden/write_graded.py FOLDER [LEVEL ... | fewer]
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from scap_ov.storage.model_folder import write_model_folder
 SHAPE = Shape("golden", layers=1, hidden=32, ffn=32, heads=2, kv_heads=1, vocabulary=64, experts=3, used=2)
 
 
-def main(folder: Path, levels: tuple[float, ...]) -> None:
+def main(folder: Path, levels: tuple[float, ...], fewer: float = 0.0) -> None:
     """An int8 decoder with routed experts, read by grades; its logits at the highest level."""
     folder.mkdir(parents=True)
     core = ov.Core()
@@ -32,7 +33,8 @@ def main(folder: Path, levels: tuple[float, ...]) -> None:
     rng = np.random.default_rng(8)
     stock = build(SHAPE, "i8", SHAPE.layers)
     profile = scap_ov.calibrate(stock, token_dataset([rng.integers(0, 64, 16).tolist() for _ in range(4)], stock))
-    plan = scap_ov.fit(profile, scap_ov.SparsityConfig(0.5, replace="always", **({"levels": levels} if levels else {})))
+    options = {"levels": levels} if levels else {"fewer_experts": fewer} if fewer else {}
+    plan = scap_ov.fit(profile, scap_ov.SparsityConfig(0.5, replace="always", **options))
     plan.save(folder / "plan.safetensors")
     pruned = scap_ov.apply(stock, plan)
     write_model_folder(pruned, None, folder / "decoder")
@@ -41,4 +43,5 @@ def main(folder: Path, levels: tuple[float, ...]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), tuple(map(float, sys.argv[2:])))
+    fewer = sys.argv[2:] == ["fewer"]
+    main(Path(sys.argv[1]), () if fewer else tuple(map(float, sys.argv[2:])), 0.5 if fewer else 0.0)
