@@ -162,7 +162,11 @@ class Run:
             if key in self.kept:
                 continue
             started = time.process_time()
-            folder = self.saved(key, lambda n=name: quantised(self.folder("f16"), n, self.fitted))
+            try:  # GPTQ of NNCF 3 fails on this model with shapes that do not fit; the other rivals are measured all the same
+                folder = self.saved(key, lambda n=name: quantised(self.folder("f16"), n, self.fitted))
+            except RuntimeError as e:
+                print(f"{key}: NNCF cannot make it, {' '.join(str(e).split())[-120:]}", flush=True)
+                continue
             seconds = time.process_time() - started
             probe = ProbeModel(read_model(folder), measure=True)
             unseen = self.evaluation(probe, "unseen", self.unseen, "rival")
