@@ -106,8 +106,9 @@ ROWS = --models llama-3.2-1b --rows 1,2,3,4,6,8,12,16,24,32,64,128 --sparsity 0,
 bench-rows: $(STAMP)
 	mkdir -p $(BENCH_OUTPUT)
 	$(BIN)/python benchmarks/kernel.py $(ROWS) --weights i4,i8 --graded 20/60 --json $(BENCH_OUTPUT)/rows-1.json
-	$(BIN)/python benchmarks/kernel.py $(ROWS) --weights i4,i8 --graded 20/60 --hint f32 --isa avx512_vnni --json $(BENCH_OUTPUT)/rows-2-vnni.json
-	$(BIN)/python benchmarks/kernel.py $(ROWS) --weights i4,i8 --graded 20/60 --hint f32 --isa avx2 --json $(BENCH_OUTPUT)/rows-3-avx2.json
+	$(BIN)/python benchmarks/kernel.py $(ROWS) --weights i4,i8 --graded 20/60 --hint f32 --json $(BENCH_OUTPUT)/rows-2-f32.json
+	$(BIN)/python benchmarks/kernel.py $(ROWS) --weights i4,i8 --graded 20/60 --hint f32 --isa avx512_vnni --json $(BENCH_OUTPUT)/rows-3-vnni.json
+	$(BIN)/python benchmarks/kernel.py $(ROWS) --weights i4,i8 --graded 20/60 --hint f32 --isa avx2 --json $(BENCH_OUTPUT)/rows-4-avx2.json
 	$(BIN)/python benchmarks/rows_page.py $(BENCH_OUTPUT) docs/benchmarks.md
 
 # Goes on where an interrupted run stopped; rm -rf $(QUALITY_OUTPUT) to start afresh. Model folders $(QUALITY_OUTPUT)/{f16,i8,i4} that are there are used.

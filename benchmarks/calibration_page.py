@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from markdown_table import markdown_table
+from page_section import put_section
 
 _BEGIN, _END = "<!-- calibration: begin -->", "<!-- calibration: end -->"
 
@@ -18,8 +19,8 @@ def calibration_section(files: Sequence[dict[str, Any]]) -> list[str]:
         return []
     rows, slopes = [], []
     for file in files:
-        rows += [_calibration(r, file["windows"]) for r in file["results"] if "peak_bytes" in r]
         whole = [r for r in file["results"] if "peak_bytes" in r]
+        rows += [_calibration(r, file["windows"]) for r in whole]
         slopes += [_slope(one, two) for one, two in pairwise(whole) if one["model"] == two["model"]]
     header = ("model", "blocks", "file", "samples of 512 tokens", "peak memory", "profile", "time", "processor time",
               "sensitivity over a dense pass", "apply and save, processor time", "peak memory of it")  # fmt: skip
@@ -54,8 +55,4 @@ def _slope(one: dict[str, Any], two: dict[str, Any]) -> str:
 
 def write_calibration_section(target: Path, files: Sequence[dict[str, Any]]) -> None:
     """Write that section alone into a page that is there, at its end where it has none."""
-    page = target.read_text(encoding="utf-8")
-    before, _, rest = page.partition(_BEGIN)
-    after = rest.partition(_END)[2].strip()
-    parts = [before.rstrip(), "\n".join(calibration_section(files)), *([after] if after else [])]
-    target.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    put_section(target, calibration_section(files))

@@ -18,6 +18,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,11 +150,9 @@ class Run:
         probe = ProbeModel(read_model(folder))
         profile, encode = self.profile("f16", folder), load_tokenizer(folder)
         for file, method, sparsity in left:
-            started = time.process_time()
             plan = fit(profile, SparsityConfig(method=method, target_sparsity=sparsity)) if method != "dense" else None
-            found = answer(probe, plan, encode, file, self.args.questions)
-            self.keep(f"task {file.stem} {method} {sparsity:g}", found)
-            print(f"{file.stem}, {method} {sparsity:g}: {found['accuracy']:.1%} ({time.process_time() - started:.0f} s)", flush=True)
+            asked = partial(answer, probe, plan, encode, file, self.args.questions)
+            self.once(f"task {file.stem} {method} {sparsity:g}", asked, lambda found: f"{found['accuracy']:.1%}")
 
     def rivals(self) -> None:
         """The f16 model quantised harder, dense."""
@@ -180,11 +179,9 @@ class Run:
         wanted += [(form, "adaptive", s) for form in ("i8", "i4") for s in self.args.deployed[:1]]
         for form, method, share in wanted:
             key = f"deployed {form} {method} {share:g}"
-            if key in self.kept or form not in self.args.forms:
-                continue
-            started = time.process_time()
-            self.keep(key, self.asked(read_model(self.saved(key, lambda f=form, m=method, s=share: self.made(f, m, s)))))
-            print(f"{key}: {self.kept[key]} ({time.process_time() - started:.0f} s)", flush=True)
+            if form in self.args.forms:
+                make = partial(self.made, form, method, share)
+                self.once(key, lambda k=key, m=make: self.asked(read_model(self.saved(k, m))), str)
 
     def made(self, form: str, method: str, share: float) -> Any:
         """A model to deploy."""
@@ -217,18 +214,18 @@ class Run:
 
     def embeddings(self) -> None:
         """The same methods on an encoder."""
-        if "minilm" not in self.kept:
-            started = time.process_time()
-            self.keep("minilm", ranking(self.args.methods, [0.3, 0.4]))
-            print(f"minilm: {len(self.kept['minilm'])} points ({time.process_time() - started:.0f} s)", flush=True)
+        self.once("minilm", lambda: ranking(self.args.methods, [0.3, 0.4]), lambda found: f"{len(found)} points")
 
-    def point(self, key: str, measure: Any) -> None:
-        """Measure once."""
+    def point(self, key: str, measure: Callable[[], dict[str, Any]]) -> None:
+        """Measure a plan once."""
+        self.once(key, measure, lambda found: f"KL {found['kl']:.4f}, sparsity {found['sparsity']:.4f}")
+
+    def once(self, key: str, measure: Callable[[], Any], told: Callable[[Any], str]) -> None:
+        """Measure what is not kept, and tell it with the processor time that it took."""
         if key not in self.kept:
             started = time.process_time()
             self.keep(key, measure())
-            found = self.kept[key]
-            print(f"{key}: KL {found['kl']:.4f}, sparsity {found['sparsity']:.4f} ({time.process_time() - started:.0f} s)", flush=True)
+            print(f"{key}: {told(self.kept[key])} ({time.process_time() - started:.0f} s)", flush=True)
 
     def points(self, form: str) -> list[tuple[str, float]]:
         """Methods and sparsities of a form; the full set for f16."""

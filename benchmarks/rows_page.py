@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from page_section import put_section
+
 BEGIN, END = "<!-- rows: begin -->", "<!-- rows: end -->"
 _FLOORS = {"avx512_vnni": 1.0, "avx512_amx": 1.0, "avx_vnni": 0.95, "avx2": 0.95}  # of 5 rows and more
 _FEW = 4  # rows: fewer than 5 have floors of their own
@@ -30,11 +32,7 @@ def main() -> None:
     if not files:
         msg = f"{args.results} holds no rows*.json; run `make bench`"
         raise SystemExit(msg)
-    page = args.target.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    after = rest.partition(END)[2].strip()
-    parts = [before.rstrip(), "\n".join([BEGIN, *section(files), END]), *([after] if after else [])]
-    args.target.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    put_section(args.target, [BEGIN, *section(files), END])
     print(f"wrote the rows of {args.target}", file=sys.stderr)
 
 

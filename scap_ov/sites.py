@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -96,3 +97,9 @@ class Site:
     def weight_count(self) -> int:
         """Number of weights that a token reads here when dense: the weight of this site in every model-wide mean."""
         return self.in_features * self.out_features * self.copies
+
+
+def expert_pairs(sites: Sequence[Site]) -> list[tuple[Site, Site]]:
+    """The two sites of each layer of routed experts: that of gate and up, and that of down, which follow in the same order."""
+    ups, downs = ([site for site in sites if site.kind is kind] for kind in (SiteKind.EXPERT_UP, SiteKind.EXPERT_DOWN))
+    return list(zip(ups, downs, strict=True))

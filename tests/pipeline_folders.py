@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import openvino as ov
+import pytest
 from decode_steps import EXACT
 from level_models import levels_plan
 from made_once import made_once
@@ -39,6 +41,30 @@ def word_tokenizers(special: str | None = None) -> tuple[ov.Model, ov.Model]:
     return openvino_tokenizers.convert_tokenizer(tokenizer, with_detokenizer=True)
 
 
+def write_tokenizers(folder: Path, special: str | None = None) -> None:
+    """Those of `word_tokenizers`, under the names that pipelines look for."""
+    for part, name in zip(word_tokenizers(special), ("tokenizer", "detokenizer"), strict=True):
+        ov.save_model(part, folder / f"openvino_{name}.xml")
+
+
+def write_levels(place: Path, file: str) -> None:
+    """Beside the folder `stock`, one like it, `levels`, in which one of its models is pruned and holds levels."""
+    like = place / "stock" / file
+    model = ov.Core().read_model(like)
+    scap_ov.save_model(rewrite(model, levels_plan(model), "lowered", {}), place / "levels", like=like)
+
+
+def exported(name: str, test: str, export: Callable[[Path], None]) -> Path:
+    """Folders that a test exports, made once.
+
+    :param test: its file.
+    """
+    pytest.importorskip("optimum.intel")
+    pytest.importorskip("openvino_genai")
+    helpers = [Path(__file__), *(Path(__file__).with_name(f"{own}.py") for own in ("level_models", "torch_weights"))]
+    return made_once(name, [Path(test), *helpers], export)
+
+
 def language_models() -> Path:
     """Folders `stock` and `levels` (0, 0.25, 0.5; activations not quantised, so that texts can be compared), made once."""
 
@@ -46,8 +72,7 @@ def language_models() -> Path:
         stock = build(SHAPE, "i8", SHAPE.layers)
         folder = place / "stock"
         scap_ov.save_model(stock, folder)
-        for part, name in zip(word_tokenizers(), ("tokenizer", "detokenizer"), strict=True):
-            ov.save_model(part, folder / f"openvino_{name}.xml")
+        write_tokenizers(folder)
         (folder / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
         (folder / "generation_config.json").write_text('{"eos_token_id": 2, "pad_token_id": 1}')
         scap_ov.save_model(rewrite(stock, levels_plan(stock, graded=True), "lowered", {}), place / "levels", like=folder)

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from scap_ov.custom_ops.formats.base import side_by_side
-from scap_ov.custom_ops.library import extension_path
+from scap_ov.custom_ops.library import loaded
 from scap_ov.errors import ExtensionError
 
 STEP_GROUP = 64  # input channels that share a step where a scale serves the whole row; 3 % of the bytes of int8 (ADR 0035)
 _LEVELS = 16  # of a nibble
-_MOST = 15  # a nibble
+_MOST = _LEVELS - 1
 _BYTES_AT_ONCE = 1 << 18  # of the weight: what is made of them stays in a core's cache
 _OFFSETS = 5  # that are tried for a step; nine leave 1 % less unread, three 5 % more
 # floor(a / m) = a · ceil(4096 / m) >> 12 for every a < 16 m, and the product needs 16 bits; numpy divides bytes one by one.
@@ -91,8 +91,8 @@ def split(raw: np.ndarray, group: int) -> Planes:
 def _compiled() -> ctypes._NamedFuncPointer | None:
     """The search of the extension library. None where it cannot be loaded: numpy finds the same bits, in thirty times the time."""
     try:
-        search = ctypes.CDLL(str(extension_path())).scap_ov_plane_steps
-    except (ExtensionError, OSError, AttributeError):
+        search = loaded(lambda path: ctypes.CDLL(path).scap_ov_plane_steps)
+    except ExtensionError:
         return None
     search.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p]
     search.restype = None

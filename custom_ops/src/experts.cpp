@@ -188,12 +188,13 @@ void sparse_experts(const SparseExpertsArgs& a, const Implementation& implementa
     // One scan of a token serves all its experts, where it is alone with them.
     std::optional<Scan> scans[kMaxGemvRows];
     const bool scan = a.tokens <= kMaxGemvRows;
-    if (scan) Scratch::let_go_of_large();
-    if (scan)
+    if (scan) {
+        Scratch::let_go_of_large();
         parallel_for(a.tokens, [&](size_t token) {
             const SparseMatMulArgs one = product(a, a.up, 0, 1, rule.pruned(token));
             scans[token].emplace(one, implementation, rule.pruned(token), x + token * k);
         });
+    }
 
     const size_t step = std::clamp<size_t>(kBlockBytes / std::max<size_t>(a.k * n * sizeof(float), 1), 1, a.tokens);
     Scratch rows(Scratch::bytes_for<float>(step * a.k * n));

@@ -19,8 +19,8 @@ inline constexpr int kFormatCount = 0
     ;
 inline constexpr size_t kColumnBlock = 64;  // N is padded to a multiple of this; see docs/packing.md for the order inside a block
 inline constexpr size_t kQuad = 4;          // kept channels are taken four at a time: one dot product of four bytes
-inline constexpr size_t kGemmColumns =
-    512;  // columns of a gemm task, at most: kernels/generic/gemm.hpp says which format takes how many, and why
+// Columns of a gemm task, at most: kernels/generic/gemm.hpp says which format takes how many, and why.
+inline constexpr size_t kGemmColumns = 512;
 // More rows go through gemm. There, dense steps of int4 and int8 of four to eight rows run at 0.49 to 0.9 of the speed
 // (docs/performance.md).
 inline constexpr size_t kMaxGemvRows = 8;

@@ -38,8 +38,7 @@ bool take_best(std::vector<Buffer>& from, size_t bytes, Buffer* found) {
 struct Pool {
     std::mutex mutex;
     std::vector<Buffer> free, large;
-    size_t large_bytes = 0;
-    std::atomic<bool> holds_large{false};
+    std::atomic<size_t> large_bytes{0};  // changed under the mutex, read without
     Pool() {
         free.reserve(kKeepCount);
         large.reserve(kKeepCount);
@@ -85,10 +84,7 @@ Scratch::~Scratch() {
         std::vector<Buffer>& kept = is_large ? p.large : p.free;
         if (kept.size() < kKeepCount && (!is_large || p.large_bytes + capacity_ <= kKeepLargeBytes)) {
             kept.push_back({data_, capacity_});
-            if (is_large) {
-                p.large_bytes += capacity_;
-                p.holds_large.store(true, std::memory_order_relaxed);
-            }
+            if (is_large) p.large_bytes += capacity_;
             return;
         }
     }
@@ -97,14 +93,13 @@ Scratch::~Scratch() {
 
 void Scratch::let_go_of_large() {
     Pool& p = pool();
-    if (!p.holds_large.load(std::memory_order_relaxed)) return;
+    if (p.large_bytes.load(std::memory_order_relaxed) == 0) return;
     std::vector<Buffer> gone;
     gone.reserve(kKeepCount);
     {
         const std::lock_guard<std::mutex> lock(p.mutex);
         gone.swap(p.large);  // both have room for kKeepCount
         p.large_bytes = 0;
-        p.holds_large.store(false, std::memory_order_relaxed);
     }
     for (const Buffer& buffer : gone) free_buffer(buffer.data);
 }

@@ -3,10 +3,11 @@
     y = W·Select(|x − c| > τ₀′, x, c)  +  R·Negative(Select(|x − c| > τ₀′ ∧ |x − c| ≤ τ₁′ [∧ ¬exempt], x − c, 0))
 
 R = W − W_high, so the stock chain of W stays as it is, and a row that is computed dense gets exactly W·x. R is stored once more, in 4 bits:
-The sign is in the activation and not a Subtract behind the product (as files of earlier versions have it), for OpenVINO 2026.4.1 fuses
-that with the product wrongly where it compiles for several streams: in a fifth of the compilations, with Add in none (ADR 0039).
 u4 [N, G, g] -> Convert -> Subtract((m − 1) / 2) -> Multiply(scale) -> Reshape [N, K] -> [Slice] -> [Convert]; of routed experts with
 one more dimension in front.
+
+The sign is in the activation and not a Subtract behind the product (as files of earlier versions have it), for OpenVINO 2026.4.1 fuses
+that with the product wrongly where it compiles for several streams: in a fifth of the compilations, with Add in none (ADR 0039).
 """
 
 from __future__ import annotations

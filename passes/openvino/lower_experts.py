@@ -161,7 +161,7 @@ def _stage(
         return experts_op.Stage(sites, center, threshold, base, own_bias, whole if graded else empty)
     center = np.zeros(1, np.float32) if pattern is None else pattern.center
     threshold = _NOTHING if pattern is None else pattern.threshold
-    whole = pattern.whole_threshold if graded and pattern is not None else empty
+    whole = empty if pattern is None else pattern.whole_threshold
     return experts_op.Stage(sites, center, threshold, _base(weights, center, experts), own_bias, whole)
 
 

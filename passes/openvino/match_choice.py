@@ -7,6 +7,8 @@ Phi-MoE: two TopK of one expert each, the second one over scores in which the fi
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import numpy as np
 import openvino as ov
 
@@ -125,6 +127,9 @@ def numbers(value: ov.Output) -> list[float]:
     return [float(v) for v in values.reshape(-1)] if values.size <= 4 else []
 
 
-def refuse(why: str) -> None:
-    """Leave a layer stock."""
+def refuse(why: str) -> NoReturn:
+    """Leave a layer stock.
+
+    :raises LeaveStock: always.
+    """
     raise LeaveStock(why)

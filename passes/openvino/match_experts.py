@@ -54,7 +54,7 @@ def _block(total: ov.Node, down: ov.Node, down_bias: np.ndarray | None, factor: 
     ids, routing = match_choice(factor, experts)
     hidden, pruned_hidden = _unpruned(down.input_value(0), (down,))
     up, up_bias, activation = _hidden(hidden)
-    spread = {(v.get_node().get_instance_id(), v.get_index()): v for v in (layer.input_value(0) for layer in up)}
+    spread = {key_of(value): value for value in (layer.input_value(0) for layer in up)}
     if len(spread) > 1:
         refuse("gate and up read different tensors")
     tile = _tile(next(iter(spread.values())), experts)
@@ -122,8 +122,7 @@ def _hidden(value: ov.Output) -> tuple[tuple[ov.Node, ...], np.ndarray | None, A
         if _is_batched(gate) and _is_batched(up):
             return (gate, up), None, _activation(act)
         return _clamped(act, other)
-    refuse("the activation is none of SiLU and GELU")
-    raise AssertionError
+    return refuse("the activation is none of SiLU and GELU")
 
 
 def _activation(act: ov.Node) -> Activation:
@@ -154,7 +153,6 @@ def _clamped(act: ov.Node, other: ov.Output) -> tuple[tuple[ov.Node, ...], np.nd
     product, bias = _product(even.input_value(0))
     if product is None:
         refuse("gate and up are no parts of a product")
-        raise AssertionError
     return (product,), bias, Activation("clamped_swiglu", alpha[0], limit[0])
 
 

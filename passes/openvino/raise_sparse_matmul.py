@@ -15,6 +15,7 @@ from scap_ov.passes.openvino.packed_site import unpack_site
 from scap_ov.passes.openvino.portable_pattern import PatternWriter
 from scap_ov.passes.openvino.remove_sparsity import replace_output
 from scap_ov.passes.rules.match_pattern import EVERY_ROW
+from scap_ov.passes.rules.tensors import Key, key_of
 
 
 class RaiseSparseMatMul(Pass[ov.Model]):
@@ -36,12 +37,10 @@ class RaiseSparseMatMul(Pass[ov.Model]):
 
     def call(self, model: ov.Model) -> PassResult[ov.Model]:
         """Raise all ops."""
-        sites: dict[tuple[object, ...], list[ov.Node]] = {}
+        sites: dict[tuple[Key, str], list[ov.Node]] = {}
         for node in model.get_ordered_ops():
             if node.get_type_name() == OP_NAME:
-                source = node.input_value(0)
-                key = (source.get_node().get_instance_id(), source.get_index(), sparse_op.names_of(node)[0])
-                sites.setdefault(key, []).append(node)
+                sites.setdefault((key_of(node.input_value(0)), sparse_op.names_of(node)[0]), []).append(node)
         for nodes in sites.values():
             _raise_site(nodes, self._level)
         if sites:

@@ -9,6 +9,7 @@ from openvino import opset13 as ops
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino.remove_sparsity import replace_output
 from scap_ov.passes.openvino.weights import weight_is_right
+from scap_ov.passes.rules.tensors import Key, key_of
 
 
 class StraightenInputs(Pass[ov.Model]):
@@ -21,11 +22,11 @@ class StraightenInputs(Pass[ov.Model]):
 
     def call(self, model: ov.Model) -> PassResult[ov.Model]:
         """Straighten all layers."""
-        straight: dict[tuple[int, int], ov.Node] = {}
+        straight: dict[Key, ov.Node] = {}
         turned = [node for node in model.get_ordered_ops() if is_turned(node)]
         for node in turned:
             value = node.input_value(0)
-            key = value.get_node().get_instance_id(), value.get_index()
+            key = key_of(value)
             if key not in straight:
                 rank = len(value.get_partial_shape())
                 straight[key] = ops.transpose(value, np.array([*range(rank - 2), rank - 1, rank - 2]))

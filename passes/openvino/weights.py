@@ -15,7 +15,7 @@ import openvino as ov
 
 from scap_ov.passes.openvino.weight_order import KEEPS_ORDER, stored_by_input
 from scap_ov.passes.rules.constants import FLOATS, INTEGERS, constant_values
-from scap_ov.passes.rules.tensors import constant_origin
+from scap_ov.passes.rules.tensors import constant_origin, unconverted
 from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix
 from scap_ov.sites import WeightSpec
 
@@ -128,11 +128,11 @@ def _read(value: ov.Output, n: int, k: int, by_input: bool, experts: int = 1) ->
     node = value.get_node()
     if node.get_type_name() == "Multiply":
         value, scale = _operands(node, "scale")
-        node = _skip_converts(value).get_node()
+        node = unconverted(value).get_node()
         if node.get_type_name() == "Subtract":
             value, zero = _operands(node, "zero point")
     shape = _static(value, "weight")
-    node = _skip_converts(value, reshapes=True).get_node()  # stored flat, as the ONNX reader leaves weights in blocks
+    node = _stored(value)
     if (kind := node.get_type_name()) != "Constant":
         msg = f"its weight goes through {kind}, which is not understood as a decompression"
         if kind == "Gather":
@@ -236,11 +236,11 @@ def _constant(value: ov.Output, what: str) -> tuple[np.ndarray, str]:
         raise LeaveStock(msg) from None
 
 
-def _skip_converts(value: ov.Output, *, reshapes: bool = False) -> ov.Output:
-    kinds = ("Convert", "Reshape", "Squeeze", "Unsqueeze") if reshapes else ("Convert",)
-    while value.get_node().get_type_name() in kinds:
+def _stored(value: ov.Output) -> ov.Node:
+    """What a value was before all that keeps the order of its elements: weights are stored flat too, as the ONNX reader leaves blocks."""
+    while value.get_node().get_type_name() in KEEPS_ORDER:
         value = value.get_node().input_value(0)
-    return value
+    return value.get_node()
 
 
 def _static(value: ov.Output, what: str) -> list[int]:

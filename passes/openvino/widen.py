@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import openvino as ov
 from openvino import opset13 as ops
 
+from scap_ov.passes.rules.tensors import Key, key_of
+
 _OTHER = ("f16", "bf16", "f64")
 _STATES = ("ReadValue", "Assign")
 
@@ -25,7 +27,7 @@ def widen(model: ov.Model) -> bool:
     computed = [node for node in ordered if node.get_instance_id() not in constant]
     if not any(_is_other(output) for node in computed for output in node.outputs() if node.get_type_name() != "Result"):
         return False
-    wide: dict[tuple[int, int], ov.Output] = {}
+    wide: dict[Key, ov.Output] = {}
     for node in computed:
         kind = node.get_type_name()
         if kind in _STATES and node.get_input_size() and _is_other(node.input_value(0)):
@@ -37,7 +39,7 @@ def widen(model: ov.Model) -> bool:
             value = port.get_source_output()
             own = value.get_node()
             if _is_other(value) and (own.get_instance_id() in constant or _keeps_its_type(own)):
-                key = own.get_instance_id(), value.get_index()
+                key = key_of(value)
                 if key not in wide:
                     wide[key] = ops.convert(value, "f32").output(0)
                 port.replace_source_output(wide[key])

@@ -90,6 +90,11 @@ class Measurements:
             self.file = None
 
 
+def number_of(measured: Measurements | None, key: Mapping[str, object], measure: Callable[[], float]) -> float:
+    """As `Measurements.number`; measured every time where nothing is kept."""
+    return measure() if measured is None else measured.number(key, measure)
+
+
 def cache_file() -> Path | None:
     """The file of this machine and library below $XDG_CACHE_HOME, or ~/.cache; None where there is no home."""
     base = os.environ.get("XDG_CACHE_HOME", "")

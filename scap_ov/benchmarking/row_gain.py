@@ -13,8 +13,8 @@ from statistics import median
 
 import numpy as np
 
-from scap_ov.benchmarking.measured import Measurements
-from scap_ov.benchmarking.site_gain import Shape, level_of, ratio_of_times, shape_key, shape_of
+from scap_ov.benchmarking.measured import Measurements, number_of
+from scap_ov.benchmarking.site_gain import level_of, of_one_shape, ratio_of_times, shape_key
 from scap_ov.benchmarking.site_models import copies_of, repeated, sparse_model, stock_model
 from scap_ov.config import SparsityConfig
 from scap_ov.plan import SparsityPlan
@@ -48,12 +48,10 @@ def rows_that_pay(
     config = plan.config
     if config.rows == "all" or config.max_sparse_rows == 1:
         return {}
-    groups: dict[Shape, list[Site]] = {}
-    for site in plan.sites:
-        if site.name in plan.entries and site.name not in stock and not site.experts and site.weight_bytes >= _LEAST_BYTES:
-            groups.setdefault(shape_of(site), []).append(site)
+    pruned = (site for site in plan.sites if site.name in plan.entries and site.name not in stock)
+    groups = of_one_shape(site for site in pruned if not site.experts and site.weight_bytes >= _LEAST_BYTES)
     chosen: dict[str, int] = {}
-    for done, sites in enumerate(groups.values()):
+    for done, sites in enumerate(groups):
         if progress:
             progress(done, len(groups), "measuring how many rows are worth pruning")
         level = level_of(median(plan.entries[site.name].expected_sparsity for site in sites))
@@ -64,9 +62,8 @@ def rows_that_pay(
 
 def _gain_of(gain: RowGain, site: Site, level: float, config: SparsityConfig, measured: Measurements | None) -> Callable[[int], float]:
     def of(rows: int) -> float:
-        if measured is None:
-            return gain(site, rows, level, config)
-        return measured.number({"gain at": level, "of rows": rows, **shape_key(site, config)}, lambda: gain(site, rows, level, config))
+        key = {"gain at": level, "of rows": rows, **shape_key(site, config)}
+        return number_of(measured, key, lambda: gain(site, rows, level, config))
 
     return of
 

@@ -9,7 +9,7 @@ wins is found by bisection. What was measured is kept for the next model of thes
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 
@@ -17,21 +17,19 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.benchmarking.expert_models import expert_model, inputs_of, lowered_experts
-from scap_ov.benchmarking.measured import Measurements
+from scap_ov.benchmarking.measured import Measurements, number_of
 from scap_ov.benchmarking.paired import median_ratio
 from scap_ov.benchmarking.site_models import copies_of, repeated, sparse_model, stock_model
 from scap_ov.config import SparsityConfig
 from scap_ov.plan import SparsityPlan
 from scap_ov.progress import TitledProgress
 from scap_ov.runtime import register
-from scap_ov.sites import Site, SiteKind
+from scap_ov.sites import Site, SiteKind, expert_pairs
 
 _SECONDS = 0.5  # of timing per shape, behind building and compiling
 _LEAST_GAIN = 1.0
 _STEP = 0.05
 _STEPS = 16  # decode steps with different experts
-
-Shape = tuple[object, ...]
 
 
 def sites_that_lose(
@@ -47,13 +45,10 @@ def sites_that_lose(
     :param gain: measures how many times faster the op is, for tests; by default `measure_gain`, and `expert_gain` for routed experts.
     :return: site name -> the reason, with figures.
     """
-    partner = _partners(plan)
-    groups: dict[Shape, list[Site]] = {}
-    for site in plan.sites:
-        if site.name in plan.entries and site.kind is not SiteKind.EXPERT_DOWN:
-            groups.setdefault(shape_of(site), []).append(site)
+    partner = {up.name: down for up, down in expert_pairs(plan.sites)}
+    groups = of_one_shape(site for site in plan.sites if site.name in plan.entries and site.kind is not SiteKind.EXPERT_DOWN)
     reasons: dict[str, str] = {}
-    for done, sites in enumerate(groups.values()):
+    for done, sites in enumerate(groups):
         if progress:
             progress(done, len(groups), "measuring the gain per shape")
         levels = {site.name: level_of(plan.entries[site.name].expected_sparsity) for site in sites}
@@ -72,20 +67,11 @@ def sites_that_lose(
     return reasons
 
 
-def _partners(plan: SparsityPlan) -> dict[str, Site]:
-    """By name of a site of gate and up of routed experts, the site of their down: it follows."""
-    ups = [site for site in plan.sites if site.kind is SiteKind.EXPERT_UP]
-    downs = [site for site in plan.sites if site.kind is SiteKind.EXPERT_DOWN]
-    return {up.name: down for up, down in zip(ups, downs, strict=True)}
-
-
 def _gain_of(
     gain: Callable[[Site, float, SparsityConfig], float], site: Site, config: SparsityConfig, measured: Measurements | None
 ) -> Callable[[float], float]:
     def of(level: float) -> float:
-        if measured is None:
-            return gain(site, level, config)
-        return measured.number({"gain at": level, **shape_key(site, config)}, lambda: gain(site, level, config))
+        return number_of(measured, {"gain at": level, **shape_key(site, config)}, lambda: gain(site, level, config))
 
     return of
 
@@ -168,9 +154,13 @@ def ratio_of_times(
     return median_ratio(*times)
 
 
-def shape_of(site: Site) -> Shape:
-    """What sites of one speed have in common."""
-    return (site.in_features, tuple((layer.out_features, layer.weight) for layer in site.layers), site.experts, site.experts_per_token)
+def of_one_shape(sites: Iterable[Site]) -> list[list[Site]]:
+    """Sites of one speed together: of one shape and form of weights."""
+    groups: dict[tuple[object, ...], list[Site]] = {}
+    for site in sites:
+        layers = tuple((layer.out_features, layer.weight) for layer in site.layers)
+        groups.setdefault((site.in_features, layers, site.experts, site.experts_per_token), []).append(site)
+    return list(groups.values())
 
 
 def level_of(sparsity: float) -> float:

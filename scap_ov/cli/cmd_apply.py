@@ -144,12 +144,9 @@ def _tell(backend: AnyBackend, model: object, plan: SparsityPlan, output: Path, 
     for reason in sorted({site["reason"] for site in summary["sites"] if site["state"] == "stock" and site["reason"]})[:3]:
         out.say(f"  left stock: {reason}")
     if summary["form"] == "lowered" and plan.config.rows == "decode":
-        rows = sorted({plan.rows_of(site["name"]) for site in summary["sites"] if site["state"] == "lowered"})
-        most = (
-            f"{rows[0]} to {rows[-1]} tokens (by site)"
-            if len(rows) > 1
-            else f"{plan.config.max_sparse_rows if not rows else rows[0]} tokens"
-        )
+        lowered = {plan.rows_of(site["name"]) for site in summary["sites"] if site["state"] == "lowered"}
+        rows = sorted(lowered or {plan.config.max_sparse_rows})
+        most = f"{rows[0]} tokens" if len(rows) == 1 else f"{rows[0]} to {rows[-1]} tokens (by site)"
         out.say(f"  steps of more than {most} run dense; tools that score whole sequences (lm-eval) need "
                 "SCAP_OV_ROWS=all in their environment")  # fmt: skip
     if "pruned_only" in plan.notes:

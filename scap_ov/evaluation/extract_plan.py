@@ -159,11 +159,10 @@ def take_apart(model: ov.Model) -> tuple[SparsityPlan, ov.Model]:
             raise BadModelError(msg)
         site = named.get(own) or sites[compensation[0][0]]
         whole = pattern.whole_threshold if pattern.whole_threshold.size else None
-        of = told.get(site.name, {})
-        entries[site.name] = SitePlan(
-            site.name, pattern.threshold, pattern.center, of.get("planned_sparsity", 0.0), _joined(site, compensation), whole,
-            of.get("dropped") if whole is not None else None, of.get("half", 0.0) if whole is not None else 0.0,
-        )  # fmt: skip
+        share = told.get(site.name, {}).get("planned_sparsity", 0.0)
+        reads = {} if whole is None else told.get(site.name, {})
+        entries[site.name] = SitePlan(site.name, pattern.threshold, pattern.center, share, _joined(site, compensation), whole,
+                                      reads.get("dropped"), reads.get("half", 0.0))  # fmt: skip
     left = with_experts(tuple(named.values()), experts)
     return SparsityPlan(config, fingerprint(stock), left, entries, experts=experts), stock
 

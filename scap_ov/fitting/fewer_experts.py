@@ -10,7 +10,7 @@ import numpy as np
 
 from scap_ov.errors import UsageError
 from scap_ov.fitting.allocation.sensitivity import convex_hull
-from scap_ov.sites import Site, SiteKind
+from scap_ov.sites import Site, SiteKind, expert_pairs
 
 if TYPE_CHECKING:
     from scap_ov.statistics.profile import CalibrationProfile
@@ -60,7 +60,8 @@ def choose(profile: CalibrationProfile, share: float) -> Choice:
         if wanted <= 1e-9 * size:
             break
         used[name], wanted, loss = left, wanted - size, loss + cost * size
-    return Choice(_both_sites(profile.sites, used), loss)
+    both = {site.name: used[up.name] for up, down in expert_pairs(profile.sites) if up.name in used for site in (up, down)}
+    return Choice(both, loss)
 
 
 def with_experts(sites: Sequence[Site], used: dict[str, int]) -> tuple[Site, ...]:
@@ -76,10 +77,3 @@ def _hull(losses: np.ndarray, count: int) -> list[tuple[int, float, float]]:
     curve = np.maximum.accumulate([0.0, *losses[::-1]])  # with 0 … k − 1 left out
     convex = convex_hull(np.arange(count, dtype=np.float64), curve)
     return [(count - out, float(convex[out - 1]), float(convex[out])) for out in range(1, count)]
-
-
-def _both_sites(sites: Sequence[Site], used: dict[str, int]) -> dict[str, int]:
-    """With the sites of `down`, which follow those of gate and up."""
-    downs = [site for site in sites if site.kind is SiteKind.EXPERT_DOWN]
-    ups = [site for site in sites if site.kind is SiteKind.EXPERT_UP]
-    return {name: used[up.name] for up, down in zip(ups, downs, strict=True) if up.name in used for name in (up.name, down.name)}

@@ -11,7 +11,8 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from scap_ov.errors import BadModelError
-from scap_ov.gradients.gradient_rules import FLAT, RULES, SPLITS, joined, zeros_like
+from scap_ov.gradients.gradient_rules import FLAT, RULES, SPLITS, joined
+from scap_ov.gradients.operands import zeros_like
 from scap_ov.gradients.pruning_gradient import through_pruning
 from scap_ov.gradients.reach import reached
 from scap_ov.passes.rules.tensors import Key, key_of

@@ -261,11 +261,6 @@ def joined(node: ov.Node, parts: Sequence[ov.Output]) -> ov.Output:
     return ops.concat(list(parts), int(constant_input(node, 1))).output(0)
 
 
-def zeros_like(value: ov.Output) -> ov.Output:
-    """The gradient of an output that nothing reads."""
-    return ops.broadcast(like(0.0, value), ops.shape_of(value)).output(0)
-
-
 def _unfused(weight: ov.Output, g: ov.Output) -> ov.Output:
     """A compressed weight plus a zero that is known at run time only: the CPU plugin fuses compressed weights transposed one way alone.
 

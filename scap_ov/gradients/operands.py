@@ -16,6 +16,11 @@ def like(value: float, other: ov.Output | ov.Node) -> ov.Node:
     return ops.constant(np.array(value, other.get_element_type().to_dtype()))
 
 
+def zeros_like(value: ov.Output) -> ov.Output:
+    """Zeros of another tensor's shape and type: the gradient of an output that nothing reads, say."""
+    return ops.broadcast(like(0.0, value), ops.shape_of(value)).output(0)
+
+
 def constant_input(node: ov.Node, port: int) -> np.ndarray:
     """The values of an input.
 

@@ -11,7 +11,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from scap_ov.gradients.operands import constant_input, like, refuse
+from scap_ov.gradients.operands import constant_input, like, refuse, zeros_like
 
 Gradients = Sequence["ov.Output | None"]
 
@@ -40,7 +40,7 @@ def scatter_elements_update(node: ov.Node, g: ov.Output, need: Sequence[bool]) -
     if node.get_attributes().get("reduction", "none") != "none":
         refuse(node, "adds up")
     axis, places = int(constant_input(node, 3).reshape(-1)[0]), node.input_value(1)
-    kept = ops.scatter_elements_update(g, places, _zeros_like(node.input_value(2)), np.array(axis)).output(0) if need[0] else None
+    kept = ops.scatter_elements_update(g, places, zeros_like(node.input_value(2)), np.array(axis)).output(0) if need[0] else None
     return [kept, None, ops.gather_elements(g, places, axis).output(0) if need[2] else None, None]
 
 
@@ -48,7 +48,7 @@ def gather_elements(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradie
     """Where they were taken from; an element that was taken several times gets the sum."""
     del need
     axis = np.array(node.get_attributes()["axis"])
-    zeros = _zeros_like(node.input_value(0))
+    zeros = zeros_like(node.input_value(0))
     return [ops.scatter_elements_update(zeros, node.input_value(1), g, axis, reduction="sum", use_init_val=True).output(0), None]
 
 
@@ -56,7 +56,7 @@ def top_k(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
     """Of the values: where they were taken from."""
     del need
     axis = np.array(node.get_attributes()["axis"])
-    return [ops.scatter_elements_update(_zeros_like(node.input_value(0)), node.output(1), g, axis).output(0), None]
+    return [ops.scatter_elements_update(zeros_like(node.input_value(0)), node.output(1), g, axis).output(0), None]
 
 
 def clamp(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
@@ -73,7 +73,3 @@ def minimum(node: ov.Node, g: ov.Output, need: Sequence[bool]) -> Gradients:
         refuse(node, "has two operands that are differentiated")
     x, limit = node.input_values()
     return [ops.select(ops.less(x, limit), g, like(0.0, x)).output(0), None]
-
-
-def _zeros_like(x: ov.Output) -> ov.Node:
-    return ops.broadcast(like(0.0, x), ops.shape_of(x))

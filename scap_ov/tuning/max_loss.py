@@ -171,18 +171,20 @@ def next_target(shape: np.ndarray, tops: Mapping[float, float], limit: float) ->
         return None
     at = np.array(sorted(tops))
     above = np.log([max(tops[t], 1e-9) for t in at]) - np.interp(at, _GRID, shape)  # what was measured, over what was expected
-    if len(at) > 1:  # goes on beyond what was tried as it went there
-        ends = above[[0, -1]] + (above[[1, -1]] - above[[0, -2]]) / (at[[1, -1]] - at[[0, -2]]) * (
-            np.array([MIN_SPARSITY, MAX_SPARSITY]) - at[[0, -1]]
-        )
-        at, above = (
-            np.concatenate([pair[:1], own, pair[1:]]) for pair, own in ((np.array([MIN_SPARSITY, MAX_SPARSITY]), at), (ends, above))
-        )
+    if len(at) > 1:
+        at, above = _extended(at, above)
     there = int((shape + np.interp(_GRID, at, above) <= np.log(AIM * limit)).sum()) - 1
     margin = STEP / 2
     left = MIN_SPARSITY if low is None else low + margin
     right = MAX_SPARSITY if high is None else high - margin
     return float(np.round(np.clip(_GRID[max(there, 0)], min(left, right), right), 4))
+
+
+def _extended(at: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both with the ends of the grid, to which the values go on as straight as between the first and between the last two."""
+    ends = np.array([MIN_SPARSITY, MAX_SPARSITY])
+    beyond = values[[0, -1]] + (np.diff(values) / np.diff(at))[[0, -1]] * (ends - at[[0, -1]])
+    return np.concatenate([ends[:1], at, ends[1:]]), np.concatenate([beyond[:1], values, beyond[1:]])
 
 
 class _Measured:

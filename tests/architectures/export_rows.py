@@ -12,8 +12,10 @@ from pathlib import Path
 
 import transformers
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 from rows import ROWS, Row
+from torch_weights import spread_out
 
 
 def export(row: Row, folder: Path) -> None:
@@ -29,20 +31,6 @@ def export(row: Row, folder: Path) -> None:
     model = (kind.from_config(config) if row.model.startswith("Auto") else kind(config)).eval()
     spread_out(model)
     export_from_model(model, output=folder, task=row.task, stateful=True)
-
-
-def spread_out(model) -> None:
-    """Make random weights so large, and norms so uneven, that a wrong layer shows in the logits; transformers starts with 0.02."""
-    import torch
-
-    with torch.no_grad():
-        for name, value in model.named_parameters():
-            if value.ndim in (2, 3) and value.shape[-1] > 4:  # 3: of experts, [E, N, K]
-                value.copy_(torch.randn_like(value) / value.shape[-1] ** 0.5)
-            elif value.ndim == 1 and name.endswith("bias"):
-                value.add_(0.1 * torch.randn_like(value))
-            elif value.ndim == 1 and "norm" in name.lower():
-                value.mul_(1 + 0.2 * torch.randn_like(value))
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from architectures.rows import Row
 from made_once import place
 
 SCRIPT = Path(__file__).with_name("export_rows.py")
+WEIGHTS = SCRIPT.parents[1] / "torch_weights.py"  # which it imports
 EXAMPLES = SCRIPT.parents[2] / "examples"
 PROCESSES = 2
 PINNED = "transformers-5.0"  # folder in the venv that `make` puts an older release in, for rows that need it
@@ -19,7 +20,7 @@ PINNED = "transformers-5.0"  # folder in the venv that `make` puts an older rele
 def export_place(row: Row) -> Path:
     """Where the export of a row is kept: named after the row, the script that writes it and the packages."""
     example = [EXAMPLES / f"{row.example}.py"] if row.example else []
-    return place(f"row-{row.name}", [row.name, row.config, row.options, row.model, row.task, row.transformers, SCRIPT, *example])
+    return place(f"row-{row.name}", [row.name, row.config, row.options, row.model, row.task, row.transformers, SCRIPT, WEIGHTS, *example])
 
 
 def error_of(folder: Path) -> Path:

@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 import pytest
-from level_models import levels_plan
-from made_once import made_once
-from pipeline_folders import PROPERTIES, SHAPE, word_tokenizers
+from pipeline_folders import PROPERTIES, SHAPE, exported, write_levels, write_tokenizers
+from torch_weights import spread_out
 
 import scap_ov
-from scap_ov.backends.openvino import rewrite
 
 pytestmark = pytest.mark.slow  # torch
 LANGUAGE_MODEL = "openvino_language_model.xml"
@@ -36,27 +34,19 @@ def export_llava(place: Path) -> None:
     config = transformers.LlavaConfig(vision_config=vision, text_config=text, image_token_id=SHAPE.vocabulary - 1, image_seq_length=4)
     torch.manual_seed(0)
     model = transformers.LlavaForConditionalGeneration(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim == 2:
-                parameter.copy_(torch.randn_like(parameter) / parameter.shape[-1] ** 0.5)
+    spread_out(model)
     stock = place / "stock"
     export_from_model(model, output=stock, task="image-text-to-text", stateful=True)
     square = {"height": SIZE, "width": SIZE}
     transformers.CLIPImageProcessor(size={"shortest_edge": SIZE}, crop_size=square).save_pretrained(stock)
-    for part, name in zip(word_tokenizers(IMAGE), ("tokenizer", "detokenizer"), strict=True):
-        ov.save_model(part, stock / f"openvino_{name}.xml")
+    write_tokenizers(stock, IMAGE)
     (stock / "generation_config.json").write_text(json.dumps({"eos_token_id": 2, "pad_token_id": 1, "bos_token_id": 2}))
-    language = ov.Core().read_model(stock / LANGUAGE_MODEL)
-    scap_ov.save_model(rewrite(language, levels_plan(language), "lowered", {}), place / "levels", like=stock / LANGUAGE_MODEL)
+    write_levels(place, LANGUAGE_MODEL)
 
 
 @pytest.fixture(scope="module")
 def folders() -> Path:
-    pytest.importorskip("optimum.intel")
-    pytest.importorskip("openvino_genai")
-    ingredients = [Path(__file__), *(Path(__file__).parents[1] / f"{name}.py" for name in ("level_models", "pipeline_folders"))]
-    return made_once("llava", ingredients, export_llava)
+    return exported("llava", __file__, export_llava)
 
 
 def test_vlm_pipeline(folders: Path) -> None:

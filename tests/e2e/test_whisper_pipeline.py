@@ -6,14 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 import pytest
-from level_models import levels_plan
-from made_once import made_once
-from pipeline_folders import PROPERTIES, SHAPE, word_tokenizers
+from pipeline_folders import PROPERTIES, SHAPE, exported, write_levels, write_tokenizers
+from torch_weights import spread_out
 
 import scap_ov
-from scap_ov.backends.openvino import rewrite
 
 pytestmark = pytest.mark.slow  # torch
 DECODER = "openvino_decoder_model.xml"
@@ -34,25 +31,18 @@ def export_whisper(place: Path) -> None:
                                         pad_token_id=1, bos_token_id=2, eos_token_id=2)  # fmt: skip
     torch.manual_seed(0)
     model = transformers.WhisperForConditionalGeneration(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim == 2:
-                parameter.copy_(torch.randn_like(parameter) / parameter.shape[-1] ** 0.5)
+    spread_out(model)
     stock = place / "stock"
     export_from_model(model, output=stock, task="automatic-speech-recognition-with-past", stateful=True)
     transformers.WhisperFeatureExtractor(feature_size=80).save_pretrained(stock)
-    for part, name in zip(word_tokenizers(), ("tokenizer", "detokenizer"), strict=True):
-        ov.save_model(part, stock / f"openvino_{name}.xml")
+    write_tokenizers(stock)
     (stock / "generation_config.json").write_text(json.dumps(GENERATION))
-    decoder = ov.Core().read_model(stock / DECODER)
-    scap_ov.save_model(rewrite(decoder, levels_plan(decoder), "lowered", {}), place / "levels", like=stock / DECODER)
+    write_levels(place, DECODER)
 
 
 @pytest.fixture(scope="module")
 def folders() -> Path:
-    pytest.importorskip("optimum.intel")
-    pytest.importorskip("openvino_genai")
-    return made_once("whisper", [Path(__file__), Path(__file__).parents[1] / "level_models.py"], export_whisper)
+    return exported("whisper", __file__, export_whisper)
 
 
 def test_whisper_pipeline(folders) -> None:
