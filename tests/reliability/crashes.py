@@ -34,6 +34,11 @@ class Job:
     timed: bool = False  # times are among what it writes: two runs agree in the keys of its JSON
     weight: int = 6  # of the kills; less of what takes long
 
+    @property
+    def writes_models(self) -> bool:
+        """Whether it writes a model, a plan or a profile, and not figures alone."""
+        return self.outputs != ("json",)
+
 
 def jobs(files: Path) -> list[Job]:
     """The commands that write."""
@@ -87,6 +92,8 @@ def crashes(files: Path, work: Path, kills: int, starved: int, shares: tuple[flo
             if ended.code != -signal.SIGKILL:
                 continue  # it had ended before
             part.count("kills")
+            if job.writes_models:
+                part.count("of these of apply, merge, calibrate and bundle")
             _check(part, job, folder, wanted, f"killed {how}", again=hit % 4 == 0)
             hit += 1
         for step in rng.permutation(whole.steps)[: math.ceil(starved * share)]:
