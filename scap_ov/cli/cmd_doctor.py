@@ -6,6 +6,7 @@ import argparse
 import importlib.metadata
 import os
 import platform
+import subprocess
 import sys
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(_args: argparse.Namespace, out: Output) -> int:
     """Print one line per finding. :return: 1 when something that is needed does not work."""
-    findings = [_python(), _processor(), *_packages(), *_library()]
+    findings = [_python(), _processor(), *_packages(), *_torchvision(), *_library()]
     rows = [("ok" if f["ok"] else ("PROBLEM" if f["needed"] else "absent"), f["what"], f["found"], f["advice"]) for f in findings]
     out.table("", ("", "what", "found", "advice"), rows)
     healthy = all(f["ok"] or not f["needed"] for f in findings)
@@ -100,6 +101,20 @@ def _importable(name: str, purpose: str) -> tuple[str, bool]:
     except ScapError as e:
         return str(e), False
     return "", True
+
+
+def _torchvision() -> list[dict[str, object]]:
+    """A torchvision that was built for another torch: optimum-cli then fails in transformers, in a sentence that names neither."""
+    try:
+        version = importlib.metadata.version("torchvision")
+        importlib.metadata.version("optimum-intel")
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    # In a process of its own: torch takes seconds and memory, and a library of the wrong build may end the process.
+    if subprocess.run([sys.executable, "-c", "import torchvision"], capture_output=True, check=False).returncode == 0:
+        return []
+    advice = "it cannot be imported beside this torch, so optimum-cli fails: pip uninstall torchvision, or install the pair of one release and kind"
+    return [_finding("torchvision", version, advice, ok=False)]
 
 
 def _library() -> list[dict[str, object]]:

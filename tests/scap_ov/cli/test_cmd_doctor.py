@@ -59,3 +59,21 @@ def test_a_package_that_is_missing_names_its_extra(monkeypatch, tmp_path):
     monkeypatch.setattr(metadata, "version", version)
     assert main(["doctor", "--json", str(tmp_path / "said.json")]) == 0
     assert findings(json.loads((tmp_path / "said.json").read_text()))["onnx"]["advice"] == "for ONNX models: pip install 'scap_ov[onnx]'"
+
+
+def test_a_torchvision_of_another_torch_is_a_problem(monkeypatch, tmp_path):
+    """pip takes torchvision with CUDA beside torch without it; optimum-cli then dies in transformers."""
+    from importlib import metadata
+
+    known = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "0.28.0" if name in ("torchvision", "optimum-intel") else known(name))
+    broken = tmp_path / "site" / "torchvision"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.setenv("PYTHONPATH", str(broken.parent))
+    assert main(["doctor", "--json", str(tmp_path / "said.json")]) == 1
+    found = findings(json.loads((tmp_path / "said.json").read_text()))["torchvision"]
+    assert not found["ok"]
+    assert "pip uninstall torchvision" in found["advice"]
+    (broken / "__init__.py").write_text("")
+    assert main(["doctor", "--json", str(tmp_path / "later.json")]) == 0
