@@ -113,7 +113,7 @@ def _torchvision() -> list[dict[str, object]]:
     # In a process of its own: torch takes seconds and memory, and a library of the wrong build may end the process.
     if subprocess.run([sys.executable, "-c", "import torchvision"], capture_output=True, check=False).returncode == 0:
         return []
-    advice = "it cannot be imported beside this torch, so optimum-cli fails: pip uninstall torchvision, or install the pair of one release and kind"
+    advice = "cannot be imported beside this torch, so optimum-cli fails; pip uninstall torchvision, or install both of one release"
     return [_finding("torchvision", version, advice, ok=False)]
 
 
