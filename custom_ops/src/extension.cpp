@@ -3,9 +3,9 @@
 #include <openvino/core/op_extension.hpp>
 
 #include "sparse_experts.hpp"
-#include "sparse_matmul.hpp"
+#include "sparse_projection.hpp"
 
 OPENVINO_CREATE_EXTENSIONS(std::vector<ov::Extension::Ptr>({
-    std::make_shared<ov::OpExtension<scap_ov::SparseMatMul>>(),
+    std::make_shared<scap_ov::SparseMatMulExtension>(),
     std::make_shared<ov::OpExtension<scap_ov::SparseExperts>>(),
 }));

@@ -20,10 +20,11 @@ constexpr size_t kSectionsOfPruning = 6;
 
 }  // namespace
 
+// Of what decides how the constant is read: all but `version` and `projection`.
 bool SparseMatMul::Attributes::operator==(const Attributes& other) const {
     const auto all = [](const Attributes& a) {
         return std::tie(a.weight_type, a.group_size, a.scale_type, a.output_sizes, a.sections, a.rows, a.max_sparse_rows, a.ramp,
-                        a.dynamic_quantization, a.planes, a.step_group, a.version, a.levels);
+                        a.dynamic_quantization, a.planes, a.step_group, a.levels);
     };
     return all(*this) == all(other);
 }
@@ -134,6 +135,10 @@ void SparseMatMul::validate_and_infer_types() {
 
 std::shared_ptr<ov::Node> SparseMatMul::clone_with_new_inputs(const ov::OutputVector& inputs) const {
     check_new_args_count(this, inputs);
+    return with_inputs(inputs);
+}
+
+std::shared_ptr<SparseMatMul> SparseMatMul::with_inputs(const ov::OutputVector& inputs) const {
     auto copy = std::make_shared<SparseMatMul>();
     copy->attributes_ = attributes_;
     copy->checked_ = checked_;
@@ -159,6 +164,7 @@ bool SparseMatMul::visit_attributes(ov::AttributeVisitor& visitor) {
         v.on_attribute("planes", a.planes);
         v.on_attribute("step_group", a.step_group);
         if (a.version >= kVersionOfLevels) a.levels.visit(v);
+        if (a.version >= kVersionOfProjection) v.on_attribute("projection", a.projection);
     });
     // A visitor that only reads, as when a compiled model is exported while it runs, leaves alone what a call needs.
     if (!(attributes_ == before)) checked_ = {};

@@ -21,6 +21,12 @@ public:
     bool has_evaluate() const override { return true; }
     bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override;
 
+    // An op of the same attributes, validated.
+    std::shared_ptr<SparseMatMul> with_inputs(const ov::OutputVector& inputs) const;
+    // Take over what the checks of such an op found.
+    void adopt_checks(const SparseMatMul& validated) { checked_ = validated.checked_; }
+    bool is_projection() const { return attributes_.projection; }
+
 private:
     // What the packed constant holds behind the weight, in this order; bytes of each in `sections`.
     // Files of pruning alone end before the sections of planes.
@@ -39,7 +45,8 @@ private:
         bool dynamic_quantization = true;
         int64_t planes = 0;  // 1: u8 and i8 in two planes of nibbles; files that were written before it was there have none
         int64_t step_group = 0;
-        LevelAttributes levels;  // from version 2 on
+        LevelAttributes levels;   // from version 2 on
+        bool projection = false;  // from version 3 on: see sparse_projection.hpp
 
         bool operator==(const Attributes& other) const;
     };
