@@ -44,6 +44,15 @@ def test_files_that_are_named_are_there(page: Path) -> None:
         assert (ROOT / path).exists(), f"{page.name} names {path}, which is not there"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_tests_that_are_named_are_there(page: Path) -> None:
+    """By their path, from the root or from tests/, or by the name of their file."""
+    for file, test in re.findall(r"`([\w/]+\.py)::(\w+)`", page.read_text(encoding="utf-8")):
+        path = ROOT / "tests" / file.removeprefix("tests/")
+        found = [path] if path.is_file() else list((ROOT / "tests").rglob(file))
+        assert any(f"def {test}(" in p.read_text(encoding="utf-8") for p in found), f"{page.name} names {file}::{test}, which is not there"
+
+
 def loaded(name: str) -> ModuleType:
     """A script of docs/ as a module."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
