@@ -10,7 +10,7 @@ from quality_deployed import DECODED, PEOPLE, PROMPT, QUESTIONS, SPEED_ROUNDS, S
 Kept = Mapping[str, Any]
 _HEADER = ["model", "MB per token", "decode speed", "KL", "perplexity", "top-1 agreement", "KL as deployed", "questions right"]
 
-_METHODS = ("dense", "graded", "adaptive", "scap")
+_METHODS = ("dense", "graded", "graded+lm_head", "adaptive", "scap")
 _TOLD = {  # by column
     2: f"""Decode speed is a multiple of stock int8's, alternating with it in one process (batch of one, f32 hint for both, {SPEED_ROUNDS}
 turns of {SPEED_TOKENS} tokens).""",
@@ -36,7 +36,9 @@ def decision(kept: Kept, names: Mapping[str, str]) -> str:
             method, _, share = rest.partition(" ")
             if share.replace(".", "").isdigit() or method == "dense":
                 own = f"deployed {form} {method} {share or 0}"
-                label = f"{names[form]}, dense" if method == "dense" else f"{names[form]}, {method}, {1 - float(share):.0%} read"
+                head = ", output projection too" if method.endswith("+lm_head") else ""
+                read = f"{method.partition('+')[0]}, {1 - float(share or 0):.0%} read{head}"
+                label = f"{names[form]}, {'dense' if method == 'dense' else read}"
                 rows.append((value, label, kept.get(own, {}), kept.get(f"speed {own}")))
     if not any("graded" in label for _, label, *_ in rows):
         return ""

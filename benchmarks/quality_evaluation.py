@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,10 @@ ALL = 1 << 40
 class Evaluation:
     """Windows of a text and what the dense f16 model gives for them."""
 
-    def __init__(self, probe: ProbeModel, text: str, folder: Path, tokens: int) -> None:
+    def __init__(self, probe: ProbeModel, text: str, folder: Path, tokens: int, scratch: Path) -> None:
+        """Compute the references, which are kept in files: a window of 512 tokens takes half a gigabyte with 262,000 words."""
         self.pieces = pick_windows(probe, text_dataset(text, folder, probe.stock, seq_len=WINDOW, max_tokens=tokens), ALL)
-        self.references = [probe.reference_of(p.inputs) for p in self.pieces]
+        self.references = [_in_file(probe.reference_of(p.inputs), scratch) for p in self.pieces]
 
     def measure(self, probe: ProbeModel, plan: SparsityPlan | None) -> dict[str, Any]:
         """One point: a plan on a model, or the model itself."""
@@ -30,7 +33,8 @@ class Evaluation:
         rows = [self._window(probe, settings, piece, reference) for piece, reference in zip(self.pieces, self.references, strict=True)]
         shares = np.mean([row["shares"] for row in rows], axis=0)
         halves = np.mean([row["halves"] for row in rows], axis=0)
-        weights = np.array([s.weight_bytes * (s.kind.value != "lm_head") for s in probe.sites], np.float64)
+        counted = {s.name for s in probe.sites if s.kind.value != "lm_head" or (plan and s.name in plan.entries)}
+        weights = np.array([s.weight_bytes * (s.name in counted) for s in probe.sites], np.float64)
         graded = {name for name, entry in plan.entries.items() if entry.whole_threshold is not None} if plan else set()
         per_site = {site.name: float(share) for site, share in zip(probe.sites, shares, strict=True)}
         kinds = {s.kind.value for s in probe.sites} - {"lm_head"}
@@ -52,6 +56,15 @@ class Evaluation:
         agree = logs[:-1].argmax(1) == reference.values[:-1].argmax(1)
         return {"kl": kl, "nll": -float(logs[np.arange(len(labels)), labels].mean()), "top1": float(agree[1:].mean()),
                 "shares": probe.shares(piece.pruned).mean(1), "halves": probe.half_shares(piece.pruned).mean(1)}  # fmt: skip
+
+
+def _in_file(reference: Reference, folder: Path) -> Reference:
+    """The same, its values in a file without a name, which is gone with the process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        kept = np.memmap(file, np.float32, "w+", shape=reference.values.shape)
+    kept[:] = reference.values
+    return replace(reference, values=kept)
 
 
 def everything_documented() -> str:

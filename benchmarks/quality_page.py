@@ -37,7 +37,7 @@ def points(kept: Kept, form: str) -> dict[tuple[str, float], dict[str, Any]]:
         method, _, target = rest.partition(" ")
         if method.endswith("+compensation") and not kept.get(f"{form} compensation {target}", {}).get("kept"):
             continue  # the plan without it
-        if name == form and isinstance(value, dict) and "kl" in value and method not in ("self", "sequential") and " " not in target:
+        if name == form and isinstance(value, dict) and "kl" in value and method != "sequential":
             found[method, float(target or 0)] = value
     return found
 
@@ -128,7 +128,7 @@ def _weights(kept: Kept) -> str:
     rows, everything, wins, losses = [], [], [], []
     for form, name in _NAMES.items():
         for (method, target), p in points(kept, form).items():
-            if method in ("dense", "graded", _OURS, "graded+compensation"):
+            if method in ("dense", "graded", _OURS, "graded+compensation", "graded+lm_head"):
                 everything.append((p["bytes"], p["kl"], f"{name} {'dense' if method == 'dense' else f'{label_of(method)} {target:.0%}'}"))
     everything += [(p["bytes"], p["kl"], f"{key.removeprefix('rival ')} dense (NNCF)") for key, p in rivals(kept).items()]
     for size, kl, label in sorted(everything):
@@ -141,7 +141,10 @@ def _weights(kept: Kept) -> str:
     text = (
         f"Reading less wins: {', '.join(wins) or 'nowhere'}. Better at no more bytes is something else than: {', '.join(losses) or 'none'}."
     )
-    text += "\n\n" + _additive(kept)
+    told = [text, _additive(kept)]
+    refused = [f"`{name}`: {why}" for name, why in kept.get("refused", {}).items()]
+    told += [f"NNCF was asked for these as well and could not; its last words: {'; '.join(refused)}."] * bool(refused)
+    text = "\n\n".join(filter(None, told))
     return f"""## Read less, or quantise harder?
 
 Expected bytes of weights that a decoded token reads, the output projection among them. The last column says whether nothing that was
@@ -168,29 +171,23 @@ def _additive(kept: Kept) -> str:
 
 
 def _hold(kept: Kept) -> str:
-    rows = []
+    """What was asked and what was measured: on the page's own text and on others, calibrated on it or on text that the model wrote."""
+    rows, off, own_text = [], [0.0], kept["about"]["text"]
     for key, p in kept.items():
-        form, _, rest = key.partition(" ")
-        if form not in _NAMES or not isinstance(p, dict) or "sparsity" not in p or "dense" in rest or "ffn" in rest:
-            continue
-        method, _, target = rest.partition(" ")
-        if method == "sequential":
-            rows.append([form, "adaptive, `calibrate --sequential`", target, f"{p['sparsity']:.1%}", f"{p['kl']:.3f}"])
-        elif method == "self":
-            rows.append([form, "adaptive, calibrated on text that the model wrote", target, f"{p['sparsity']:.1%}", f"{p['kl']:.3f}"])
-        elif target.endswith("other"):
-            rows.append(
-                [
-                    form,
-                    f"{label_of(method)}, on {kept['about'].get('other', 'other text')}",
-                    target.split()[0],
-                    f"{p['sparsity']:.1%}",
-                    f"{p['kl']:.3f}",
-                ]
-            )
-        elif method == _OURS:
-            rows.append([form, label_of(method), target, f"{p['sparsity']:.1%}", f"{p['kl']:.3f}"])
-    return "## Do thresholds hold?\n\n" + table(["weights", "plan", "asked", "measured", "KL"], rows) if rows else ""
+        figures = [f"{p['sparsity']:.1%}", f"{p['kl']:.3f}"] if isinstance(p, dict) and "sparsity" in p else []
+        if key.startswith("held "):
+            _, form, method, share, source, *name = key.split(" ", 5)
+            calibrated, measured = "text that it wrote" if source == "self" else own_text, name[0] if name else own_text
+            rows.append([_NAMES[form], label_of(method), calibrated, measured, f"{float(share):.0%}", *figures])
+            off += [abs(p["sparsity"] - float(share))] * (method != BASE)
+        elif " sequential " in key:
+            form, _, share = key.split(" ")
+            rows.append([_NAMES[form], "adaptive, `calibrate --sequential`", own_text, own_text, f"{float(share):.0%}", *figures])
+    if not rows:
+        return ""
+    header = ["weights", "plan", "calibrated on", "measured on", "asked", "measured", "KL"]
+    text = f"Largest difference between what was asked and what was measured, `scap` aside: {100 * max(off):.1f} points."
+    return f"## Do thresholds hold?\n\n{text}\n\n{table(header, sorted(rows))}"
 
 
 def _cost(kept: Kept) -> str:
@@ -228,8 +225,8 @@ _NOTES = """## Reading it
 - Learned compensation adds a constant to pruned rows and moves thresholds with it (ADR 0008). It is checked on samples that it was not
   fitted on, at the sparsity that the plan had, and dropped where it does not help there.
 - Graded reads (ADR 0016) read channels of int8 weights by the high half of their bits before they drop them. Shares are of weight bytes.
-  The models of SmolLM2 here were of 4 bits in groups of 32 once (GGUF), which the high half finds again in part: of normal weights that are
-  rounded to 8 bits it misses 1.3 times as much (ADR 0035).
+  Models that are made from a GGUF file here were of 4 bits in groups of 32 once, which the high half finds again in part: of normal weights
+  that are rounded to 8 bits it misses 1.3 times as much (ADR 0035).
 - Pruning of f16 weights by every method, sentence embeddings and multiple choice are in [quality-pruning.md](quality-pruning.md).
 - int4 weights are pruned, not read by grades: planes of two bits cost the kernel more than they save. Who wants to read fewer bytes than
   int4 has exports int8 (or f16, with `--weight-format int8`) and reads that by grades. It costs a file twice as large as an int4 one.

@@ -18,11 +18,10 @@ GROUP = 64  # input channels that share a scale; 576 = 9 groups
 SAMPLES, LENGTH = 16, 256  # tokens of each; 64 samples of 128 took 280 s of processor time for the second of RIVALS
 _MODES = {"int4": nncf.CompressWeightsMode.INT4_SYM, "int3": nncf.CompressWeightsMode.INT3_SYM, "int2": nncf.CompressWeightsMode.INT2_SYM}
 RIVALS = {
-    "int4": {},
     "int4 AWQ, scale estimation": {"awq": True, "scale_estimation": True},
-    "int4 AWQ, scale estimation, GPTQ": {"awq": True, "scale_estimation": True, "gptq": True},
     "int3 AWQ, scale estimation": {"awq": True, "scale_estimation": True},
     "int2 AWQ, scale estimation": {"awq": True, "scale_estimation": True},
+    "int4 GPTQ": {"gptq": True},
 }
 
 

@@ -25,7 +25,7 @@ def label_of(method: str) -> str:
     """A method as the page calls it."""
     name, _, extra = method.partition("+")
     name = "graded (default)" if name == "graded" else name
-    return f"{name}, compensation learned" if extra == "compensation" else name
+    return name + {"compensation": ", compensation learned", "lm_head": ", output projection too"}.get(extra, "")
 
 
 def at_sparsity(curve: list[tuple[float, float]], sparsity: float) -> float | None:
