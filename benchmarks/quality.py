@@ -132,8 +132,8 @@ class Run:
         folder, ours = self.models.folder(form), "graded" if form == "i8" else "adaptive"
         texts = {"": self.unseen, **self.others}
         wanted = [(False, method, 0.5, name) for name in self.others for method in (ours, "scap")]
-        if self.args.self:
-            wanted += [(own, ours, share, name) for own in (False, True) for share in self.args.held for name in texts]
+        profiles = (False, True) if self.args.self else (False,)
+        wanted += [(own, ours, share, name) for own in profiles for share in self.args.held for name in texts]
         points = {_held_key(form, *point): point for point in wanted}
         left = {key: point for key, point in points.items() if key not in self.kept}
         if not left:
@@ -206,7 +206,7 @@ class Run:
     def asked(self, model: Any) -> dict[str, Any]:
         """What a model loses as it is deployed."""
         if self._deployed is None:
-            self._deployed = Deployed(self.models.folder("f16"), self.unseen, self.args.tokens // 2)
+            self._deployed = Deployed(self.models.folder("f16"), self.unseen, self.args.tokens)
         return self._deployed.losses(model)
 
     def speeds(self) -> None:

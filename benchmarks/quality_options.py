@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from quality_rivals import RIVALS
+from quality_rivals import USUAL
 
 
 def options(about: str) -> argparse.ArgumentParser:
@@ -30,16 +30,16 @@ def options(about: str) -> argparse.ArgumentParser:
         "--graded", type=_shares, default=[0.5, 0.65, 0.35, 0.2], help="shares of the bytes of int8 that graded reads leave out"
     )
     parser.add_argument("--lm-head", type=_shares, default=[0.5], help="shares of all bytes at which int8 is graded, output projection too")
-    parser.add_argument("--deployed", type=_shares, default=[0.5, 0.65], help="shares at which int8 is measured as it is deployed")
+    parser.add_argument("--deployed", type=_shares, default=[0.5], help="shares at which int8 is measured as it is deployed")
     parser.add_argument(
-        "--rivals", type=lambda t: [n for n in t.split(";") if n], default=list(RIVALS), help="of quality_rivals.py, joined by ;"
+        "--rivals", type=lambda t: [n for n in t.split(";") if n], default=list(USUAL), help="of quality_rivals.py, joined by ;"
     )
     parser.add_argument("--compensate", type=_shares, default=[], help="shares at which compensation is learned for graded int8")
     parser.add_argument("--steps", type=int, help="of learning compensation; else one pass over its text")
-    parser.add_argument("--tokens", type=int, default=2048, help="to measure on")
+    parser.add_argument("--tokens", type=int, default=1024, help="to measure on")
     parser.add_argument("--calibration-tokens", type=int, default=8192)
     parser.add_argument("--all-methods", action=argparse.BooleanOptionalAction, default=False, help="the FFN-only comparison with CATS too")
-    parser.add_argument("--self", action=argparse.BooleanOptionalAction, default=True, help="calibrate on text that the model writes, too")
+    parser.add_argument("--self", action=argparse.BooleanOptionalAction, default=False, help="calibrate on text that the model writes, too")
     parser.add_argument("--held", type=_shares, default=[0.3, 0.4, 0.5, 0.6], help="shares asked for, to be measured on several texts")
     parser.add_argument("--sequential", action=argparse.BooleanOptionalAction, default=False, help="calibrate --sequential, too")
     parser.add_argument("--tasks", type=lambda t: [Path(f) for f in t.split(",") if f], default=[], metavar="FILE,FILE",

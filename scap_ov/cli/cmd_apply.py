@@ -17,6 +17,8 @@ from scap_ov.storage.destination import destination
 from scap_ov.storage.model_files import model_file
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from scap_ov.backends import AnyBackend
     from scap_ov.config import SparsityConfig
     from scap_ov.models.kinds import AnyOpened
@@ -155,13 +157,23 @@ def _tell(backend: AnyBackend, model: object, plan: SparsityPlan, output: Path, 
         out.say(line)
     told: dict[str, Any] = {key: plan.notes[key] for key in ("max_loss", "compensation") if key in plan.notes}
     if "max_loss" in told:
-        found = told["max_loss"]
-        low, high = found["interval_95"]
-        seen = f"{found['loss']:.4f}, 95 % interval {low:.4f} to {high:.4f}"
-        out.say(f"  {found['limit']} holds on {found['tokens']} held-out tokens: {seen}")
+        out.say("  " + held_limit(told["max_loss"]))
     if "compensation" in told:
         found = told["compensation"]
         out.say(f"  compensation {'kept' if found['kept'] else 'dropped'}: KL on held-out samples {found['held_out_loss_before']:.4f} "
                 f"without it, {found['held_out_loss_after']:.4f} with it")  # fmt: skip
     figures: dict[str, Any] = {"output": str(output), **told, "form": summary["form"], "expected_sparsity": summary["expected_sparsity"]}
     out.figures({**figures, **states, "sites": summary["sites"]})
+
+
+def held_limit(found: Mapping[str, Any]) -> str:
+    """What a plan loses on held-out text, in a sentence.
+
+    :param found: `max_loss` of the plan's notes.
+    """
+    measure, _, most = found["limit"].partition(" ")
+    loss, low, high, limit = (float(value) for value in (found["loss"], *found["interval_95"], most))
+    text = f"on {found['tokens']:,} held-out tokens"
+    if measure == "perplexity":
+        return f"perplexity rises by {loss:.2%} {text} (95 % interval {low:.2%} to {high:.2%}); the limit is {limit:.2%}"
+    return f"the divergence is {loss:.4f} nats {text} (95 % interval {low:.4f} to {high:.4f}); the limit is {limit:g}"
