@@ -61,18 +61,31 @@ class SitePlan:
             "expected_half": self.expected_half,
         }
         for what, share in shares.items():
+            if share is None and what == "expected_dropped":
+                continue
             number = isinstance(share, (int, float, np.number)) and not isinstance(share, bool)
-            if share is not None and not (number and -_ROUNDING <= share <= 1 + _ROUNDING):
+            if not (number and -_ROUNDING <= share <= 1 + _ROUNDING):
                 msg = f"the plan's {what} of {self.site} is {share!r}; it is a share from 0 to 1, so fit the plan again"
                 raise UsageError(msg)
-        values = {"threshold": self.threshold, "center": self.center, "compensation": self.compensation}
-        for what, value in values.items():
-            if value is not None and not np.isfinite(value).all():
-                msg = f"the plan's {what} of {self.site} holds {_odd(value)}; numbers are finite there, so fit the plan again"
+        for what, value, may_miss in (
+            ("threshold", self.threshold, False),
+            ("center", self.center, False),
+            ("compensation", self.compensation, True),
+            ("whole_threshold", self.whole_threshold, True),
+        ):
+            if value is None and may_miss:
+                continue
+            if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
+                told = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else repr(value)
+                msg = f"the plan's {what} of {self.site} is {told}; it is an array of numbers, so fit the plan again"
                 raise UsageError(msg)
-        if self.whole_threshold is not None and np.isnan(self.whole_threshold).any():
-            msg = f"the plan's whole_threshold of {self.site} holds nan; fit the plan again"
-            raise UsageError(msg)
+            with np.errstate(over="ignore"):
+                numbers = value.astype(np.float32)  # as it is computed with
+            refused = np.isnan(numbers) if what == "whole_threshold" else ~np.isfinite(numbers)
+            if refused.any():
+                where = "" if what == "whole_threshold" else "numbers are finite there, so "
+                msg = f"the plan's {what} of {self.site} holds {value[refused].reshape(-1)[0]}; {where}fit the plan again"
+                raise UsageError(msg)
         if np.abs(self.center).max(initial=0) > LARGEST_CENTER:
             most = np.abs(self.center).max()
             msg = f"the plan's center of {self.site} is {most:.1e}; no activation is beyond {LARGEST_CENTER:.0e}, so fit the plan again"
@@ -233,10 +246,6 @@ def _taken(prefix: str, tensors: Mapping[str, np.ndarray], meta: JsonMapping) ->
                        tensors.get(f"{prefix}{name}/compensation"), tensors.get(f"{prefix}{name}/whole_threshold"), *reads.get(name, ()))
         for name, expected in meta["expected"].items()
     }  # fmt: skip
-
-
-def _odd(value: np.ndarray) -> str:
-    return str(value[~np.isfinite(value)].reshape(-1)[0])
 
 
 def site_from_dict(values: JsonObject) -> Site:

@@ -21,8 +21,11 @@ def planned(found: FoundSites, plan: SparsityPlan) -> dict[str, SiteMatch]:
         if name not in matches:
             msg = f"the plan prunes the site {name}, which the model does not have; fit a plan to a profile of this model"
             raise MismatchError(msg)
-        _check_sizes(matches[name], entry)
+        if entry.site != name:
+            msg = f"the plan's entry of {name} says that it is of {entry.site}; fit the plan again"
+            raise MismatchError(msg)
         entry.check()
+        _check_sizes(matches[name], entry)
     return matches
 
 

@@ -154,7 +154,8 @@ class _Normaliser:
     def whole(self) -> tuple[np.ndarray, np.ndarray]:
         """Largest logit float32 [R], and mass of each chunk relative to it, float64 [C, R]."""
         peak = np.max(self.peaks, axis=0)
-        return peak, np.stack(self.masses) * np.exp(np.stack(self.peaks).astype(np.float64) - peak)
+        with np.errstate(invalid="ignore"):  # infinite logits are told of where losses are
+            return peak, np.stack(self.masses) * np.exp(np.stack(self.peaks).astype(np.float64) - peak)
 
 
 def sampled_gradient(head: Projection, flows: Sequence[Flow]) -> list[HeadGradient]:

@@ -25,7 +25,7 @@ from scap_ov.calibration.probes import probe_of
 from scap_ov.calibration.samples import CalibrationWindow, pick_windows
 from scap_ov.calibration.site_gradients import block_gradients, whole_gradients
 from scap_ov.config import SparsityConfig
-from scap_ov.errors import BadModelError, MismatchError, UncutError
+from scap_ov.errors import BadDatasetError, BadModelError, MismatchError, UncutError
 from scap_ov.fitting.allocation.sensitivity import GRADED, LEVELS
 from scap_ov.fitting.criteria.adaptive import AdaptiveCriterion
 from scap_ov.fitting.criteria.graded import GradedCriterion, reads_by_half
@@ -73,7 +73,7 @@ def measure_sensitivity(
     :param gradients: use them where the model allows it.
     :param progress: called with (measurements done, measurements).
     :raises MismatchError: the profile is of another model.
-    :raises BadDatasetError: the data has no sequence of two tokens.
+    :raises BadDatasetError: the data has no sequence of two tokens, or the model's output is not finite on it.
     """
     own = opened(model)
     if own.fingerprint != profile.fingerprint:
@@ -84,10 +84,31 @@ def measure_sensitivity(
         return profile
     if gradients and isinstance(own, OpenedModel):
         try:
-            return _by_gradients(own, dataset, profile, sites, tokens or GRADIENT_TOKENS, checkpoint, progress)
+            return _told(_by_gradients(own, dataset, profile, sites, tokens or GRADIENT_TOKENS, checkpoint, progress))
         except BadModelError as e:
             _log.warning("measuring site by site, on the whole model: %s", e)
-    return _one_by_one(own, dataset, profile, sites, levels, tokens or TOKENS, checkpoint, progress)
+    return _told(_one_by_one(own, dataset, profile, sites, levels, tokens or TOKENS, checkpoint, progress))
+
+
+def _told(profile: CalibrationProfile) -> CalibrationProfile:
+    """The profile, unless its losses tell nothing.
+
+    :raises BadDatasetError: a loss is NaN or infinite.
+    """
+    losses = {name: np.asarray(table["loss"]) for name, table in profile.sensitivity.items() if "loss" in table}
+    odd = [name for name, loss in losses.items() if not np.isfinite(loss).all()]
+    if odd:
+        msg = (
+            f"the loss cannot be told at {len(odd)} of {len(losses)} sites ({', '.join(odd[:3])}), because the model's output holds NaN or "
+            "infinite values on the calibration data; check the samples and the model's weights"
+        )
+        raise BadDatasetError(msg)
+    if losses and all((loss <= SMALLEST).all() for loss in losses.values()):
+        _log.warning(
+            "whatever is pruned, the model's output does not change on this data, so that losses tell nothing: the rows are all alike or "
+            "too few, or the first output does not depend on them; give more text"
+        )
+    return profile
 
 
 def _by_gradients(

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import scap_ov
-from scap_ov.errors import UsageError
+from scap_ov.errors import ScapError, UsageError
 from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
 from scap_ov.plan import SitePlan, SparsityPlan
 from scap_ov.storage.rt_info import read_record
@@ -47,6 +47,7 @@ def changed_file(path, change):
         ({"center": np.float32([1e38])}, f"center of {NAME} is 1.0e.38; no activation is beyond 1e.08"),
         ({"compensation": np.full(SITES[0].out_features, np.nan, np.float32)}, f"compensation of {NAME} holds nan"),
         ({"whole_threshold": np.float32([np.nan])}, f"whole_threshold of {NAME} holds nan"),
+        ({"expected_sparsity": None}, "expected_sparsity of .* is None"),
         ({"expected_sparsity": 7.0}, "expected_sparsity of .* is 7.0; it is a share from 0 to 1"),
         ({"expected_sparsity": float("nan")}, "expected_sparsity of .* is nan"),
         ({"expected_sparsity": "a"}, "expected_sparsity of .* is 'a'"),
@@ -61,6 +62,23 @@ def test_numbers_that_no_fit_gives(changed, says, tmp_path):
         SparsityPlan.load(tmp_path / "plan")
     with pytest.raises(UsageError, match=says):
         scap_ov.apply(MODEL, odd, form="portable")
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"threshold": [0.5]}, r"threshold of .* is \[0.5\]; it is an array of numbers"),
+        ({"threshold": np.array(["a"])}, "threshold of .* is an array of <U1"),
+        ({"threshold": np.float64([1e300])}, f"threshold of {NAME} holds 1e.300; numbers are finite there"),
+        ({"center": None}, "center of .* is None"),
+        ({"center": np.zeros(1, np.complex64)}, "center of .* is an array of complex64"),
+        ({"threshold": np.float32([[0.5]])}, r"threshold of .* has shape \[1, 1\]"),
+        ({"site": "elsewhere"}, f"entry of {NAME} says that it is of elsewhere"),
+    ],
+)
+def test_entries_that_are_no_arrays_or_of_another_site(changed, says):
+    with pytest.raises(ScapError, match=says):
+        scap_ov.apply(MODEL, plan(**changed), form="portable")
 
 
 @pytest.mark.parametrize(

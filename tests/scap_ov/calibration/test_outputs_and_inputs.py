@@ -12,7 +12,7 @@ from onnx_graphs import K, OnnxGraphBuilder
 from openvino import opset13 as ops
 
 import scap_ov
-from scap_ov.errors import BadModelError
+from scap_ov.errors import BadDatasetError, BadModelError
 from scap_ov.models.onnx_model import open_onnx
 from scap_ov.models.onnx_session import OnnxSession
 
@@ -48,6 +48,21 @@ def test_every_site_has_a_loss(head):
 def test_nothing_to_compare_is_told():
     with pytest.raises(BadModelError, match="no output of the model is of floating point numbers"):
         losses(tiny.encoder(lambda h, w: {"label": ops.convert(h, np.int64)}), tiny.token_samples())
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["logits", "hidden"])
+def test_outputs_that_are_not_finite_are_told(name, odd):
+    """Losses of NaN gave a plan without entries; -inf is what models rule tokens out by."""
+    added = ops.constant(np.where(np.arange(tiny.VOCABULARY) == 3, odd, 0).astype(np.float32))
+    model = tiny.encoder(lambda h, w: {name: ops.add(tiny.linear(h, w, tiny.VOCABULARY), added)})
+    with pytest.raises(BadDatasetError, match="the model's output holds NaN or infinite values"):
+        losses(model, tiny.token_samples(2))
+
+
+def test_data_on_which_nothing_changes_is_told_of(caplog):
+    losses(tiny.encoder(tiny.logits), [np.full((1, 6), 5)] * 2)
+    assert "the model's output does not change on this data" in caplog.text
 
 
 @pytest.mark.parametrize("batch", [1, 2])
