@@ -64,7 +64,7 @@ class SitePlan:
             if share is None and what == "expected_dropped":
                 continue
             number = isinstance(share, (int, float, np.number)) and not isinstance(share, bool)
-            if not (number and -_ROUNDING <= share <= 1 + _ROUNDING):
+            if share is None or not (number and -_ROUNDING <= share <= 1 + _ROUNDING):
                 msg = f"the plan's {what} of {self.site} is {share!r}; it is a share from 0 to 1, so fit the plan again"
                 raise UsageError(msg)
         for what, value, may_miss in (

@@ -216,6 +216,20 @@ def test_rule_6_what_cannot_be_lowered_stays_portable_with_the_reason():
     assert [node.get_friendly_name() for node in model.get_ops() if node.get_type_name() == "MatMul"] == ["bad"]
 
 
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_rule_6_a_centre_that_is_not_finite(odd):
+    """Of a damaged file, for plans are refused: W·c would be NaN, where the portable form has lost one channel at most."""
+    center = np.where(np.arange(K) == 3, np.float32(odd), CENTERS)
+    x = ops.parameter(ov.PartialShape([-1, -1, K]), np.float32, name="x")
+    moved = ops.abs(ops.subtract(x, ops.constant(center[None, None])))
+    pruned = ops.select(ops.greater(moved, np.float32(0.5)), x, ops.constant(center[None, None]))
+    model = ov.Model([ops.result(matmul(pruned, store(N, K, "f32", np.random.default_rng(0)), "layer"))], [x], "m")
+    skipped = LowerSparseMatMul()(model).skipped
+    assert ops_of(model) == []
+    told = "layer: its centre holds NaN or infinity, which the op would spread over all outputs"
+    assert [reason for _, reason in skipped] == ([told] if np.isinf(odd) else [])  # NaN equals nothing: that is no pattern of ours
+
+
 def test_rule_6_a_reshape_hides_the_first_position():
     x = ops.parameter(ov.PartialShape([-1, -1, K]), np.float32, name="x")
     flat = ops.reshape(x, np.array([-1, K]), special_zero=False)
