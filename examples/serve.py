@@ -22,11 +22,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import openvino_genai as genai
-import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+
+try:
+    import uvicorn
+    from fastapi import FastAPI, Request
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import JSONResponse, StreamingResponse
+    from pydantic import BaseModel, ConfigDict, Field
+except ModuleNotFoundError as e:
+    raise SystemExit(f"serve.py: {e.name} is not installed: pip install fastapi uvicorn") from e
 
 import scap_ov
 
