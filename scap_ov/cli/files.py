@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from scap_ov.errors import ScapError
+from scap_ov.errors import ScapError, UsageError
 from scap_ov.storage.model_files import model_file
 from scap_ov.storage.outputs import check_files
 
@@ -20,16 +20,22 @@ class OutputFile(str):
 def check_outputs(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Refuse what cannot be written or must not be replaced; see `storage.outputs.check_files`.
 
+    :raises UsageError: a value is empty, as that of a variable of the shell that is not set; it would be taken for "not given".
     :raises OutputError: a file is there and --overwrite was not given, or is one that the command reads, or cannot be made.
     """
     values = [(_name(action), value) for action in parser._actions for value in _values(args, action)]  # noqa: SLF001 - there is no other way
+    for name, value in values:
+        if not value and name != "prompt":  # which may come from standard input
+            msg = f"{name} is empty; give a value" + (", or leave the option out" if name.startswith("-") else "")
+            raise UsageError(msg)
     outputs = {name: value for name, value in values if isinstance(value, OutputFile) and value != "-"}
     inputs = {f"{name} {path.name}": path for name, value in values if not isinstance(value, OutputFile) for path in _read(value)}
     check_files(outputs, overwrite=getattr(args, "overwrite", False), inputs=inputs)
 
 
 def _name(action: argparse.Action) -> str:
-    return max(action.option_strings, key=len, default=action.dest)
+    shown = action.metavar if isinstance(action.metavar, str) else action.dest
+    return max(action.option_strings, key=len, default=shown)
 
 
 def _values(args: argparse.Namespace, action: argparse.Action) -> Iterator[str]:

@@ -51,6 +51,22 @@ def test_unknown_option_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert "scap-ov inspect --help" in line
 
 
+@pytest.mark.parametrize(
+    ("words", "empty"),
+    [
+        (("apply", "stock", ""), "output"),
+        (("apply", "stock", "sparse", "--profile", ""), "--profile"),
+        (("inspect", ""), "model"),
+        (("merge", "a", "", "-o", "b"), "profiles"),
+    ],
+)
+def test_an_empty_value_is_not_taken_for_none(words: tuple[str, ...], empty: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As of a variable of the shell that is not set; `--profile ""` calibrated anew."""
+    code, line = error_of(capsys, *words)
+    assert code == 2
+    assert line.startswith(f"scap-ov: error: {empty} is empty; give a value")
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """It says what the command does and explains every argument of its own."""
