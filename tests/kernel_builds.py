@@ -17,6 +17,9 @@ _WHEEL = Path(ov.__file__).parent
 EMULATED = ("avx512_vnni", "avx512_amx")
 _FLAGS = ["-std=c++17", "-fPIC", "-ffp-contract=off", "-w", f"-I{_SOURCES}", f"-I{_WHEEL / 'include'}"]
 
+# As a compiler that is neither gcc nor clang sees the kernels: registers are structs without operators or casts (docs/adding/isa.md).
+_PLAIN = ["-DSCAP_OV_PLAIN_CXX", "-DSIMDE_NO_VECTOR"]
+
 
 def compiler() -> str:
     """The C++ compiler, or a skipped test."""
@@ -53,7 +56,7 @@ def emulated_library() -> Path | None:
             copy = folder / f"{isa}.cpp"
             lines = implementation_source(isa).read_text().splitlines(keepends=True)
             copy.write_text("".join(line for line in lines if "pragma GCC" not in line))
-            sources[copy] = [f"-I{_NATIVE / 'simde'}"]
+            sources[copy] = [f"-I{_NATIVE / 'simde'}", *_PLAIN]
         build(sources, folder / "libemulated.so", ["-O1"])
 
     texts = [path for folder in (_SOURCES, _NATIVE / "simde") for path in sorted(folder.rglob("*")) if path.is_file()]

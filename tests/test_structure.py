@@ -116,3 +116,20 @@ def test_no_room_holds_more_than_its_share() -> None:
         lines[room_of(module)] += sum(bool(line.strip()) for line in file.read_text(encoding="utf-8").splitlines())
     room, most = lines.most_common(1)[0]
     assert most <= LARGEST_SHARE * lines.total(), f"{room} holds {most / lines.total():.1%} of the lines"
+
+
+GNU_ONLY = re.compile(
+    r"__builtin_|__attribute__|__extension__|__asm__|__int128|__typeof|#\s*pragma (?!once)|cpuid\.h|sys/|unistd\.h|\bsyscall\(|madvise"
+)
+
+
+def test_what_not_every_compiler_and_system_has_stands_behind_an_if() -> None:
+    found = []
+    for file in sorted(path for pattern in ("*.h", "*.?pp") for path in (ROOT / "custom_ops").rglob(pattern)):
+        depth = 0
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            word = re.match(r"\s*#\s*(if|endif)", line)
+            depth += {"if": 1, "endif": -1}[word[1]] if word else 0
+            if GNU_ONLY.search(line.partition("//")[0]) and not depth:
+                found.append(f"{file.relative_to(ROOT)}:{number}: {line.strip()}")
+    assert not found, "\n".join(found)

@@ -133,7 +133,7 @@ def measure(stock: Path, sparse: Sparse, home: Path, out: Output) -> JsonObject:
         out.say(f"  reused {quality}")
     else:
         command(out, "eval", *both, "--data", text, "--tokens", EVALUATION_TOKENS, "--json", quality)
-    command(out, "bench", *both, "--json", speed, "--overwrite")
+    command(out, "bench", *both, "--repeats", 5, "--loads", 1, "--json", speed, "--overwrite")
     return {"eval": json.loads(quality.read_text(encoding="utf-8")), "bench": json.loads(speed.read_text(encoding="utf-8"))}
 
 

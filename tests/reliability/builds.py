@@ -48,7 +48,7 @@ def fuzzer_build() -> Build | None:
     found = clang()
     if found is not None and not Path(_file_of(found, "libclang_rt.fuzzer-x86_64.a")).is_absolute():
         return None
-    flags = (f"-fsanitize={SANITIZERS},fuzzer-no-link", "-shared-libasan", *UNDEFINED, "-Wall", "-Wextra")
+    flags = (f"-fsanitize={SANITIZERS},fuzzer-no-link", "-shared-libasan", *UNDEFINED, "-Wall", "-Wextra", "-Werror=gnu")
     return None if found is None else Build("clang-asan", found, flags)
 
 

@@ -3,6 +3,11 @@
 #pragma once
 #define SIMDE_NO_NATIVE
 #define SIMDE_ENABLE_NATIVE_ALIASES
+#ifdef SIMDE_NO_VECTOR  // SIMDe asks for the compiler's builtins on vectors even then
+#    include <simde/hedley.h>
+#    undef HEDLEY_HAS_BUILTIN
+#    define HEDLEY_HAS_BUILTIN(builtin) (0)
+#endif
 #include <simde/x86/avx512.h>
 #include <simde/x86/f16c.h>
 #include <simde/x86/fma.h>

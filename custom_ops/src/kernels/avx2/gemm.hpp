@@ -1,6 +1,7 @@
 // What gemm_unpack.hpp and gemm_micro.hpp want of AVX2: products of nibbles and int8 gather in 16 bits for eight quads before they are
 // widened (8 * 2 * 15 * 127 < 32767). Bytes are two planes of nibbles for that: w = low + 16 * high.
 #pragma once
+#include "kernels/generic/compiler.hpp"
 
 namespace scap_ov {
 namespace avx2 {
@@ -17,20 +18,19 @@ constexpr size_t kWidenQuads = 8;                     // sums of 16 bits: 8 · 2
 // Adds the products of at most kWidenQuads quads to dot.
 template <int Rows, int Planes>
 inline void multiply_quads(const uint8_t* tile, const int8_t* x, size_t x_stride, size_t quads, __m256i (*dot)[2]) {
-    using Sums = int16_t __attribute__((vector_size(32)));  // not __m256i: see gemm_vnni.hpp
-    Sums sum[Rows][2 * Planes] = {};
+    Sums16 sum[Rows][2 * Planes] = {};
     for (size_t q = 0; q < quads; ++q, tile += Planes * kNr * kQuad, x += kQuad) {
         __m256i w[2 * Planes];
         for (int j = 0; j < 2 * Planes; ++j) w[j] = Simd::load(tile + j * Simd::kBytes);
         for (int r = 0; r < Rows; ++r) {
             const __m256i quad = Simd::broadcast_quad(x + r * x_stride);
-            for (int j = 0; j < 2 * Planes; ++j) sum[r][j] += reinterpret_cast<Sums>(_mm256_maddubs_epi16(w[j], quad));
+            for (int j = 0; j < 2 * Planes; ++j) sum[r][j] = add_words(sum[r][j], to_sums<Sums16>(_mm256_maddubs_epi16(w[j], quad)));
         }
     }
     const __m256i one = _mm256_set1_epi16(1), sixteen = _mm256_set1_epi16(16);
     for (int r = 0; r < Rows; ++r)
         for (int j = 0; j < 2; ++j) {
-            const __m256i low = reinterpret_cast<__m256i>(sum[r][j]), high = reinterpret_cast<__m256i>(sum[r][j + 2 * (Planes - 1)]);
+            const __m256i low = to_register(sum[r][j]), high = to_register(sum[r][j + 2 * (Planes - 1)]);
             dot[r][j] = _mm256_add_epi32(dot[r][j], _mm256_madd_epi16(low, one));
             if (Planes == 2) dot[r][j] = _mm256_add_epi32(dot[r][j], _mm256_madd_epi16(high, sixteen));
         }

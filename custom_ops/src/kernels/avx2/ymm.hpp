@@ -65,6 +65,7 @@ struct Ymm {
     static Int subtract(Int a, Int b) { return _mm256_sub_epi32(a, b); }
     static Int multiply(Int a, Int b) { return _mm256_mullo_epi32(a, b); }
     static Int add_bytes(Int a, Int b) { return _mm256_add_epi8(a, b); }
+    static Int add_words(Int a, Int b) { return _mm256_add_epi16(a, b); }
     static Int multiply_words(Int a, Int b) { return _mm256_mullo_epi16(a, b); }
     static Int maximum(Int a, Int b) { return _mm256_max_epi32(a, b); }
     static int32_t maximum_of(Int v) {
@@ -125,7 +126,7 @@ struct Ymm {
     }
     static Int broadcast_quad(const int8_t* p) {
         int32_t quad;
-        __builtin_memcpy(&quad, p, sizeof(quad));
+        std::memcpy(&quad, p, sizeof(quad));
         return _mm256_set1_epi32(quad);
     }
     // Of a byte in every lane.

@@ -3,6 +3,8 @@
 
 #include <immintrin.h>
 
+#include <cstring>
+#include <limits>
 #include <type_traits>
 #include <utility>
 

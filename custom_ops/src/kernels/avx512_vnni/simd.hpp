@@ -45,6 +45,7 @@ struct Registers {
     static Int subtract(Int a, Int b) { return _mm512_sub_epi32(a, b); }
     static Int multiply(Int a, Int b) { return _mm512_mullo_epi32(a, b); }
     static Int add_bytes(Int a, Int b) { return _mm512_add_epi8(a, b); }
+    static Int add_words(Int a, Int b) { return _mm512_add_epi16(a, b); }
     static Int multiply_words(Int a, Int b) { return _mm512_mullo_epi16(a, b); }
     static Int maximum(Int a, Int b) { return _mm512_max_epi32(a, b); }
     static int32_t maximum_of(Int v) { return _mm512_reduce_max_epi32(v); }
@@ -95,7 +96,7 @@ struct Registers {
     }
     static Int broadcast_quad(const int8_t* p) {
         int32_t quad;
-        __builtin_memcpy(&quad, p, sizeof(quad));
+        std::memcpy(&quad, p, sizeof(quad));
         return _mm512_set1_epi32(quad);
     }
     // sum + Σ w x over the four bytes of each int32; w unsigned, x signed.

@@ -66,7 +66,7 @@ inline void activate_as(const ActivateParams& p) {
     if (i == p.count) return;
     float rest[Simd::kLanes];
     Simd::store(rest, gated<kKind>(p, Simd::load_part(p.gate + i, p.count - i), Simd::load_part(p.up + i, p.count - i)));
-    __builtin_memcpy(p.out + i, rest, (p.count - i) * sizeof(float));
+    std::memcpy(p.out + i, rest, (p.count - i) * sizeof(float));
 }
 
 inline void activate(const ActivateParams& p) noexcept {
@@ -95,7 +95,7 @@ inline void combine(const float* const* rows, const float* factor, size_t count,
     for (size_t j = 0; j < count; ++j) sum = Simd::multiply_add(Simd::load_part(rows[j] + i, n - i), Simd::broadcast(factor[j]), sum);
     float rest[Simd::kLanes];
     Simd::store(rest, sum);
-    __builtin_memcpy(out + i, rest, (n - i) * sizeof(float));
+    std::memcpy(out + i, rest, (n - i) * sizeof(float));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Scan of x over the Simd vocabulary of <isa>/simd.hpp: kept channels of M rows by activation group, compressed without
 // branches on the values, then quantised to int8 while they are in L1. Included like sparse_gemv.hpp.
 #pragma once
+#include "kernels/generic/compiler.hpp"
 
 namespace scap_ov {
 namespace SCAP_OV_ISA {
@@ -50,7 +51,7 @@ inline size_t compact_list(const CompactParams& p, size_t g, size_t begin) {
         const int32_t first = static_cast<int32_t>(Whole ? p.k + k : k);
         Simd::store(reinterpret_cast<int32_t*>(kept.index + begin + count), Simd::compress(mask, Simd::iota(first)));
         for (size_t row = 0; row < p.m; ++row) Simd::store(kept.value + row * kept.capacity + begin + count, Simd::compress(mask, z[row]));
-        count += static_cast<size_t>(__builtin_popcount(mask));
+        count += count_bits(mask);
     }
     for (size_t i = count; i % kQuad != 0; ++i) kept.index[begin + i] = kept.index[begin + count - 1];
     for (size_t row = 0; row < p.m; ++row)  // pads, and the rest of the last register

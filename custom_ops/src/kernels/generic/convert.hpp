@@ -11,9 +11,9 @@ inline void widen(const uint16_t* from, size_t count, float* to) noexcept {
     if (i == count) return;
     uint16_t rest[Simd::kLanes] = {};
     float wide[Simd::kLanes];
-    __builtin_memcpy(rest, from + i, (count - i) * sizeof(uint16_t));
+    std::memcpy(rest, from + i, (count - i) * sizeof(uint16_t));
     Simd::store(wide, Simd::load_half(rest));
-    __builtin_memcpy(to + i, wide, (count - i) * sizeof(float));
+    std::memcpy(to + i, wide, (count - i) * sizeof(float));
 }
 
 inline void narrow(const float* from, size_t count, uint16_t* to) noexcept {
@@ -22,7 +22,7 @@ inline void narrow(const float* from, size_t count, uint16_t* to) noexcept {
     if (i == count) return;
     uint16_t rest[Simd::kLanes];
     Simd::store_half(rest, Simd::load_part(from + i, count - i));
-    __builtin_memcpy(to + i, rest, (count - i) * sizeof(uint16_t));
+    std::memcpy(to + i, rest, (count - i) * sizeof(uint16_t));
 }
 
 }  // namespace

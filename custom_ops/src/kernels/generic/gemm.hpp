@@ -146,7 +146,7 @@ inline size_t multiply_rows(const GemmParams& p, const QuantizedBlock& block, co
     size_t rows = 0;
     for (size_t part = first; part < last; ++part)
         for (size_t r = 0; r < parts.count(part); ++r, ++rows)
-            __builtin_memcpy(rows_of_x + rows * depth, q.quantized + (m + rows) * q.k_padded + block.group * stride, depth);
+            std::memcpy(rows_of_x + rows * depth, q.quantized + (m + rows) * q.k_padded + block.group * stride, depth);
     for (size_t c = 0; c < columns; c += kNr) {
         MicroQuantized a;
         a.tile = block.tile + c * block.quads * kPlanes<Format> * kQuad;

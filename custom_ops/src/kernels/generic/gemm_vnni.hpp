@@ -1,5 +1,6 @@
 // What gemm_unpack.hpp and gemm_micro.hpp want of vpdpbusd: whole bytes, products of 32 bits.
 #pragma once
+#include "kernels/generic/compiler.hpp"
 
 namespace scap_ov {
 namespace SCAP_OV_ISA {
@@ -12,24 +13,19 @@ constexpr size_t kMaxPlanes = 1;
 template <class Format>
 constexpr int kPlanes = 1;
 
-// To gcc (12 at least) a register of int32 is another type than __m512i, and where a loop takes one for the other it copies every
-// accumulator twice a step, or spills it: 49 instructions for 12 products, 25 without.
-using Sums = int32_t __attribute__((vector_size(sizeof(Simd::Int))));
-
 // dot = the products of `quads` quads of input channels.
 template <int Rows, int>
 inline void multiply_group(const uint8_t* tile, const int8_t* x, size_t x_stride, size_t quads, Simd::Int (*dot)[2]) {
-    Sums sum[Rows][2] = {};
+    Sums32 sum[Rows][2] = {};
     for (size_t q = 0; q < quads; ++q, tile += kNr * kQuad, x += kQuad) {
         const Simd::Int w[2] = {Simd::load(tile), Simd::load(tile + Simd::kBytes)};
         for (int r = 0; r < Rows; ++r) {
             const Simd::Int quad = Simd::broadcast_quad(x + r * x_stride);
-            for (int j = 0; j < 2; ++j)
-                sum[r][j] = reinterpret_cast<Sums>(Simd::dot_bytes(reinterpret_cast<Simd::Int>(sum[r][j]), w[j], quad));
+            for (int j = 0; j < 2; ++j) sum[r][j] = to_sums<Sums32>(Simd::dot_bytes(to_register(sum[r][j]), w[j], quad));
         }
     }
     for (int r = 0; r < Rows; ++r)
-        for (int j = 0; j < 2; ++j) dot[r][j] = reinterpret_cast<Simd::Int>(sum[r][j]);
+        for (int j = 0; j < 2; ++j) dot[r][j] = to_register(sum[r][j]);
 }
 
 }  // namespace

@@ -18,20 +18,20 @@ inline float find_scale(const float* x, size_t count, float* scale) {
     if (i < count) largest = Simd::maximum(largest, Simd::bits(Simd::absolute(Simd::load_part(x + i, count - i))));
     const int32_t maximum_bits = Simd::maximum_of(largest);
     float maximum;
-    __builtin_memcpy(&maximum, &maximum_bits, sizeof(maximum));
+    std::memcpy(&maximum, &maximum_bits, sizeof(maximum));
     const bool finite = maximum_bits < 0x7f800000;
     if (finite && maximum > kSmallestMaximum) {
         *scale = maximum / 127.0f;
         return 127.0f / maximum;
     }
-    *scale = finite ? 0.0f : __builtin_nanf("");
+    *scale = finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
     return 0.0f;
 }
 
 // Writes `count` values, and zeros up to a whole quad; returns their sum.
 inline int32_t round_values(const float* x, size_t count, float inverse, int8_t* out) {
     if (inverse == 0.0f) {
-        __builtin_memset(out, 0, (count + kQuad - 1) / kQuad * kQuad);
+        std::memset(out, 0, (count + kQuad - 1) / kQuad * kQuad);
         return 0;
     }
     const Simd::Float factor = Simd::broadcast(inverse);
@@ -47,7 +47,7 @@ inline int32_t round_values(const float* x, size_t count, float inverse, int8_t*
         total = Simd::add(total, q);
         int8_t rest[Simd::kLanes];
         Simd::store_i8(rest, q);
-        __builtin_memcpy(out + i, rest, (count - i + kQuad - 1) / kQuad * kQuad);
+        std::memcpy(out + i, rest, (count - i + kQuad - 1) / kQuad * kQuad);
     }
     return Simd::sum_of(total);
 }

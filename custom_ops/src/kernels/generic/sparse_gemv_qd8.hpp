@@ -13,7 +13,7 @@ namespace {
 template <class Format, int Quads, size_t Rows>
 struct QuadsOfX {
     size_t rows;
-    typename Simd::Multiplier<Format> quad[Rows][Quads];
+    Simd::Multiplier<Format> quad[Rows][Quads];
     QuadsOfX(const SparseGemvParams& p, size_t slot) : rows(p.m) {
         for (size_t row = 0; row < count(); ++row)
             for (int q = 0; q < Quads; ++q)
