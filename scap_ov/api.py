@@ -47,7 +47,7 @@ def apply(
         `config.target_sparsity` is 0, which only brings in our ops where they are faster than stock.
     :param config: what to prune and how, SparsityConfig() by default; a SparsityPlan brings its own.
     :param form: `lowered` (custom op, CPU, fast) or `portable` (standard ops, any device). An ONNX model consists of standard ops
-        in any case: `lowered` means `portable` there, and `function` makes one box of each site's.
+        in any case: `lowered` means `portable` there, and `function` makes each site a call of one ONNX function.
     :param data: nncf.Dataset beside a profile: compensation is learned on it, and `max_loss` checked.
     :param max_loss: `1%` of perplexity or `kl=0.02` nats: find the largest sparsity that loses no more on text that was not fitted on,
         `data` or half of `calibration`. The target of the configuration is not used then.

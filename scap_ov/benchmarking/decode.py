@@ -88,22 +88,10 @@ def benchmark(
     :raises MissingDependencyError: openvino-genai is not installed.
     """
     backend = backend.upper()
-    if backend not in BACKENDS:
-        msg = f"backend is {backend!r}; give PA (paged attention, the default of openvino-genai) or SDPA"
-        raise UsageError(msg)
-    if min(prompt_tokens, repeats, loads) < 1 or new_tokens < 2:
-        msg = "prompt_tokens, repeats and loads must be at least 1, new_tokens at least 2"
-        raise UsageError(msg)
+    _check_options(backend, prompt_tokens, new_tokens, repeats, loads)
     files = {"model": _file(model), "reference": _file(reference)}
     libraries = {name: library_for(file) for name, file in files.items()}
-    done = 0
-    total = 2 * loads + repeats + 1
-
-    def step(_done: int = 0, _total: int | None = None) -> None:
-        nonlocal done
-        done += 1
-        if progress:
-            progress(done, total)
+    step = _Steps(progress, 2 * loads + repeats + 1)
 
     def probe(name: str) -> Callable[[int], dict[str, float]]:
         def run(_turn: int) -> dict[str, float]:
@@ -113,22 +101,11 @@ def benchmark(
         return run
 
     loaded = alternate({name: probe(name) for name in files}, loads, warmup=0)
-    pipelines = {name: open_pipeline(file, backend, libraries[name]) for name, file in files.items()}
-    config = generation(new_tokens)
-
-    def decode(name: str, level: float | None = None, prompts: int = 0) -> Callable[[int], tuple[float, float]]:
-        def run(turn: int) -> tuple[float, float]:
-            if level is not None:
-                set_level(level, level_name(files[name]))
-            with told(files[name], "run", f"does it take {prompt_tokens + new_tokens} tokens?"):
-                metrics = pipelines[name].generate(random_prompt(prompts + turn + 1, prompt_tokens), config).perf_metrics
-            return metrics.get_tpot().mean / 1000, metrics.get_ttft().mean / 1000
-
-        return run
-
+    turns = {name: _Turns(file, open_pipeline(file, backend, libraries[name]), prompt_tokens, new_tokens) for name, file in files.items()}
     _check_levels(levels, files["model"])
-    of_model = {f"{level:g}": decode("model", level, number << 16) for number, level in enumerate(levels)} or {"model": decode("model")}
-    runs = alternate({**of_model, "reference": decode("reference")}, repeats, progress=step)
+    of_model = {f"{level:g}": turns["model"].decode(level, number << 16) for number, level in enumerate(levels)}
+    of_model = of_model or {"model": turns["model"].decode()}
+    runs = alternate({**of_model, "reference": turns["reference"].decode()}, repeats, progress=step)
     last = list(of_model)[-1]
     speeds = {name: _speed(runs[last if name == "model" else name], loaded[name], prompt_tokens) for name in files}
     measured = tuple(_level_speed(level, runs[f"{level:g}"], runs["reference"]) for level in levels)
@@ -137,6 +114,52 @@ def benchmark(
     return BenchmarkResult(
         speeds["model"], speeds["reference"], float(np.median(ratios)), prefill, tuple(ratios), prompt_tokens, new_tokens, backend, measured
     )
+
+
+@dataclass
+class _Steps:
+    """Progress of all that is measured, loads and turns alike."""
+
+    progress: Progress | None
+    total: int
+    done: int = 0
+
+    def __call__(self, _done: int = 0, _total: int | None = None) -> None:
+        self.done += 1
+        if self.progress:
+            self.progress(self.done, self.total)
+
+
+@dataclass(frozen=True)
+class _Turns:
+    """A pipeline, and what it is asked in every turn."""
+
+    file: Path
+    pipeline: Any
+    prompt_tokens: int
+    new_tokens: int
+
+    def decode(self, level: float | None = None, prompts: int = 0) -> Callable[[int], tuple[float, float]]:
+        """A function of the turn -> seconds per token, seconds to the first one."""
+        config = generation(self.new_tokens)
+
+        def run(turn: int) -> tuple[float, float]:
+            if level is not None:
+                set_level(level, level_name(self.file))
+            with told(self.file, "run", f"does it take {self.prompt_tokens + self.new_tokens} tokens?"):
+                metrics = self.pipeline.generate(random_prompt(prompts + turn + 1, self.prompt_tokens), config).perf_metrics
+            return metrics.get_tpot().mean / 1000, metrics.get_ttft().mean / 1000
+
+        return run
+
+
+def _check_options(backend: str, prompt_tokens: int, new_tokens: int, repeats: int, loads: int) -> None:
+    if backend not in BACKENDS:
+        msg = f"backend is {backend!r}; give PA (paged attention, the default of openvino-genai) or SDPA"
+        raise UsageError(msg)
+    if min(prompt_tokens, repeats, loads) < 1 or new_tokens < 2:
+        msg = "prompt_tokens, repeats and loads must be at least 1, new_tokens at least 2"
+        raise UsageError(msg)
 
 
 def _check_levels(levels: Sequence[float], file: Path) -> None:

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", metavar="FILE", help="a profile that `scap-ov calibrate` wrote; replaces --data")
     parser.add_argument("--plan", metavar="FILE", help="a plan that --save-plan wrote; replaces --data and all options of pruning")
     parser.add_argument("--save-plan", type=OutputFile, metavar="FILE", help="write the plan that was fitted to this file")
-    form = "lowered: custom op, CPU, fast (default); portable: standard ops, any device; function: of ONNX, one box for each site"
+    form = "lowered: custom op, CPU, fast (default); portable: standard ops, any device; function: ONNX only, one function node per site"
     parser.add_argument("--form", default="lowered", metavar="FORM", help=form)
     parser.add_argument(
         "--max-loss", metavar="LOSS",

@@ -18,9 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bundle`."""
     parser.add_argument("model", help="model folder that `apply` wrote, or a stock one")
     parser.add_argument("output", type=OutputFile, help="the archive: .tar.gz, .tgz, or .tar (not compressed)")
-    parser.add_argument(
-        "--compile", action="store_true", help="compile the runner here and put it in as well; needs cmake and a C++ compiler"
-    )
+    parser.add_argument("--compile", action="store_true", help="also compile the runner and include it; needs cmake and a C++ compiler")
     parser.add_argument("--libraries", default="copy", metavar="copy|list", help="copy the libraries (default), or only list them")
     parser.add_argument("--genai", action="store_true", help="openvino-genai's library as well, for programs of your own")
     add_json_option(parser)

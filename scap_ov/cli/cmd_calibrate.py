@@ -22,11 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `calibrate`."""
     parser.add_argument("model", help="folder of the stock model, or its .xml or .onnx")
     parser.add_argument("-o", "--output", required=True, type=OutputFile, metavar="FILE", help="the profile, a .safetensors file")
-    parser.add_argument("--sequential", action="store_true", help="observe once more behind pruned sites (slower)")
+    parser.add_argument("--sequential", action="store_true", help="observe a second time, with the sites before pruned (slower)")
     parser.add_argument("--checkpoint", metavar="FILE", help="keep an interrupted measurement of sensitivity here, and go on from it")
-    parser.add_argument("--memory", metavar="SIZE", help="stay below this much memory, such as 8GB: smaller groups of samples, more passes")
+    parser.add_argument("--memory", metavar="SIZE", help="limit on memory, such as 8GB: smaller groups of samples, more passes")
     parser.add_argument(
-        "--weight-format", default="as_is", metavar="|".join(WEIGHT_FORMATS), help="as of `apply`, which the profile is for"
+        "--weight-format",
+        default="as_is",
+        metavar="|".join(WEIGHT_FORMATS),
+        help="the --weight-format that `apply` will be given with this profile",
     )
     shard = "use the third of sixteen equal parts of the data, on one of sixteen machines; `scap-ov merge` puts the profiles together"
     parser.add_argument("--shard", metavar="3/16", help=shard)

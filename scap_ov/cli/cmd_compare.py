@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--eval-tokens", type=positive, default=8192, metavar="N", help="tokens to evaluate on, at most (default 8192)")
     parser.add_argument("--profile", metavar="FILE", help="a profile; replaces --data")
     parser.add_argument("--reference", metavar="FOLDER", help="model to compare with (default: the stock model)")
-    parser.add_argument("--dense", action="append", default=[], metavar="FOLDER", help="dense model to show beside; may be repeated")
+    parser.add_argument(
+        "--dense", action="append", default=[], metavar="FOLDER", help="another dense model to show in the table; may be repeated"
+    )
     parser.add_argument("--html", type=OutputFile, metavar="FILE", help="write the plots to this page")
     add_data_options(parser, default="self", tokens=16_384)
     add_json_option(parser)

@@ -27,9 +27,9 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `scap-ov demo`."""
-    roads = "genai: openvino-genai reads the GGUF file, no torch (default); optimum: optimum-cli export openvino; int8 weights both"
+    roads = "genai: openvino-genai reads the GGUF file, no torch (default); optimum: optimum-cli export openvino; both with int8 weights"
     parser.add_argument("--export", metavar="|".join(ROADS), default="genai", help=roads)
-    folder = "where everything lands and is reused (default demo_output)"
+    folder = "folder of all files, which a second run reuses (default demo_output)"
     parser.add_argument("--output", metavar="FOLDER", default="demo_output", help=folder)
     share = "share of the weight bytes of the blocks not to read (default 0.5)"
     parser.add_argument("--target-sparsity", metavar="SHARE", default="0.5", help=share)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CALIBRATION_TOKENS, WINDOW = 8192, 512  # sixteen texts at once: a minute on two cores
 EVALUATION_TOKENS = 2048
+REPEATS = 5  # turns of the benchmark; pairs of them differ by a few percent
 STEP = 0.05
 
 
@@ -133,7 +134,7 @@ def measure(stock: Path, sparse: Sparse, home: Path, out: Output) -> JsonObject:
         out.say(f"  reused {quality}")
     else:
         command(out, "eval", *both, "--data", text, "--tokens", EVALUATION_TOKENS, "--json", quality)
-    command(out, "bench", *both, "--repeats", 5, "--loads", 1, "--json", speed, "--overwrite")
+    command(out, "bench", *both, "--repeats", REPEATS, "--loads", 1, "--json", speed, "--overwrite")
     return {"eval": json.loads(quality.read_text(encoding="utf-8")), "bench": json.loads(speed.read_text(encoding="utf-8"))}
 
 

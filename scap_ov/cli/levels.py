@@ -20,7 +20,7 @@ def add_levels_option(parser: argparse.ArgumentParser) -> None:
 
 def add_level_option(parser: argparse.ArgumentParser) -> None:
     """--level, of commands that run a model."""
-    parser.add_argument("--level", type=float, metavar="LEVEL", help="of a model with several levels, the one to run with")
+    parser.add_argument("--level", type=float, metavar="LEVEL", help="level to run with, of a model that has several")
 
 
 def chosen_levels(args: argparse.Namespace) -> list[float]:

@@ -122,7 +122,7 @@ def command_parser(name: str, make: Callable[..., _Parser]) -> tuple[_Parser, Mo
     module.add_arguments(parser)
     group = parser.add_argument_group("messages")
     group.add_argument("-q", "--quiet", action="store_true", help="print errors only, and what a model writes")
-    group.add_argument("-v", "--verbose", action="store_true", help="print what is done on the way as well")
+    group.add_argument("-v", "--verbose", action="store_true", help="also print what is being done")
     group.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser, module
 

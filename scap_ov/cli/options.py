@@ -125,7 +125,7 @@ def parse_levels(text: str) -> list[float]:
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     """--json, and --overwrite for it and all other files that a command writes: on every command that prints figures."""
     parser.add_argument("--json", type=OutputFile, metavar="FILE", help="write the figures as JSON to this file; - for standard output")
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
 
 
 def add_data_options(parser: argparse.ArgumentParser, *, default: str | None, tokens: int) -> None:

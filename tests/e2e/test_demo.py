@@ -32,6 +32,7 @@ def cut_down(monkeypatch):
     monkeypatch.setattr(demo_steps, "CALIBRATION_TOKENS", 512)
     monkeypatch.setattr(demo_steps, "WINDOW", 128)
     monkeypatch.setattr(demo_steps, "EVALUATION_TOKENS", 256)
+    monkeypatch.setattr(demo_steps, "REPEATS", 1)
 
 
 @pytest.mark.slow

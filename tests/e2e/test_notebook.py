@@ -19,6 +19,7 @@ FEWER = (
     (r"tokens=\d+(?=, seed)", "tokens=1024"),
     (r"tokens=\d+(?!\d|, seed)", "tokens=512"),
     (r"repeats=\d+", "repeats=1"),
+    (r"([(]|, )QUESTIONS", r"\1QUESTIONS[:1]"),
     (r"TARGETS = .*", "TARGETS = (0.5,)"),
 )
 PICTURES = {"01": 3, "02": 4, "03": 1, "04": 1, "05": 1}  # at least
