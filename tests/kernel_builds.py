@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -29,10 +30,24 @@ def compiler() -> str:
     return found
 
 
+def of_openvino(source: Path) -> bool:
+    """Whether a source is about OpenVINO's ops: it includes its headers, itself or through headers of ours."""
+    waiting, seen = [source], set()
+    while waiting:
+        text = waiting.pop().read_text(encoding="utf-8")
+        if "#include <openvino/" in text:
+            return True
+        own = {path for name in re.findall(r'#include "(.+?)"', text) if (path := _SOURCES / name).is_file()}
+        waiting += own - seen
+        seen |= own
+    return False
+
+
 def plumbing(*, every_feature: bool) -> list[Path]:
     """The sources that all implementations share, without the op and its entry point."""
-    left_out = {"extension.cpp", "levels.cpp", "sparse_matmul.cpp", "sparse_experts.cpp", *(["cpu_features.cpp"] if every_feature else [])}
-    sources = [path for path in sorted(_SOURCES.glob("*.cpp")) if path.name not in left_out]
+    sources = [path for path in sorted(_SOURCES.glob("*.cpp")) if not of_openvino(path)]
+    if every_feature:
+        sources = [path for path in sources if path.name != "cpu_features.cpp"]
     return [*sources, *([_NATIVE / "every_feature.cpp"] if every_feature else [])]
 
 

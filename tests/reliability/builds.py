@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import openvino as ov
+from kernel_builds import of_openvino
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "custom_ops" / "src"
@@ -140,11 +141,7 @@ def thread_program(compiler: str) -> Path:
     stand_in = NATIVE / "threads"
     build = Build("tsan", compiler, ("-fsanitize=thread", "-w", f"-I{stand_in}", "-DSCAP_OV_WITHOUT_AVX_VNNI", "-DSCAP_OV_WITHOUT_AMX"))
     left_out = ("avx_vnni", "avx512_amx")  # they share what the threads do with the others
-    sources = [
-        s
-        for s in library_sources()
-        if s.parent.name not in left_out and s.name not in ("extension.cpp", "levels.cpp", "sparse_matmul.cpp", "sparse_experts.cpp")
-    ]
+    sources = [s for s in library_sources() if s.parent.name not in left_out and not of_openvino(s)]
     objects = compile_all(build, [*sources, stand_in / "requests.cpp"])
     target = build.folder / "requests"
     done = subprocess.run([compiler, *build.flags, *objects, "-pthread", "-o", target], capture_output=True, text=True, check=False)
