@@ -19,7 +19,9 @@ from scap_ov.passes.rules.tensors import constant_origin, unconverted
 from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix
 from scap_ov.sites import WeightSpec
 
-_WIDER = ("i16", "i32", "i64")  # integer types that hold every value of INTEGERS
+# Types that hold every value of a stored one.
+_HOLDS = {"f32": ("f32", "f64"), "f16": ("f16", "f32", "f64"), "bf16": ("bf16", "f32", "f64")}
+_HOLDS_INTEGERS = ("i16", "i32", "i64", "f16", "bf16", "f32", "f64")
 
 
 def read_weight(matmul: ov.Node) -> WeightMatrix:
@@ -67,12 +69,15 @@ def read_weight(matmul: ov.Node) -> WeightMatrix:
 
 
 def _refuse_rounding(value: ov.Output, weight: WeightMatrix) -> None:
-    """Values that are stored are those that are multiplied: no Convert on the way may cut them."""
-    harmless = _WIDER if weight.spec.dtype in INTEGERS else ()
+    """Values that are stored are those that are multiplied: no Convert on the way may cut them.
+
+    The type that the product is computed in may be narrower; its rounding is the product's own.
+    """
+    harmless = {value.get_element_type().get_type_name(), *_HOLDS.get(weight.spec.dtype, _HOLDS_INTEGERS)}
     while (node := value.get_node()).get_type_name() != "Constant":
-        dtype = node.get_output_element_type(0)
-        if node.get_type_name() == "Convert" and not dtype.is_real() and dtype.get_type_name() not in harmless:
-            msg = f"its {weight.spec.dtype} weight is converted to {dtype.get_type_name()} on the way, which may change it"
+        dtype = node.get_output_element_type(0).get_type_name()
+        if node.get_type_name() == "Convert" and dtype not in harmless:
+            msg = f"its {weight.spec.dtype} weight is converted to {dtype} on the way, which may change it"
             raise LeaveStock(msg)
         value = _operands(node, "scale")[0] if node.get_type_name() == "Multiply" else node.input_value(0)
 

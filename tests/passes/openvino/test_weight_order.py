@@ -75,6 +75,17 @@ def test_weight_that_is_rounded_on_the_way():
         read_weight(ops.matmul(ops.parameter([-1, 32], np.float32), whole, False, True))
 
 
+@pytest.mark.parametrize("narrow", ["f16", "bf16", "f8e4m3"])
+def test_weight_that_is_rounded_to_a_narrower_float(narrow):
+    """And made wide again, so that the model multiplies other values than those that are stored; a product in bf16 rounds by itself."""
+    rounded = ops.convert(ops.constant(VALUES), narrow)
+    wide = ops.matmul(ops.parameter([-1, 32], np.float32), ops.convert(rounded, np.float32), False, True)
+    with pytest.raises(LeaveStock, match=f"converted to {narrow}"):
+        read_weight(wide)
+    own = ops.matmul(ops.parameter([-1, 32], ov.Type.bf16), ops.convert(ops.constant(VALUES), "bf16"), False, True)
+    assert read_weight(own).spec.dtype == "f32"
+
+
 def test_other_nodes_are_no_moves():
     value = ops.relu(ops.constant(VALUES))
     with pytest.raises(ValueError, match="Relu"):
