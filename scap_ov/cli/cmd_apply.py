@@ -17,7 +17,7 @@ from scap_ov.storage.destination import destination
 from scap_ov.storage.model_files import model_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from scap_ov.backends import AnyBackend
     from scap_ov.config import SparsityConfig
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from scap_ov.models.runner import InferenceData
     from scap_ov.plan import SparsityPlan
     from scap_ov.statistics.profile import CalibrationProfile
+    from scap_ov.storage.destination import Destination
+
+_GROWN, _NOTABLE = 1.2, 100_000  # times, and bytes: rows are padded to whole cache lines, and sites have numbers of their own
 
 EXAMPLES = (
     "scap-ov apply stock sparse --profile profile.safetensors --target-sparsity 0.5",
@@ -100,11 +103,28 @@ def run(args: argparse.Namespace, out: Output) -> None:
         out.say(f"  which layers gain was measured on this machine before ({measured.file}); --no-cache measures it again")
     for line in told(place.beside) if place.beside else ():
         out.say(f"  {line}")
-    with out.progress("writing the model"):
-        backend.write(sparse, place)
+    _write(backend, sparse, place, source, out)
     if args.save_plan:
         plan.save(args.save_plan)
     _tell(backend, sparse, plan, output, out)
+
+
+def _write(backend: AnyBackend, sparse: object, place: Destination, source: Path, out: Output) -> None:
+    """Write the model, and say so where its weights take more than those of the stock one."""
+    before = _weights(backend.own_files(source))
+    with out.progress("writing the model"):
+        backend.write(sparse, place)
+    after = _weights(backend.own_files(place.file))
+    if after > _GROWN * before and after - before > _NOTABLE:
+        out.say(
+            f"  its weights take {after / 1e6:.1f} MB, those of the stock model {before / 1e6:.1f} MB: what layers share, or the "
+            "output projection and the embedding, is packed for each site"
+        )
+
+
+def _weights(files: Sequence[Path]) -> int:
+    """Bytes of a model's files, without the description of the graph."""
+    return sum(path.stat().st_size for path in files if path.suffix != ".xml" and path.is_file())
 
 
 def _check_max_loss(args: argparse.Namespace) -> None:

@@ -30,6 +30,11 @@ class Destination:
     beside: Companions | None
     overwrite: bool
 
+    @property
+    def file(self) -> Path:
+        """The model's file, once it is written."""
+        return self.path if self.beside is None else self.path / self.name
+
     def write(self, save: Callable[[Path], None], note: Callable[[Path], None]) -> None:
         """Write it, complete or not at all.
 

@@ -1,13 +1,34 @@
-"""What `apply` says of a limit of the loss."""
+"""What `apply` says about the folder that it writes."""
 
-from scap_ov.cli.cmd_apply import held_limit
+from __future__ import annotations
+
+from pathlib import Path
+
+import nncf
+import numpy as np
+import openvino as ov
+import pytest
+import tiny_models as tiny
+from openvino import opset13 as ops
+
+import scap_ov
+from scap_ov.cli.main import main
+
+K = 256
 
 
-def test_a_limit_of_perplexity_is_told_in_percent():
-    found = {"limit": "perplexity 0.01", "loss": 0.007, "interval_95": [0.0043, 0.0096], "tokens": 4599}
-    assert held_limit(found) == "perplexity rises by 0.70% on 4,599 held-out tokens (95 % interval 0.43% to 0.96%); the limit is 1.00%"
-
-
-def test_a_limit_of_the_divergence_is_told_in_nats():
-    found = {"limit": "kl 0.02", "loss": 0.0181, "interval_95": [0.0171, 0.0192], "tokens": 512}
-    assert held_limit(found) == "the divergence is 0.0181 nats on 512 held-out tokens (95 % interval 0.0171 to 0.0192); the limit is 0.02"
+def test_weights_that_are_packed_several_times_are_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Blocks with copies of one weight, as of ALBERT: the stock file holds it once."""
+    weight = np.random.default_rng(0).standard_normal((K, K)).astype(np.float32) / 16
+    x = tiny.parameter("x", [-1, -1, K], np.float32)
+    value = x
+    for _ in range(3):
+        value = ops.relu(ops.matmul(value, ops.constant(weight.copy()), False, True))
+    model = ov.Model([tiny.named(value, "hidden")], [x], "m")
+    ov.save_model(model, tmp_path / "stock.xml", compress_to_fp16=False)
+    assert (tmp_path / "stock.bin").stat().st_size < 2 * weight.nbytes
+    samples = [np.random.default_rng(i).standard_normal((1, 8, K)).astype(np.float32) for i in range(2)]
+    scap_ov.calibrate(model, nncf.Dataset(samples, lambda a: {"x": a})).save(tmp_path / "profile")
+    words = [str(tmp_path / "stock.xml"), str(tmp_path / "sparse"), "--profile", str(tmp_path / "profile"), "--replace", "always"]
+    assert main(["apply", *words, "--method", "adaptive"]) == 0
+    assert "its weights take 0.8 MB, those of the stock model 0.3 MB" in capsys.readouterr().out
