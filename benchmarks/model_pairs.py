@@ -43,6 +43,10 @@ def pair(
 def _prune(stock: Path, folder: Path, sparsity: float, *, lm_head: bool) -> None:
     """Every site at the same quantile of activations; nothing is left stock, or the table would flatter. lm_head is not pruned."""
     model = read_model(stock)
+    if not sparsity and not lm_head:  # needs no activations
+        config = SparsityConfig(target_sparsity=0, method="scap", replace="always")
+        write_model_folder(apply(model, config=config), stock, folder)
+        return
     windows = np.random.default_rng(0).integers(10, 1000, (4, 128))
     profile = observe(model, token_dataset(windows.tolist(), model))
     kinds = {site.kind.value for site in profile.sites} - {"lm_head"}

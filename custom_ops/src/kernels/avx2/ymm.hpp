@@ -25,6 +25,7 @@ struct Ymm {
     static constexpr size_t kParts = kColumnBlock / kBytes;  // registers of a block of 64 bytes
     static constexpr size_t kStripColumns = 8192;            // int32 sums of these and a few rows lie in L1
     static constexpr size_t kPrefetchRows = 8;               // 16 and 32 gain nothing (docs/performance.md)
+    static constexpr int kMostQuads = 2;                     // of rows that are multiplied at a time: 16 registers
     static constexpr size_t kMrFloat = 6;                    // 12 accumulators: more than FMA latency x throughput (4 x 2), 16 registers
 
     static Float load(const float* p) { return _mm256_loadu_ps(p); }

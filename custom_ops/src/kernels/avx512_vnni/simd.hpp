@@ -13,6 +13,7 @@ struct Registers {
     static constexpr size_t kParts = kColumnBlock / kBytes;  // registers of a block of 64 bytes
     static constexpr size_t kStripColumns = 4096;            // int32 sums of these and a few rows lie in L1
     static constexpr size_t kPrefetchRows = 16;  // 8 take 1.06 to 1.15 times as long, 24 and 48 gain nothing (docs/performance.md)
+    static constexpr int kMostQuads = 4;         // of rows that are multiplied at a time
     static constexpr size_t kMrFloat = 8;        // 16 accumulators: more than FMA latency x throughput (4 x 2)
 
     static Float load(const float* p) { return _mm512_loadu_ps(p); }

@@ -37,6 +37,19 @@ inline void for_strips(const SparseGemvParams& p, size_t list, const Body& body)
     }
 }
 
+constexpr size_t kLineBytes = 64;
+
+template <class Format>
+inline size_t lines_of(const Strip& strip) {
+    return ceil_div(strip.columns(), Format::kTileColumns);
+}
+
+// Rows of nibbles of at most 24 lines.
+template <class Format>
+inline bool has_short_rows(const Strip& strip) {
+    return std::is_same<Format, U4>::value && lines_of<Format>(strip) <= 24;
+}
+
 // Rows of `Quads` quads of kept slots from `slot` on, at a strip's first byte, and those to prefetch, `Lines` lines each.
 //
 // Short rows of nibbles are prefetched one whole before the next: the prefetcher of L2 follows lines that ascend in a page, and has more
@@ -47,7 +60,7 @@ class RowSet {
 public:
     const uint8_t* row[Quads * 4];
     RowSet(const SparseGemvParams& p, const Strip& strip, size_t slot)
-        : lines_(ceil_div(strip.columns(), Format::kTileColumns)), in_order_(std::is_same<Format, U4>::value && lines_ <= kShortLines) {
+        : lines_(lines_of<Format>(strip)), in_order_(has_short_rows<Format>(strip)) {
         const PackedWeight& w = *p.weight;
         const size_t slots = p.kept->group_begin[p.kept->all_lists()], at = Format::byte_offset(strip.from);
         for (int r = 0; r < Quads * 4; ++r) {
@@ -72,7 +85,6 @@ public:
     }
 
 private:
-    static constexpr size_t kLineBytes = 64, kShortLines = 24;
     const uint8_t* next_[Quads * 4];
     size_t lines_, column_ = 0, row_ = 0;
     bool in_order_;

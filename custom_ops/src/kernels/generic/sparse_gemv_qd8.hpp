@@ -150,9 +150,22 @@ inline void sweep_slots(const SparseGemvParams& p, const Strip& strip, size_t sl
         sweep_quantized<Format, Quads, First, kMaxGemvRows>(p, strip, slot, dot);
 }
 
+// Short rows of a group that is kept whole are taken sixteen at a time where registers allow: sums are loaded and stored half as often.
+// Rows of 768 bytes take 0.96 of the time so; with half of them dropped 1.02.
+template <class Format>
+inline bool takes_sixteen(const SparseGemvParams& p, const Strip& strip) {
+    return p.m == 1 && strip.end - strip.begin == p.kept->group_size && has_short_rows<Format>(strip);
+}
+
 template <class Format>
 inline void sweep_strip(const SparseGemvParams& p, const Strip& strip, int32_t* dot) {
-    for (size_t i = strip.begin; i < strip.end;) {
+    size_t i = strip.begin;
+    if constexpr (Simd::kMostQuads >= 4 && std::is_same<Format, U4>::value)
+        if (takes_sixteen<Format>(p, strip))
+            for (; i + 16 <= strip.end; i += 16)
+                i == strip.begin ? sweep_quantized<Format, 4, true, 1>(p, strip, i, dot)
+                                 : sweep_quantized<Format, 4, false, 1>(p, strip, i, dot);
+    while (i < strip.end) {
         if (i + 8 <= strip.end) {
             i == strip.begin ? sweep_slots<Format, 2, true>(p, strip, i, dot) : sweep_slots<Format, 2, false>(p, strip, i, dot);
             i += 8;
