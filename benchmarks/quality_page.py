@@ -225,6 +225,8 @@ _NOTES = """## Reading it
 - Learned compensation adds a constant to pruned rows and moves thresholds with it (ADR 0008). It is checked on samples that it was not
   fitted on, at the sparsity that the plan had, and dropped where it does not help there.
 - Graded reads (ADR 0016) read channels of int8 weights by the high half of their bits before they drop them. Shares are of weight bytes.
+  "Output projection too" counts and reads the projection as the layers of the blocks; other rows leave it dense, and their shares count
+  the blocks alone.
   Models that are made from a GGUF file here were of 4 bits in groups of 32 once, which the high half finds again in part: of normal weights
   that are rounded to 8 bits it misses 1.3 times as much (ADR 0035).
 - Pruning of f16 weights by every method, sentence embeddings and multiple choice are in [quality-pruning.md](quality-pruning.md).

@@ -24,7 +24,6 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 def label_of(method: str) -> str:
     """A method as the page calls it."""
     name, _, extra = method.partition("+")
-    name = "graded (default)" if name == "graded" else name
     return name + {"compensation": ", compensation learned", "lm_head": ", output projection too"}.get(extra, "")
 
 
