@@ -26,7 +26,7 @@ typedef struct {
     const void* x;  // [m, k], f32, or f16 when x_is_f16; so are the outputs
     int32_t x_is_f16;
     size_t m, k, n;           // n: output channels of all layers
-    const char* weight_type;  // u4, i4, u8, i8, f16, bf16, f32
+    const char* weight_type;  // a name of weight_type.hpp
     const uint8_t* weight;
     const void* scale;
     int32_t scale_is_f16;

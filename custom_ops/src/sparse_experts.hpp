@@ -28,7 +28,7 @@ private:
     enum Shared : size_t { kCenter, kThreshold, kBias, kWholeThreshold, kSharedCount };
 
     struct StageAttributes {
-        std::string weight_type = "u8";  // u4, i4, u8, i8, f16, bf16, f32
+        std::string weight_type = "u8";  // a name of weight_type.hpp
         int64_t group_size = 0;
         std::string scale_type;  // f16, f32 or empty
         int64_t size = 0;        // output channels of an expert

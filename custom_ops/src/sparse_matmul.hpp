@@ -34,7 +34,7 @@ private:
 
     struct Attributes {
         int64_t version = 1;             // see op_version.hpp
-        std::string weight_type = "u8";  // u4, i4, u8, i8, f16, bf16, f32
+        std::string weight_type = "u8";  // a name of weight_type.hpp
         int64_t group_size = 0;
         std::string scale_type;  // f16, f32 or empty
         std::vector<int64_t> output_sizes;

@@ -88,7 +88,7 @@ def test_an_unknown_expert_is_refused_when_the_op_runs() -> None:
     [
         ({"experts": 0}, "experts is 0; give 1 to"),
         ({"experts": 7}, "leave none of weights, or not the same for every expert"),
-        ({"up_weight_type": "i3"}, "up_weight_type is 'i3'; give one of u4, i4, u8, i8, f16, bf16, f32"),
+        ({"up_weight_type": "i3"}, "up_weight_type is 'i3'; give one of u4, i4, "),
         ({"down_size": 0}, "down_size is 0; give 1 to"),
         ({"down_group_size": 0}, "down_group_size is 0"),
         ({"up_scale_type": "f8"}, "up_scale_type is 'f8'; give f16 or f32"),
