@@ -21,7 +21,8 @@ def run_steps(compiled, ids):
     for part in (ids[:, :-3], ids[:, -3:-2], ids[:, -2:-1], ids[:, -1:]):
         inputs = model_inputs(compiled, part)
         inputs["attention_mask"] = np.ones((1, past + part.shape[1]), np.int64)
-        inputs["position_ids"] = np.arange(past, past + part.shape[1], dtype=np.int64)[None]
+        if "position_ids" in inputs:  # not of state space models
+            inputs["position_ids"] = np.arange(past, past + part.shape[1], dtype=np.int64)[None]
         rows.append(np.array(request.infer(inputs)["logits"][0]))
         past += part.shape[1]
     return np.concatenate(rows)

@@ -186,9 +186,9 @@ STATE_SPACE = [
     decoder("mamba2", "Mamba 2", "Mamba2Config", {"hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 256, "state_size": 16,
                                                   "num_heads": 8, "head_dim": 16, "n_groups": 2, "chunk_size": 8}, {},
             refused="Trying to export a mamba2 model, that is a custom or unsupported architecture",
-            note="optimum-intel has no export for it; examples/export_mamba2.py has one of any length without a state, whose in_proj and "
-                 "out_proj are sites, exact at 0 % and pruned; it generates in neither openvino-genai nor optimum-intel, which want a "
-                 "state"),
+            note="optimum-intel has no export for it; examples/export_mamba2.py has one with its states as variables, whose in_proj and "
+                 "out_proj are sites, exact at 0 % and pruned; token by token it gives what the whole text gives, and openvino-genai "
+                 "decodes it with ATTENTION_BACKEND SDPA (paged attention finds no attention to page; optimum-intel has no class for it)"),
 ]  # fmt: skip
 
 ENCODERS = [
