@@ -12,7 +12,7 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.passes.onnx.graph_view import NodeView, OutputView
-from scap_ov.passes.rules.constants import FLOATS, INTEGERS, constant_values
+from scap_ov.passes.rules.constants import FLOATS, HOLDS, INTEGERS, constant_values
 from scap_ov.passes.rules.tensors import constant_origin
 from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix
 from scap_ov.sites import WeightSpec
@@ -186,13 +186,14 @@ def _per_group(values: np.ndarray, target: list[int], *, by_input: bool, what: s
 def _peel(value: OutputView) -> tuple[OutputView, bool]:
     """Go up through Cast, Identity and a swap of the two axes. :return: the value above, and whether it was swapped.
 
-    :raises LeaveStock: a Cast to integers stands in between, which may change values.
+    :raises LeaveStock: a Cast to integers, or to a narrower float than is computed in, stands in between, which may change values.
     """
-    turned = False
+    turned, own = False, value.get_element_type().get_type_name()
     while value.get_node().get_type_name() in _MOVES:
         node = value.get_node()
         dtype = node.get_element_type().get_type_name()
-        if node.get_type_name() == "Convert" and dtype in _ROUNDING:
+        source = node.input_value(0).get_element_type().get_type_name() if node.get_type_name() == "Convert" else dtype
+        if source != dtype and (dtype in _ROUNDING or dtype not in (own, *HOLDS.get(source, (dtype,)))):
             msg = f"its weight is converted to {dtype} on the way, which may change it"
             raise LeaveStock(msg)
         if node.get_type_name() == "Transpose":

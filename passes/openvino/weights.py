@@ -14,14 +14,12 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.passes.openvino.weight_order import KEEPS_ORDER, stored_by_input
-from scap_ov.passes.rules.constants import FLOATS, INTEGERS, constant_values
+from scap_ov.passes.rules.constants import FLOATS, HOLDS, INTEGERS, constant_values
 from scap_ov.passes.rules.tensors import constant_origin, unconverted
 from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, WeightMatrix
 from scap_ov.sites import WeightSpec
 
-# Types that hold every value of a stored one.
-_HOLDS = {"f32": ("f32", "f64"), "f16": ("f16", "f32", "f64"), "bf16": ("bf16", "f32", "f64")}
-_HOLDS_INTEGERS = ("i16", "i32", "i64", "f16", "bf16", "f32", "f64")
+_HOLD_INTEGERS = ("i16", "i32", "i64", "f16", "bf16", "f32", "f64")  # types that hold every value of INTEGERS
 
 
 def read_weight(matmul: ov.Node) -> WeightMatrix:
@@ -73,7 +71,7 @@ def _refuse_rounding(value: ov.Output, weight: WeightMatrix) -> None:
 
     The type that the product is computed in may be narrower; its rounding is the product's own.
     """
-    harmless = {value.get_element_type().get_type_name(), *_HOLDS.get(weight.spec.dtype, _HOLDS_INTEGERS)}
+    harmless = {value.get_element_type().get_type_name(), *HOLDS.get(weight.spec.dtype, _HOLD_INTEGERS)}
     while (node := value.get_node()).get_type_name() != "Constant":
         dtype = node.get_output_element_type(0).get_type_name()
         if node.get_type_name() == "Convert" and dtype not in harmless:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import openvino as ov
 
+# Float types that hold every value of another.
+HOLDS = {"f32": ("f32", "f64"), "f16": ("f16", "f32", "f64"), "bf16": ("bf16", "f32", "f64")}
 FLOATS = ("f32", "f16", "bf16")
 INTEGERS = {"u8": (0, 255), "i8": (-128, 127), "u4": (0, 15), "i4": (-8, 7)}  # element type -> range
 _PAIRS_AT_ONCE = 1 << 16  # what is made of them stays in a core's cache: 6.5 -> 1.3 s for the weights of 3 billion parameters

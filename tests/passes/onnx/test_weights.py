@@ -119,6 +119,9 @@ def test_weight_that_is_rounded_on_the_way():
     d, x = drawn()
     text = reason(d, d.op("MatMul", x, d.op("Cast", d.op("Cast", d.weight("w", K, N), to=6), to=1)))
     assert text == "its weight is converted to i32 on the way, which may change it"
+    d, x = drawn()
+    text = reason(d, d.op("MatMul", x, d.op("Cast", d.op("Cast", d.weight("w", K, N), to=10), to=1)))
+    assert text == "its weight is converted to f16 on the way, which may change it"
 
 
 def test_scale_that_is_transposed():
