@@ -19,7 +19,7 @@ turns of {SPEED_TOKENS} tokens).""",
     7: f"""Questions: {QUESTIONS} prompts list the ages of {PEOPLE} people twice, in different orders, and end before the last age;
 decoded greedily, right or wrong.""",
 }
-_RIVALS = """Rivals are the block weights in NNCF's int4, int3 and int2, in groups of 64, dense; embedding and output projection int8."""
+_RIVALS = """Rivals are the block weights quantised harder by NNCF, in groups of 64, dense; embedding and output projection int8."""
 
 
 def decision(kept: Kept, names: Mapping[str, str]) -> str:
