@@ -73,6 +73,15 @@ def test_shapes(implementation: str, weight_type: str, quantize: bool, shape: in
         check(o, implementation, threads=1 + number % 2)
 
 
+@pytest.mark.parametrize("implementation", RUNNABLE)
+@pytest.mark.parametrize("weight_type", ["i4", "u8"])
+def test_rows_of_more_than_a_page(implementation: str, weight_type: str) -> None:
+    """Each number of rows has a sweep of its own, and strips of long rows are wider; dense and pruned, the same for any thread."""
+    for m, sparsity in ((5, None), (6, 0.5), (7, None), (8, 0.5)):
+        o = random_operands(20, [8300], weight_type, m=m, group_size=16, sparsity=sparsity, rows="all", dynamic_quantization=True)
+        np.testing.assert_array_equal(check(o, implementation), run(o, implementation, 3))
+
+
 @pytest.mark.parametrize("step_group", [None, 128])
 @pytest.mark.parametrize("implementation", [name for name in RUNNABLE if name in AS_EXACT_AS_STOCK])
 def test_prompts_are_as_exact_as_those_of_stock(implementation: str, step_group: int | None) -> None:
