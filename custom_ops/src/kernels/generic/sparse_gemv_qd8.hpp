@@ -11,14 +11,8 @@ namespace {
 // What multiplies the slots of a step, as the dot product wants it, of Rows rows of x. One row stays in registers.
 template <class Format, int Quads, size_t Rows>
 struct QuadsOfX {
-<<<<<<< HEAD
-    size_t rows;
     Simd::Multiplier<Format> quad[Rows][Quads];
-    QuadsOfX(const SparseGemvParams& p, size_t slot) : rows(p.m) {
-=======
-    typename Simd::Multiplier<Format> quad[Rows][Quads];
     QuadsOfX(const SparseGemvParams& p, size_t slot) {
->>>>>>> d0dcf3a (Five to eight dense rows: a sweep for each number of rows, wider strips of nibbles where rows are long; where the time beside stock in f32 goes)
         for (size_t row = 0; row < count(); ++row)
             for (int q = 0; q < Quads; ++q)
                 quad[row][q] = Simd::multiplier<Format>(p.kept->quantized + row * p.kept->capacity + slot + 4 * q);
