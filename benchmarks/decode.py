@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--real-weights", default="u4,i8", help=f"of SmolLM2: u4 (as in the GGUF file), {', '.join(FORMS)}")
     parser.add_argument("--sparsity", default="0,0.4,0.5,0.6")
     parser.add_argument("--lm-head", action="store_true", help="run the output projection through the op as well, dense")
+    parser.add_argument("--graded", action="store_true", help="read channels by grades, with --lm-head those of the output projection too")
     parser.add_argument("--layers", type=int, help="most blocks of the random models; the result is extrapolated to all")
     parser.add_argument("--prompts", default="32,512,2048", help="prompt lengths")
     parser.add_argument("--backend", default="PA", help="PA or SDPA")
@@ -63,7 +64,7 @@ def _measure(name: str, weights: str, sparsity: float, tokenizers: Path, args: a
     whole = 30 if name == REAL else SHAPES[name].layers
     deepest = min(args.layers or MEASURED_LAYERS[name], whole)
     depths = [deepest] if deepest == whole else sorted({max(deepest // 3, 1), deepest})
-    folders = [pair(name, weights, sparsity, depth, tokenizers, args.work, lm_head=args.lm_head) for depth in depths]
+    folders = [pair(name, weights, sparsity, depth, tokenizers, args.work, lm_head=args.lm_head, graded=args.graded) for depth in depths]
     if args.what == "files":
         return []
     entries = []
@@ -75,6 +76,7 @@ def _measure(name: str, weights: str, sparsity: float, tokenizers: Path, args: a
             "weights": weights,
             "sparsity": sparsity,
             "lm_head": args.lm_head,
+            "graded": args.graded,
             "prompt_tokens": prompt,
             "layers": deepest,
             **asdict(runs[-1]),

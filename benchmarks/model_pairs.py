@@ -20,7 +20,7 @@ REAL = "smollm2-135m"
 
 
 def pair(
-    name: str, weights: str, sparsity: float, depth: int | None, base: Path, work: Path, *, lm_head: bool = False
+    name: str, weights: str, sparsity: float, depth: int | None, base: Path, work: Path, *, lm_head: bool = False, graded: bool = False
 ) -> tuple[Path, Path]:
     """Folders of the stock and the sparse model, made when they are not there.
 
@@ -34,14 +34,14 @@ def pair(
             write_in_form(base, weights, stock)
         else:
             write_model(SHAPES[name], weights, depth or SHAPES[name].layers, base, stock)
-    sparse = work / f"{label}-sparse{sparsity:g}{'-lm_head' if lm_head else ''}"
+    sparse = work / f"{label}-{'graded' if graded else 'sparse'}{sparsity:g}{'-lm_head' if lm_head else ''}"
     if not (sparse / "openvino_model.xml").is_file():
-        _prune(stock, sparse, sparsity, lm_head=lm_head)
+        _prune(stock, sparse, sparsity, lm_head=lm_head, graded=graded)
     return stock, sparse
 
 
-def _prune(stock: Path, folder: Path, sparsity: float, *, lm_head: bool) -> None:
-    """Every site at the same quantile of activations; nothing is left stock, or the table would flatter. lm_head is not pruned."""
+def _prune(stock: Path, folder: Path, sparsity: float, *, lm_head: bool, graded: bool) -> None:
+    """Every site at the same quantile of activations; nothing is left stock, or the table would flatter. Only `graded` prunes lm_head."""
     model = read_model(stock)
     if not sparsity and not lm_head:  # needs no activations
         config = SparsityConfig(target_sparsity=0, method="scap", replace="always")
@@ -50,8 +50,8 @@ def _prune(stock: Path, folder: Path, sparsity: float, *, lm_head: bool) -> None
     windows = np.random.default_rng(0).integers(10, 1000, (4, 128))
     profile = observe(model, token_dataset(windows.tolist(), model))
     kinds = {site.kind.value for site in profile.sites} - {"lm_head"}
-    target = dict.fromkeys(sorted(kinds), sparsity) | ({"lm_head": 0.0} if lm_head else {})
-    config = SparsityConfig(target_sparsity=target, method="scap", replace="always", lm_head=lm_head)
+    target = dict.fromkeys(sorted(kinds), sparsity) | ({"lm_head": sparsity if graded else 0.0} if lm_head else {})
+    config = SparsityConfig(target_sparsity=target, method="graded" if graded else "scap", replace="always", lm_head=lm_head)
     write_model_folder(apply(model, fit(profile, config)), stock, folder)
 
 

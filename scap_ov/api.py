@@ -190,8 +190,17 @@ def apply_with_plan(
     backend.check_plan(opened, plan)
     stock: dict[str, str] = {}
     if form == "lowered" and backend.LOWERS and plan.config.replace == "where_faster":
-        plan, stock = _with_decision(plan, measured, progress)
+        plan, stock = _with_decision(_with_head(backend, opened, plan), measured, progress)
     return backend.rewrite(opened, plan, form, stock, progress=progress), plan
+
+
+def _with_head(backend: AnyBackend, model: AnyOpened, plan: SparsityPlan) -> SparsityPlan:
+    """The plan with the output projection as it is, so that it goes through our op where that is faster; see `lm_head` of the config."""
+    from scap_ov.fitting.output_projection import with_dense_head
+
+    if plan.left_stock is not None:
+        return plan
+    return with_dense_head(plan, backend.find(model, plan.config)[0])
 
 
 def _with_decision(

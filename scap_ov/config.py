@@ -19,6 +19,7 @@ CONFIG_VERSION = 1
 METHODS = ("graded", "adaptive", "scap", "teal", "cats", "wina", "topk")
 _RENAMED = {"sequential": "drift_correction"}  # keys of files that were written before
 _DEFAULT_TARGET = 0.5
+AUTO = "auto"  # of lm_head
 _MOST_LEVELS, _LEAST_STEP = 16, 1e-3
 WEIGHT_FORMATS = ("as_is", "int8")
 CHOICES = {
@@ -53,7 +54,8 @@ class SparsityConfig:
         is the target.
     :param dynamic_quantization: quantise activations to int8 for int4/int8 weights, as stock OpenVINO does on VNNI machines.
     :param compensation: learn a constant per layer that pruned rows add to their output; it needs the model and text.
-    :param lm_head: make the output projection a site as well.
+    :param lm_head: `auto`: the output projection is not pruned, and goes through our op where that is faster; true: it is a site as others
+        are, read by grades or pruned, and shares count it; false: it stays stock.
     :param weight_format: `as_is`, or `int8`: bring float weights into 8 bits first, so that they can be read by half.
     :param ignored_scope: names or `re:` patterns of sites or layers to leave alone.
     :param levels: shares of bytes, such as (0, 0.25, 0.4, 0.5), that one model holds all at once; which of them a step runs with is chosen
@@ -75,7 +77,7 @@ class SparsityConfig:
     drift_correction: bool = True
     dynamic_quantization: bool = True
     compensation: bool = False
-    lm_head: bool = False
+    lm_head: bool | str = AUTO
     weight_format: str = "as_is"
     ignored_scope: tuple[str, ...] = field(default=())
     levels: tuple[float, ...] = field(default=())
@@ -90,6 +92,9 @@ class SparsityConfig:
         for item in dataclasses.fields(self):
             _check_type(item.name, getattr(self, item.name), item.default)
         object.__setattr__(self, "target_sparsity", _target(self.target_sparsity))
+        if self.lm_head != AUTO and not isinstance(self.lm_head, bool):
+            msg = f"lm_head is {self.lm_head!r}; give true, false or auto"
+            raise UsageError(msg)
         for name, allowed in CHOICES.items():
             _one_of(name, getattr(self, name), allowed)
         if not (self.ramp == 0 or 0.01 <= self.ramp <= 100):
@@ -186,6 +191,8 @@ class SparsityConfig:
             del values["levels"]  # so that a scap_ov that knows no levels reads what has none
         if not self.fewer_experts:
             del values["fewer_experts"]  # likewise
+        if self.lm_head == AUTO:
+            del values["lm_head"]  # likewise: where this was not there, the projection is what the plan says
         return {"version": CONFIG_VERSION, **values}
 
 

@@ -91,6 +91,11 @@ class SitePlan:
             msg = f"the plan's center of {self.site} is {most:.1e}; no activation is beyond {LARGEST_CENTER:.0e}, so fit the plan again"
             raise UsageError(msg)
 
+    @property
+    def drops_nothing(self) -> bool:
+        """Whether every channel is read whole."""
+        return bool(self.threshold.max() < 0 and (self.whole_threshold is None or self.whole_threshold.max() < 0))
+
     def scaled(self, factor: float) -> SitePlan:
         """The same with both thresholds multiplied."""
         whole = None if self.whole_threshold is None else (self.whole_threshold * factor).astype(np.float32)
@@ -151,6 +156,20 @@ class SparsityPlan:
         return replace(self, entries=entries, levels={}) if self.levels else self
 
     @property
+    def has_head(self) -> bool:
+        """Whether the output projection is one of the sites."""
+        return any(site.kind is SiteKind.LM_HEAD for site in self.sites)
+
+    @property
+    def counted(self) -> tuple[Site, ...]:
+        """The sites over which shares are counted model-wide: all block sites, and the output projection where it is pruned."""
+        levels = [self.entries, *self.levels.values()]
+        return tuple(
+            site for site in self.sites
+            if site.kind is not SiteKind.LM_HEAD or any(site.name in own and not own[site.name].drops_nothing for own in levels)
+        )  # fmt: skip
+
+    @property
     def left_stock(self) -> Mapping[str, str] | None:
         """Sites that stay stock because the op would lose there, with the reason; None where that was not decided yet (see api.apply)."""
         decided = self.notes.get(LEFT_STOCK)
@@ -163,8 +182,8 @@ class SparsityPlan:
         return rows if isinstance(rows, int) and 1 <= rows <= self.config.max_sparse_rows else self.config.max_sparse_rows
 
     def expected_sparsity(self) -> float:
-        """Share of the weight bytes of all sites that a token does not read."""
-        total = sum(s.weight_bytes for s in self.sites)
+        """Share of the weight bytes of all sites that count which a token does not read."""
+        total = sum(s.weight_bytes for s in self.counted)
         pruned = [s for s in self.sites if s.name in self.entries and s.name not in (self.left_stock or {})]
         unread = sum(s.weight_bytes * self.entries[s.name].expected_sparsity for s in pruned)
         return unread / total if total else 0.0

@@ -27,15 +27,24 @@ class TargetGroup:
 
 
 def found_sites(sites: Iterable[Site], config: SparsityConfig) -> tuple[Site, ...]:
-    """The sites over which model-wide sparsity is counted: all block sites, and the output projection where it was asked for."""
-    return tuple(s for s in sites if s.kind is not SiteKind.LM_HEAD or config.lm_head)
+    """The sites of a plan: all block sites, and the output projection where it is asked for."""
+    return tuple(s for s in sites if s.kind is not SiteKind.LM_HEAD or config.lm_head is True)
+
+
+def names_head(sites: Iterable[Site], config: SparsityConfig) -> bool:
+    """Whether a target, other than by a regular expression, or ignored_scope speaks of the output projection."""
+    heads = [site for site in sites if site.kind is SiteKind.LM_HEAD]
+    targets = config.target_sparsity if isinstance(config.target_sparsity, Mapping) else {}
+    keys = [key for key in targets if not key.startswith(_PREFIX)]
+    return any(matches(key, site) for key in [*keys, *config.ignored_scope] for site in heads)
 
 
 def sites_in_scope(sites: Iterable[Site], config: SparsityConfig) -> tuple[Site, ...]:
     """The sites that may be pruned.
 
     1. With scope `ffn` only `up` and `down` sites, those of experts included (and the output projection where it was asked for).
-    2. A site is left alone when `ignored_scope` names it or any of its layers: its layers share one pruned input.
+    2. The output projection where `lm_head` is true; what `auto` is there says fitting.output_projection.
+    3. A site is left alone when `ignored_scope` names it or any of its layers: its layers share one pruned input.
 
     :raises UsageError: a pattern of ignored_scope matches nothing, or nothing is left.
     :raises BadModelError: scope `ffn` on a model without FFN sites.

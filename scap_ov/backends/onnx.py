@@ -7,6 +7,7 @@ the model. `lowered`, the default of scap_ov.apply, is the inline form: lowering
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,7 +88,7 @@ def find(model: OnnxModel | OpenedOnnx, config: SparsityConfig) -> tuple[tuple[S
 
     :raises BadModelError: there is no fully connected layer that could be pruned.
     """
-    found = opened_onnx(model).found_for(lm_head=config.lm_head)
+    found = opened_onnx(model).found_for(lm_head=bool(config.lm_head))
     return tuple(match.site for match in found.some()), tuple(found.skipped)
 
 
@@ -163,7 +164,7 @@ def rewrite(
     plan = adapted(plan, model)
     entries = {name: entry for name, entry in plan.entries.items() if name not in stock}
     kept = SparsityPlan(plan.config, plan.fingerprint, plan.sites, entries, plan.notes)
-    skipped = find(model, plan.config)[1]
+    skipped = find(model, replace(plan.config, lm_head=plan.has_head))[1]
     copy, found = model.copy()
     result = InsertSparsity(kept, found=found, functions=form == "function")(copy.graph_model)
     summary = rt_info.summarise(plan, "function" if form == "function" else "portable", {**stock, **dict(result.skipped)}, skipped)

@@ -72,7 +72,7 @@ def find(model: ov.Model | OpenedModel, config: SparsityConfig) -> tuple[tuple[S
 
     :raises BadModelError: there is no fully connected layer that could be pruned.
     """
-    found = opened_model(model).found_for(lm_head=config.lm_head)
+    found = opened_model(model).found_for(lm_head=bool(config.lm_head))
     return tuple(match.site for match in found.some()), tuple(found.skipped)
 
 
@@ -174,7 +174,7 @@ def rewrite(
     structure = plan.widest()
     entries = {name: entry for name, entry in structure.entries.items() if name not in stock}
     kept = replace(structure, entries=entries)
-    skipped = find(model, plan.config)[1]
+    skipped = find(model, replace(plan.config, lm_head=plan.has_head))[1]
     reasons = dict(stock)
     clone, found = model.copy()
     cats = plan.notes.get("rewrite") == "cats"

@@ -14,7 +14,7 @@ from statistics import median
 import numpy as np
 
 from scap_ov.benchmarking.measured import Measurements, number_of
-from scap_ov.benchmarking.site_gain import level_of, of_one_shape, ratio_of_times, shape_key
+from scap_ov.benchmarking.site_gain import level_of, measurable, of_one_shape, ratio_of_times, shape_key
 from scap_ov.benchmarking.site_models import copies_of, repeated, sparse_model, stock_model
 from scap_ov.config import SparsityConfig
 from scap_ov.plan import SparsityPlan
@@ -48,7 +48,8 @@ def rows_that_pay(
     config = plan.config
     if config.rows == "all" or config.max_sparse_rows == 1:
         return {}
-    pruned = (site for site in plan.sites if site.name in plan.entries and site.name not in stock)
+    entries = {name for name, entry in plan.entries.items() if not entry.drops_nothing}
+    pruned = (site for site in plan.sites if site.name in entries and site.name not in stock)
     groups = of_one_shape(site for site in pruned if not site.experts and site.weight_bytes >= _LEAST_BYTES)
     chosen: dict[str, int] = {}
     for done, sites in enumerate(groups):
@@ -86,6 +87,7 @@ def measure_row_gain(site: Site, rows: int, sparsity: float, config: SparsityCon
     :param rows: of a step, at least 2.
     :param sparsity: share of the weight bytes that one row does not read.
     """
+    site = measurable(site)
     one = stock_model(site, 1)
     graded = config.method == "graded" and site.two_planes
     copies = copies_of(site)

@@ -40,7 +40,7 @@ def complete(
     profile = measure_sensitivity(model, dataset, profile, checkpoint=checkpoint, progress=titled(progress, "measuring sensitivity"))
     keep(profile)
     if sequential and not profile.metadata.get("sequential"):
-        plan = fit(profile, SparsityConfig(method="adaptive"))
+        plan = fit(profile, SparsityConfig(method="adaptive", lm_head=False))
         profile, _ = refine(model, dataset, profile, plan, rounds=1, progress=titled(progress, "observing behind pruned sites"))
         keep(profile)
     return measure_drift(model, dataset, profile, keep=keep, progress=titled(progress, "measuring the drift of thresholds"))

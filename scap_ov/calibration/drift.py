@@ -56,7 +56,7 @@ def measure_drift(
     for turn, target in enumerate(REFERENCES):
         if turn < there:
             continue
-        config = SparsityConfig(target_sparsity=target, method="adaptive", drift_correction=False)
+        config = SparsityConfig(target_sparsity=target, method="adaptive", drift_correction=False, lm_head=False)
         criterion = criterion_for(config)
         shares = {name: share for name, share in allocated_shares(profile, config, criterion).items() if share > 0}
         ratios = drift_ratios(profile, shares, criterion) if knows_drift(profile, list(shares)) else dict.fromkeys(shares, 1.0)

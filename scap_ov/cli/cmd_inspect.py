@@ -63,6 +63,6 @@ def _found(model: str, plan_file: str | None) -> JsonObject:
         backend.check_plan(opened, plan)
         return {**summarise(plan, "planned", {}, backend.find(opened, plan.config)[1])}
     sites, skipped = backend.find(opened, SparsityConfig(lm_head=True))
-    note = {"lm_head": "a site only with --lm-head"}
+    note = {"lm_head": "pruned only with --lm-head"}
     rows = [{**describe(site), "planned_sparsity": 0.0, "state": "stock", "reason": note.get(site.kind.value, "")} for site in sites]
     return {"form": "stock", "expected_sparsity": 0.0, "sites": rows, "skipped": [list(pair) for pair in skipped], "notes": {}}

@@ -71,10 +71,12 @@ def sparse_view(model: ov.Model, *, rows: str) -> SparseView:
         return SparseView(model, tuple(s for s in layers if s.kind is not SiteKind.LM_HEAD), layers, {}, {})
     plan, stock = take_apart(model)
     layers = plan.sites
-    sites = tuple(s for s in layers if s.kind is not SiteKind.LM_HEAD or s.name in plan.entries)
+    sites = plan.counted
     if rows == "all":
         model = _prune_every_row(stock, plan, lowered=is_lowered(model))
-    return SparseView(model, sites, layers, *_measured(model, plan))
+    names = {site.name for site in sites}  # a projection that goes dense through the op does not count
+    dropped, half = ({name: share for name, share in shares.items() if name in names} for shares in _measured(model, plan))
+    return SparseView(model, sites, layers, dropped, half)
 
 
 def _prune_every_row(stock: ov.Model, plan: SparsityPlan, *, lowered: bool) -> ov.Model:

@@ -12,9 +12,11 @@ from scap_ov.fitting.criteria import CRITERIA, Criterion
 from scap_ov.fitting.drift import drift_ratios, knows_drift
 from scap_ov.fitting.fewer_experts import choose, with_experts
 from scap_ov.fitting.lossless import lossless_plan
+from scap_ov.fitting.output_projection import decided
 from scap_ov.plan import SitePlan, SparsityPlan
 from scap_ov.progress import Progress
 from scap_ov.scoping import found_sites, sites_in_scope, target_groups
+from scap_ov.sites import SiteKind
 
 if TYPE_CHECKING:
     from scap_ov.statistics.profile import CalibrationProfile
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 def fit(profile: CalibrationProfile, config: SparsityConfig | None = None, *, progress: Progress | None = None) -> SparsityPlan:
     """Decide centre and threshold of every site. Pure numpy; the same profile and configuration give the same bits.
 
-    1. The target is a mean over the sites in scope, weighted by weight count; `plan.expected_sparsity()` counts all block sites.
+    1. The target is a mean over the sites in scope, weighted by weight bytes; `plan.expected_sparsity()` counts all block sites, and the
+       output projection where it is pruned.
     2. The method allots the target to the sites of each target group, then fits every site on the profile's rows.
     3. A site that is allotted nothing gets no entry and stays stock, unless `replace` is `always`: then its entry drops nothing.
     4. With `levels`, every level is a fit of its own; the plan's entries are those of the level that a model starts with.
@@ -66,10 +69,12 @@ def _part(progress: Progress | None, number: int, parts: int) -> Progress | None
 def _fit(profile: CalibrationProfile, config: SparsityConfig, progress: Progress | None) -> SparsityPlan:
     criterion = criterion_for(config)
     shares = allocated_shares(profile, config, criterion)
-    sites = found_sites(profile.sites, config)
+    sites = found_sites(profile.sites, decided(profile, config))
     pruned = {name: share for name, share in shares.items() if share > 0}
-    corrected = config.drift_correction and criterion.name != "cats" and knows_drift(profile, list(pruned))
-    ratios = drift_ratios(profile, pruned, criterion) if corrected else {}
+    heads = {site.name for site in sites if site.kind is SiteKind.LM_HEAD}  # nothing lies behind them that could drift
+    behind = {name: share for name, share in pruned.items() if name not in heads}
+    corrected = config.drift_correction and criterion.name != "cats" and knows_drift(profile, list(behind))
+    ratios = drift_ratios(profile, behind, criterion) if corrected else {}
     entries: dict[str, SitePlan] = {}
     for done, site in enumerate(sites, start=1):
         share = shares.get(site.name, -1.0)
@@ -108,6 +113,7 @@ def allocated_shares(profile: CalibrationProfile, config: SparsityConfig, criter
 
     :return: by site name, in [0, 1).
     """
+    config = decided(profile, config)
     in_scope = sites_in_scope(profile.sites, config)
     shares: dict[str, float] = {}
     for group in target_groups(in_scope, config):

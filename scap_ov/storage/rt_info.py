@@ -68,7 +68,7 @@ def summarise(plan: SparsityPlan, form: str, stock: Mapping[str, str] | None = N
             "state": form if pruned else "portable" if stock.get(site.name, "").startswith(NOT_LOWERED) else "stock",
             "reason": "" if pruned else stock.get(site.name, "the plan has no entry for this site"),
         })  # fmt: skip
-    total = sum(site.weight_bytes for site in plan.sites)
+    total = sum(site.weight_bytes for site in plan.counted)
     told = {"levels": _levels(plan, stock), "start_level": plan.start_level} if plan.levels else {}
     return {"form": form, "fingerprint": plan.fingerprint, "expected_sparsity": unread / total if total else 0.0, **told,
             "notes": plan.notes, "sites": sites, "skipped": [list(pair) for pair in skipped]}  # fmt: skip
@@ -80,12 +80,12 @@ def _reads(entry: SitePlan | None) -> dict[str, float]:
 
 def _levels(plan: SparsityPlan, stock: Mapping[str, str]) -> list[JsonObject]:
     """Of every level, the shares of the sites' bytes that are not read and of channels, model-wide and planned of each site."""
-    total = sum(site.weight_bytes for site in plan.sites) or 1
+    total = sum(site.weight_bytes for site in plan.counted) or 1
     found = []
     for level in sorted(plan.levels):
         entries = {name: entry for name, entry in plan.levels[level].items() if name not in stock}
         unread = {site.name: entries[site.name].expected_sparsity if site.name in entries else 0.0 for site in plan.sites}
-        reads = [(site.weight_bytes / total, _reads(entries.get(site.name))) for site in plan.sites]
+        reads = [(site.weight_bytes / total, _reads(entries.get(site.name))) for site in plan.counted]
         found.append({
             "level": level, "expected_sparsity": sum(site.weight_bytes * unread[site.name] for site in plan.sites) / total,
             **{what: sum(weight * shares[what] for weight, shares in reads) for what in ("dropped", "half", "whole")},

@@ -19,6 +19,7 @@ from scap_ov.calibration.samples import pick_windows
 from scap_ov.errors import BadDatasetError, UsageError
 from scap_ov.fitting.allocation.sensitivity import predicted_loss
 from scap_ov.fitting.fit import allocated_shares, criterion_for, fit
+from scap_ov.fitting.output_projection import decided
 from scap_ov.models.kinds import opened
 from scap_ov.progress import Progress
 from scap_ov.scoping import sites_in_scope
@@ -143,7 +144,8 @@ def largest_sparsity(
 def expected_shape(profile: CalibrationProfile, config: SparsityConfig) -> np.ndarray:
     """The logarithm of the divergence that the profile's sensitivities predict at each sparsity of the grid, float64 [P]."""
     criterion = criterion_for(config)
-    if criterion.allocation != "sensitivity" or not all(site.name in profile.sensitivity for site in sites_in_scope(profile.sites, config)):
+    in_scope = sites_in_scope(profile.sites, decided(profile, config))
+    if criterion.allocation != "sensitivity" or not all(site.name in profile.sensitivity for site in in_scope):
         return _GROWTH * (_GRID - MIN_SPARSITY) + np.log(1e-3)
     knots = _GRID[:: len(_GRID) // 16]
     losses = [

@@ -47,7 +47,7 @@ def losses_of(model: AnyOpened, config: SparsityConfig) -> PlanLosses:
     graded = config.method == "graded"
     if isinstance(model, OpenedModel):
         try:
-            return BlockLosses(model, lm_head=config.lm_head, graded=graded, ramp=config.ramp)
+            return BlockLosses(model, lm_head=config.lm_head is True, graded=graded, ramp=config.ramp)
         except UncutError as e:
             _log.info("running the whole model at once: %s", e)
     return WholeLosses(probe_of(model, ramp=config.ramp, graded=graded))

@@ -80,10 +80,25 @@ def test_what_is_no_calibration_data_is_refused():
         scap_ov.fit(small_profile(), scap_ov.SparsityConfig(compensation=True))
 
 
+@pytest.mark.parametrize("loses", [False, True])
+def test_the_output_projection_goes_through_the_op_whole_where_that_is_faster(profile, monkeypatch, loses):
+    """By default; it does not count in shares, and nothing of a fit depends on it. ADR 0043."""
+    plan = scap_ov.fit(profile, scap_ov.SparsityConfig(0.5, method="scap"))
+    stock = {"lm_head": "slower here"} if loses else {}
+    monkeypatch.setattr("scap_ov.benchmarking.site_gain.sites_that_lose", lambda plan, measured=None, progress=None: stock)
+    monkeypatch.setattr("scap_ov.benchmarking.row_gain.rows_that_pay", lambda plan, stock, measured=None, progress=None: {})
+    model, decided = apply_with_plan(small_llm(), plan)
+    assert decided.entries["lm_head"].drops_nothing
+    assert decided.expected_sparsity() == plan.expected_sparsity()
+    assert (model.outputs[0].get_node().input_value(0).get_node().get_type_name() == OP_NAME) is not loses
+    assert read_record(model)["summary"]["expected_sparsity"] == pytest.approx(plan.expected_sparsity())
+    assert 0 < scap_ov.evaluate(model, small_llm(), [list(range(1, 40))]).sparsity < 1
+
+
 def test_what_where_faster_decided_is_kept_in_the_plan_and_not_measured_again(profile, tmp_path, monkeypatch):
     """A saved plan gives the same model wherever it is applied, and expects what that model does."""
     model = small_llm()
-    plan = scap_ov.fit(profile, scap_ov.SparsityConfig(0.5, method="scap"))
+    plan = scap_ov.fit(profile, scap_ov.SparsityConfig(0.5, method="scap", lm_head=False))
     loser = next(iter(plan.entries))
     monkeypatch.setattr("scap_ov.benchmarking.site_gain.sites_that_lose", lambda plan, measured=None, progress=None: {loser: "slower here"})
     rows = {name: 2 for name in plan.entries if name != loser}

@@ -72,7 +72,7 @@ def test_what_is_no_whole_number_is_not_taken_for_one(name: str, value: object) 
         SparsityConfig.from_dict({name: value})
 
 
-@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(SparsityConfig) if isinstance(f.default, str)])
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(SparsityConfig) if isinstance(f.default, str) and f.name != "lm_head"])
 @pytest.mark.parametrize("value", [None, 5, True, ["all"], {"a": 1}, ""])
 def test_what_is_no_choice_is_not_taken_for_one(name: str, value: object) -> None:
     with pytest.raises(UsageError, match=f"{name} is .*give one of"):
@@ -122,3 +122,15 @@ def test_fewer_experts_is_in_files_that_need_it_only_and_wants_a_profile() -> No
     assert SparsityConfig(target_sparsity=0).drops_nothing
     with pytest.raises(UsageError, match="does not go with compensation"):
         SparsityConfig(fewer_experts=0.25, compensation=True)
+
+
+@pytest.mark.parametrize("value", [None, 5, ["auto"], {"a": 1}, "", "Auto"])
+def test_lm_head_is_true_false_or_auto(value: object) -> None:
+    with pytest.raises(UsageError, match=r"lm_head is .*; give true, false or auto"):
+        SparsityConfig.from_dict({"lm_head": value})
+
+
+def test_the_default_of_lm_head_is_left_out_for_older_versions() -> None:
+    assert "lm_head" not in SparsityConfig().to_dict()
+    for value in (True, False, "auto"):
+        assert SparsityConfig.from_dict(SparsityConfig(lm_head=value).to_dict()).lm_head == value

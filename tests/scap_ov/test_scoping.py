@@ -32,7 +32,7 @@ def test_rule_1_scope_ffn_is_up_and_down() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["block.0.qkv", "layers.0.k_proj", r"re:layers\.0\.(q|k)_proj", "re:^block.0.qkv$"])
-def test_rule_2_a_site_is_ignored_by_its_name_or_that_of_any_of_its_layers(pattern: str) -> None:
+def test_rule_3_a_site_is_ignored_by_its_name_or_that_of_any_of_its_layers(pattern: str) -> None:
     names = groups(ignored_scope=(pattern,))[""][1]
     assert "block.0.qkv" not in names
     assert len(names) == 7

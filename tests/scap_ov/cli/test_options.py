@@ -24,7 +24,7 @@ def test_the_file_and_the_options_make_one_configuration(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("lm_head = 'no'", "lm_head is 'no'; give true or false"), ("max_sparse_rows = 2.5", "max_sparse_rows is 2.5"),
+    [("lm_head = 'no'", "lm_head is 'no'; give true, false or auto"), ("max_sparse_rows = 2.5", "max_sparse_rows is 2.5"),
      ("target-sparsity = 0.5", "did you mean 'target_sparsity'"), ("ignored_scope = [1]", "ignored_scope holds 1"),
      ("a.b = 1", "unknown key 'a'"), ("target_sparsity = 1979-05-27", "give a share"), ("x = [" * 3000, "cannot be read"),
      ("ramp = ", "cannot be read"), ("\0", "cannot be read"), ("ramp = 1" + "0" * 5000, "cannot be read")],
