@@ -14,5 +14,5 @@ def test_ov_model_for_causal_lm_generates(exported_sparse):
     command = [sys.executable, "-I", str(EXAMPLE), str(folder), "What is the capital of France?", "--tokens", "20"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.split()) > 3
+    assert done.stdout.strip()
     assert blocks or "Paris" in done.stdout
