@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from markdown_table import markdown_table
-from page_section import put_section
 
 _BEGIN, _END = "<!-- calibration: begin -->", "<!-- calibration: end -->"
 
@@ -51,8 +49,3 @@ def _slope(one: dict[str, Any], two: dict[str, Any]) -> str:
     whole = f"{(two['peak_bytes'] + left * memory) / 1e9:.1f} GB, {two['processor_seconds'] + left * seconds:.0f} s of processor time"
     share = f"{memory / 1e6:.0f} MB ({memory / file:.2f} of its bytes in the file)"
     return f"{one['model']} shape: a further block takes {share} and {seconds:.1f} s; computed for all {two['of']} blocks: {whole}."
-
-
-def write_calibration_section(target: Path, files: Sequence[dict[str, Any]]) -> None:
-    """Write that section alone into a page that is there, at its end where it has none."""
-    put_section(target, calibration_section(files))

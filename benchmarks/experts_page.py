@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from markdown_table import markdown_table
+
+_BEGIN, _END = "<!-- experts: begin -->", "<!-- experts: end -->"
 _FEW = 8  # rows up to which the bytes bound the time
 
 
@@ -32,7 +35,17 @@ def expert_targets(files: Sequence[dict[str, Any]]) -> list[tuple[str, float, li
     ]
 
 
-def expert_section(files: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def expert_section(files: Sequence[dict[str, Any]]) -> list[str]:
+    """The section, a line of comment before and behind it; nothing where nothing was measured."""
+    if not files:
+        return []
+    title = f"## Routed experts, one block ({', '.join(dict.fromkeys(file['machine'] for file in files))})"
+    about = "Blocks with random weights, both in f32, inputs changing with every step ([ADR 0017](adr/0017-routed-experts-are-one-op.md))."
+    header, rows = _table(files)
+    return [_BEGIN, title, "", about, "", *markdown_table(header, rows), "", _END]
+
+
+def _table(files: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Header and rows of the table: one row a model, weights and number of tokens."""
     results = [r for file in files for r in file["results"]]
     timed = [r for r in results if "rows" in r]

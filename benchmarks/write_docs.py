@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from calibration_page import calibration_section, write_calibration_section
+from calibration_page import calibration_section
 from experts_page import expert_section
 from markdown_table import markdown_table
+from page_section import put_section
 from targets_page import ratio, target_section
 
 _NAMES = {
@@ -41,14 +42,18 @@ def main() -> None:
     parser.add_argument("target", type=Path, help="file to write")
     parser.add_argument("--readme", type=Path, help="file whose table between `gains: begin` and `gains: end` is written too")
     parser.add_argument("--remark", action="append", default=[], help="on the circumstances, for the page's head")
-    parser.add_argument("--only-calibration", action="store_true", help="write that section of the page alone, from calibration*.json")
+    parser.add_argument("--only", choices=("calibration", "experts"), help="write that section of the page alone, from its JSON")
     args = parser.parse_args()
     kernels, models, experts, peers, calibrations = (
         [json.loads(p.read_text()) for p in sorted(args.results.glob(f"{kind}*.json"))]
         for kind in ("kernel", "decode", "experts", "peers", "calibration")
     )
-    if args.only_calibration:
-        write_calibration_section(args.target, calibrations)
+    if args.only:
+        section = calibration_section(calibrations) if args.only == "calibration" else expert_section(experts)
+        if not section:
+            msg = f"{args.results} holds no {args.only}*.json"
+            raise SystemExit(msg)
+        put_section(args.target, section)
         return
     if not kernels and not models:
         msg = f"{args.results} holds no kernel*.json and no decode*.json; run `make bench`"
@@ -57,7 +62,7 @@ def main() -> None:
     lines += _about([*kernels, *models, *experts, *peers])
     lines += [f"{remark}\n" for remark in (_HINT, *args.remark)]
     bandwidth = max((file["read_bandwidth_gb_s"] for file in kernels), default=0.0)
-    lines += target_section(models, kernels, experts) + _models(models) + _experts(experts) + _kernels(kernels, bandwidth)
+    lines += target_section(models, kernels, experts) + _models(models) + expert_section(experts) + [""] + _kernels(kernels, bandwidth)
     lines += _peers(peers) + calibration_section(calibrations)
     args.target.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     print(f"wrote {args.target}", file=sys.stderr)
@@ -165,14 +170,6 @@ def _kernels(files: Sequence[dict[str, Any]], bandwidth: float) -> list[str]:
         header = ("K → N", "group", "stock, µs", *(f"{s:.0%}" for s in levels), "limit at 50%", "best GB/s")
         lines += [title, "", *markdown_table(header, table), ""]
     return lines
-
-
-def _experts(files: Sequence[dict[str, Any]]) -> list[str]:
-    if not files:
-        return []
-    about = "Blocks with random weights, both in f32, inputs changing with every step ([ADR 0017](adr/0017-routed-experts-are-one-op.md))."
-    header, rows = expert_section(files)
-    return ["## Routed experts, one block", "", about, "", *markdown_table(header, rows), ""]
 
 
 def _peers(files: Sequence[dict[str, Any]]) -> list[str]:
