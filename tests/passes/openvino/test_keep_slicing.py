@@ -64,6 +64,7 @@ def test_rule_1_the_projection_is_marked_and_logits_stay_the_first_output(lowere
     assert not keep_slicing.KeepSlicing()(stock).modified  # a dense one is a MatMul
 
 
+@pytest.mark.slow  # transformers makes the tokenizer
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_genai_computes_one_row_of_logits_of_a_prompt(tmp_path: Path, backend: str) -> None:
     """The projection drops every channel of a step of one row, and gives zeros there: token 0. Longer steps are dense."""
@@ -84,6 +85,7 @@ def test_genai_computes_one_row_of_logits_of_a_prompt(tmp_path: Path, backend: s
     assert tokens(tmp_path / "marked") == [0, 0, 0]
 
 
+@pytest.mark.slow  # transformers makes the tokenizer
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_with_a_dense_projection_the_text_is_that_of_the_stock_model(tmp_path: Path, backend: str) -> None:
     stock = language_models() / "stock"
