@@ -35,14 +35,17 @@ def expert_targets(files: Sequence[dict[str, Any]]) -> list[tuple[str, float, li
     ]
 
 
-def expert_section(files: Sequence[dict[str, Any]]) -> list[str]:
-    """The section, a line of comment before and behind it; nothing where nothing was measured."""
+def expert_section(files: Sequence[dict[str, Any]], remarks: Sequence[str] = ()) -> list[str]:
+    """The section, a line of comment before and behind it; nothing where nothing was measured.
+
+    :param remarks: on the circumstances, by hand.
+    """
     if not files:
         return []
     title = f"## Routed experts, one block ({', '.join(dict.fromkeys(file['machine'] for file in files))})"
     about = "Blocks with random weights, both in f32, inputs changing with every step ([ADR 0017](adr/0017-routed-experts-are-one-op.md))."
     header, rows = _table(files)
-    return [_BEGIN, title, "", about, "", *markdown_table(header, rows), "", _END]
+    return [_BEGIN, title, "", " ".join((about, *remarks)), "", *markdown_table(header, rows), "", _END]
 
 
 def _table(files: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -61,6 +64,7 @@ def _table(files: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple
         more = (f"{memory['memory_ratio']:.2f}×", f"{memory['load_ratio']:.2f}×") if memory and count == 1 else ("", "")
         speedups = (f"{at[level]['speedup']:.2f}×" if level in at else "" for level in levels)
         rows.append((name, weights, str(count), f"{first['stock_ms']:.2f}", *speedups, limit, *more))
-    shares = [f"{level:.0%}{'' if how == 'channels' else f' of {how}'}" for how, level in levels]
+    named = {"channels": "", "grades": " by grades", "experts": " of experts"}
+    shares = [f"{level:.0%}{named[how]}" for how, level in levels]
     header = ("shape", "weights", "tokens in a step", "stock, ms a block", *shares, "limit at 50%", "resident memory", "load time")
     return header, rows

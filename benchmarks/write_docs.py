@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("results", type=Path, help="folder of kernel*.json, decode*.json and peers*.json")
     parser.add_argument("target", type=Path, help="file to write")
     parser.add_argument("--readme", type=Path, help="file whose table between `gains: begin` and `gains: end` is written too")
-    parser.add_argument("--remark", action="append", default=[], help="on the circumstances, for the page's head")
+    parser.add_argument("--remark", action="append", default=[], help="on the circumstances, for the head of the page or of --only experts")
     parser.add_argument("--only", choices=("calibration", "experts"), help="write that section of the page alone, from its JSON")
     args = parser.parse_args()
     kernels, models, experts, peers, calibrations = (
@@ -49,7 +49,7 @@ def main() -> None:
         for kind in ("kernel", "decode", "experts", "peers", "calibration")
     )
     if args.only:
-        section = calibration_section(calibrations) if args.only == "calibration" else expert_section(experts)
+        section = calibration_section(calibrations) if args.only == "calibration" else expert_section(experts, args.remark)
         if not section:
             msg = f"{args.results} holds no {args.only}*.json"
             raise SystemExit(msg)
