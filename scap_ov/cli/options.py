@@ -30,7 +30,7 @@ _HELP = {
     "drift_correction": "scale thresholds by the drift that calibration measured behind pruned layers (default: on)",
     "dynamic_quantization": "quantise activations to int8 for int4/int8 weights, as stock does on VNNI machines",
     "compensation": "learn a constant per layer that pruned rows add to their output",
-    "lm_head": "prune the output projection as other layers, or leave it stock; by default it goes through the op whole, if that is faster",
+    "lm_head": "prune the output projection as other layers, or leave it stock; else it goes through the op whole, if that is faster",
     "weight_format": "int8 brings float weights into 8 bits first, so that they can be read by half",
     "levels": "several shares that one model holds at once, such as 0,0.25,0.4,0.5; one is chosen at run time",
     "fewer_experts": "share of the bytes of routed experts to do without by choosing fewer of them per token (default 0: all)",
@@ -48,7 +48,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         common: dict[str, Any] = {"dest": f"config_{field.name}", "default": argparse.SUPPRESS}
         if field.name == "ignored_scope":
             group.add_argument(option, "--ignore", action="append", metavar="PATTERN", help=text, **common)
-        elif isinstance(field.default, bool):
+        elif isinstance(field.default, bool) or field.name == "lm_head":  # whose default is neither: auto
             group.add_argument(option, action=argparse.BooleanOptionalAction, help=text, **common)
         elif field.name in CHOICES:  # checked by SparsityConfig, which names the nearest valid value
             group.add_argument(option, metavar="|".join(CHOICES[field.name]), help=text, **common)

@@ -54,6 +54,13 @@ def test_values_on_the_command_line(words, told):
     assert told in str(e.value)
 
 
+@pytest.mark.parametrize(("words", "value"), [((), "auto"), (("--lm-head",), True), (("--no-lm-head",), False)])
+def test_the_output_projection_is_a_switch_with_a_default_of_its_own(tmp_path, words, value):
+    assert config_of(*words).lm_head == value
+    (tmp_path / "c.toml").write_text(f"lm_head = {str(value).lower() if words else repr(value)}")
+    assert config_of("--config", tmp_path / "c.toml").lm_head == value
+
+
 def test_a_kind_that_is_named_twice_is_told():
     with pytest.raises(UsageError, match="names up twice"):
         parse_target("up=0.4,down=0.3, up=0.5")
