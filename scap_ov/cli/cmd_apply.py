@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scap_ov.cli.data import calibration_dataset
 from scap_ov.cli.files import OutputFile
+from scap_ov.cli.levels import told_share
 from scap_ov.cli.options import add_config_options, add_data_options, add_json_option, read_config
 from scap_ov.cli.output import Output
 from scap_ov.cli.routed import tokens_per_expert
@@ -162,7 +163,7 @@ def _tell(backend: AnyBackend, model: object, plan: SparsityPlan, output: Path, 
     for site in summary["sites"]:
         states[site["state"]] = states.get(site["state"], 0) + 1
     counts = ", ".join(f"{count} sites {state}" for state, count in sorted(states.items()))
-    out.say(f"{output}: {counts}; {summary['expected_sparsity']:.1%} of their weight bytes not read per token (expected)")
+    out.say(f"{output}: {counts}; {told_share(summary)}")
     for reason in sorted({site["reason"] for site in summary["sites"] if site["state"] == "stock" and site["reason"]})[:3]:
         out.say(f"  left stock: {reason}")
     if summary["form"] == "lowered" and plan.config.rows == "decode":

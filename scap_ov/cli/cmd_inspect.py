@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from scap_ov.cli.levels import tell_planned
+from scap_ov.cli.levels import tell_planned, told_share
 from scap_ov.cli.options import add_json_option
 from scap_ov.cli.output import Output
 from scap_ov.cli.record import record_of
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
     out.table(
         f"{args.model}: {summary['form']}", ("site", "kind", "weights", "K", "N", "not read", "dropped/half/whole", "state", "reason"), rows
     )
-    out.say(f"{len(sites)} sites; {summary['expected_sparsity']:.1%} of their weight bytes not read per token (expected)")
+    out.say(f"{len(sites)} sites; {told_share(summary)}")
     tell_planned(summary, out)
     for line in tokens_per_expert(summary):
         out.say(line)

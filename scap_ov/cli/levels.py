@@ -49,6 +49,14 @@ def tell_losses(levels: Sequence[JsonMapping], out: Output) -> None:
     out.table("Levels", ("level", "not read, measured", "perplexity", "ratio", "KL divergence", "same next token"), rows)
 
 
+def told_share(summary: JsonMapping) -> str:
+    """What a token is expected not to read; shares do not count an output projection that is read whole."""
+    share = summary["expected_sparsity"]
+    aside = share and any(site["kind"] == "lm_head" and not site["planned_sparsity"] for site in summary["sites"])
+    of = "their weight bytes, the output projection's aside," if aside else "their weight bytes"
+    return f"{share:.1%} of {of} not read per token (expected)"
+
+
 def tell_planned(summary: JsonMapping, out: Output) -> None:
     """What each level was planned to read, of a model that has several."""
     if not summary.get("levels"):
