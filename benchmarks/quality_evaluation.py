@@ -35,6 +35,7 @@ class Evaluation:
         halves = np.mean([row["halves"] for row in rows], axis=0)
         counted = {s.name for s in probe.sites if s.kind.value != "lm_head" or (plan and s.name in plan.entries)}
         weights = np.array([s.weight_bytes * (s.name in counted) for s in probe.sites], np.float64)
+        total = max(weights.sum(), 1.0)  # nothing counts where a model has weights that no site is made of, such as int3
         graded = {name for name, entry in plan.entries.items() if entry.whole_threshold is not None} if plan else set()
         per_site = {site.name: float(share) for site, share in zip(probe.sites, shares, strict=True)}
         kinds = {s.kind.value for s in probe.sites} - {"lm_head"}
@@ -43,9 +44,9 @@ class Evaluation:
             "kl_by_window": [row["kl"] for row in rows],
             "perplexity": float(np.exp(np.mean([row["nll"] for row in rows]))),
             "top1": float(np.mean([row["top1"] for row in rows])),
-            "sparsity": float(weights @ shares / weights.sum()),
+            "sparsity": float(weights @ shares / total),
             "by_kind": {k: float(np.mean([per_site[s.name] for s in probe.sites if s.kind.value == k])) for k in sorted(kinds)},
-            "half": float(weights @ halves / weights.sum()),
+            "half": float(weights @ halves / total),
             "bytes": weight_bytes_per_token(probe.sites, per_site, graded),
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from quality_rivals import USUAL
+from quality_rivals import RIVALS
 
 
 def options(about: str) -> argparse.ArgumentParser:
@@ -32,7 +32,7 @@ def options(about: str) -> argparse.ArgumentParser:
     parser.add_argument("--lm-head", type=_shares, default=[0.5], help="shares of all bytes at which int8 is graded, output projection too")
     parser.add_argument("--deployed", type=_shares, default=[0.5], help="shares at which int8 is measured as it is deployed")
     parser.add_argument(
-        "--rivals", type=lambda t: [n for n in t.split(";") if n], default=list(USUAL), help="of quality_rivals.py, joined by ;"
+        "--rivals", type=lambda t: [n for n in t.split(";") if n], default=list(RIVALS), help="of quality_rivals.py, joined by ;"
     )
     parser.add_argument("--compensate", type=_shares, default=[], help="shares at which compensation is learned for graded int8")
     parser.add_argument("--steps", type=int, help="of learning compensation; else one pass over its text")

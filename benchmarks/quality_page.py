@@ -150,7 +150,7 @@ def _weights(kept: Kept) -> str:
 Expected bytes of weights that a decoded token reads, the output projection among them. The last column says whether nothing that was
 measured is better at no more bytes.
 
-{table(["model", "MB per token", "KL", "worth it?"], rows)}
+{table(["model", "MB per token", "KL", "best at its size?"], rows)}
 
 {text}"""
 
@@ -232,6 +232,7 @@ _NOTES = """## Reading it
 - Pruning of f16 weights by every method, sentence embeddings and multiple choice are in [quality-pruning.md](quality-pruning.md).
 - int4 weights are pruned, not read by grades: planes of two bits cost the kernel more than they save. Who wants to read fewer bytes than
   int4 has exports int8 (or f16, with `--weight-format int8`) and reads that by grades. It costs a file twice as large as an int4 one.
-- Rivals that `--rivals` takes besides: int3 and int2, which NNCF 3.4 has, and GPTQ, which fails there on the graph that openvino-genai
-  reads out of a GGUF file (ADR 0049). Another model, Gemma 3 270M, is in ADR 0049 too.
+- Rivals are the symmetric integers of NNCF 3.4, of 4, 3 and 2 bits, by AWQ and scale estimation, and 4 bits by GPTQ. GPTQ fails on the
+  graph that openvino-genai reads out of a GGUF file and works on an export by optimum-cli (ADR 0049).
+  Another model, Gemma 3 270M, is in ADR 0049 too.
 - On other text sparsity drifts: measure yours with `scap-ov eval`."""

@@ -39,7 +39,8 @@ def plot(found: Mapping[str, Points], rivals: Mapping[str, Mapping[str, Any]], p
     for key, p in rivals.items():
         at = (p["bytes"] / 1e6, max(p["kl"], _LEAST))
         right.plot(*at, "kx", markersize=7)
-        right.annotate(key.removeprefix("rival "), at, textcoords="offset points", xytext=(6, 3), fontsize=6)
+        above = all(other["kl"] <= p["kl"] for other in rivals.values() if other["bytes"] == p["bytes"])
+        right.annotate(key.removeprefix("rival "), at, textcoords="offset points", xytext=(6, 3 if above else -8), fontsize=6)
     everything = [*(p for points in found.values() for p in points.values()), *rivals.values()]
     front = _front([(p["bytes"] / 1e6, max(p["kl"], _LEAST)) for p in everything])
     right.step(*zip(*front, strict=True), where="post", color="0.75", linewidth=4, zorder=0, label="best at its size")

@@ -15,15 +15,14 @@ from scap_ov.sites import SiteKind
 from scap_ov.storage.model_folder import read_model
 
 GROUP = 64  # input channels that share a scale; 576 = 9 groups
-SAMPLES, LENGTH = 16, 256  # tokens of each; 64 samples of 128 took 280 s of processor time for the second of RIVALS
+SAMPLES, LENGTH = 16, 256  # tokens of each; 64 samples of 128 took 280 s of processor time for int3
 _MODES = {"int4": nncf.CompressWeightsMode.INT4_SYM, "int3": nncf.CompressWeightsMode.INT3_SYM, "int2": nncf.CompressWeightsMode.INT2_SYM}
-RIVALS = {
+RIVALS = {  # GPTQ wants an export by optimum-cli: what NNCF cuts out of a graph that openvino-genai read does not run
     "int4 AWQ, scale estimation": {"awq": True, "scale_estimation": True},
     "int3 AWQ, scale estimation": {"awq": True, "scale_estimation": True},
     "int2 AWQ, scale estimation": {"awq": True, "scale_estimation": True},
-    "int4 GPTQ": {"gptq": True},  # not of the model that openvino-genai reads out of a GGUF file: NNCF cuts a graph there that does not run
+    "int4 GPTQ": {"gptq": True},
 }
-USUAL = ("int4 AWQ, scale estimation", "int3 AWQ, scale estimation")  # what is measured unless others are named
 
 
 def quantised(folder: Path, name: str, text: str) -> Any:
