@@ -52,7 +52,7 @@ def tell_losses(levels: Sequence[JsonMapping], out: Output) -> None:
 def told_share(summary: JsonMapping) -> str:
     """What a token is expected not to read; shares do not count an output projection that is read whole."""
     share = summary["expected_sparsity"]
-    aside = share and any(site["kind"] == "lm_head" and not site["planned_sparsity"] for site in summary["sites"])
+    aside = share and any(site["kind"] == "lm_head" and not site.get("counted", True) for site in summary["sites"])
     of = "their weight bytes, the output projection's aside," if aside else "their weight bytes"
     return f"{share:.1%} of {of} not read per token (expected)"
 

@@ -25,7 +25,7 @@ _READS: _Types = {"dropped": _NUMBER, "half": _NUMBER, "whole": _NUMBER}
 _LEVEL: _Types = {"level": _NUMBER, "expected_sparsity": _NUMBER, **_READS, "sites": dict}
 # what older versions did not write
 _SOMETIMES: _Types = {"notes": dict, "levels": list, "start_level": _NUMBER, "fingerprint": str}
-_SOMETIMES_OF_SITE: _Types = {"block": int, "experts": int, "experts_per_token": int, "layers": list, **_READS}
+_SOMETIMES_OF_SITE: _Types = {"block": int, "counted": bool, "experts": int, "experts_per_token": int, "layers": list, **_READS}
 CONFIG_FILE = "scap_config.json"
 NOT_LOWERED = "portable, not lowered"  # begins the reason of a site that is pruned in standard ops, where the op cannot take it
 
@@ -50,12 +50,13 @@ def summarise(plan: SparsityPlan, form: str, stock: Mapping[str, str] | None = N
     :param stock: site name -> why a site that was found is left as it was.
     :param skipped: layers that cannot be a site, with the reason.
     :return: form, fingerprint, expected_sparsity (model-wide), notes, and for each site its description, the share of its bytes that
-        is planned not to be read, the shares of channels that are dropped, read by half and read whole, state and reason. Of a plan with
-        levels, `levels` with the same for each, and `start_level`.
+        is planned not to be read, the shares of channels that are dropped, read by half and read whole, whether shares of the model count
+        it (`SparsityPlan.counted`), state and reason. Of a plan with levels, `levels` with the same for each, and `start_level`.
     """
     stock = dict(stock or {})
     sites = []
     unread = 0.0
+    counted = {site.name for site in plan.counted}
     levels = list(plan.levels.values()) or [plan.entries]
     for site in plan.sites:
         entry = plan.entries.get(site.name)
@@ -64,7 +65,7 @@ def summarise(plan: SparsityPlan, form: str, stock: Mapping[str, str] | None = N
             unread += site.weight_bytes * entry.expected_sparsity
         sites.append({
             **describe(site), "planned_sparsity": entry.expected_sparsity if entry is not None else 0.0,
-            **_reads(entry),
+            **_reads(entry), "counted": site.name in counted,
             "state": form if pruned else "portable" if stock.get(site.name, "").startswith(NOT_LOWERED) else "stock",
             "reason": "" if pruned else stock.get(site.name, "the plan has no entry for this site"),
         })  # fmt: skip
