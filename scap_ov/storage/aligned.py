@@ -1,25 +1,34 @@
 """Write a model's .xml and .bin with constants on 64-byte boundaries.
 
 `ov.save_model` puts constants at arbitrary offsets and the CPU plugin maps them as they lie, so that every 64-byte load of a
-weight row would cross a cache line (aligned weights decode 11 % faster, ADR 0001). The .xml's offsets are free to
-choose, so the file is written by OpenVINO and then copied, constant by constant, to aligned offsets.
+weight row would cross a cache line (aligned weights decode 11 % faster, ADR 0001). The .xml's offsets are free to choose: OpenVINO
+writes the .xml, with a .bin that goes nowhere, and the constants are written from where they lie in memory, each once. Where the .xml does
+not say plainly which constant is which, OpenVINO writes the .bin too, and it is copied.
 """
 
 from __future__ import annotations
 
+import html
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
+import numpy as np
 import openvino as ov
 
 from scap_ov.atomic import scratch_folder
 from scap_ov.errors import OutputError, reason_of
+from scap_ov.mapped_pages import let_go
+from scap_ov.storage.large_file import large_file
 
 ALIGNMENT = 64  # a cache line, and the widest vector load
-_CHUNK = 16 << 20  # bytes copied at a time: the weights never lie in memory as a whole
+_LARGE = 16 << 20  # bytes; constants from here on do not stay in memory where they are pages of a file, and are compared in pieces
+_LOOKED_AT = 64  # bytes of a constant that differ in most constants that do
 _CONSTANT = re.compile(r'(<data element_type="[^"]*" shape="[^"]*" )offset="(\d+)" size="(\d+)"')
+_NAMED = re.compile(
+    r'<layer id="\d+" name="([^"]*)" type="Const"[^>]*>\s*<data element_type="([^"]*)" shape="[^"]*" offset="\d+" size="(\d+)"'
+)
 
 
 def save_aligned(model: ov.Model, xml: Path) -> None:
@@ -32,9 +41,9 @@ def save_aligned(model: ov.Model, xml: Path) -> None:
     xml = Path(os.path.realpath(xml))
     try:
         with scratch_folder(xml) as scratch:
-            raw, new = scratch / "raw.xml", scratch / "new.xml"
-            ov.save_model(model, str(raw), compress_to_fp16=False)
-            _realign(raw, new)
+            new = scratch / "new.xml"
+            text, constants = _described(model, scratch / "described") or _written(model, scratch / "raw.xml")
+            _write(text, constants, new)
             os.replace(new.with_suffix(".bin"), xml.with_suffix(".bin"))
             os.replace(new, xml)
     except (OSError, RuntimeError) as e:
@@ -42,50 +51,91 @@ def save_aligned(model: ov.Model, xml: Path) -> None:
         raise OutputError(msg) from e
 
 
-def _realign(source: Path, target: Path) -> None:
-    """Copy an .xml/.bin pair so that each constant of 64 bytes or more starts on a 64-byte boundary; equal constants stay shared."""
-    text = source.read_text(encoding="utf-8")
+def _described(model: ov.Model, folder: Path) -> tuple[str, list[np.ndarray]] | None:
+    """The text of the .xml and the bytes of its constants in their order, from memory; None where it is not plain which is which."""
+    folder.mkdir()
+    raw = folder / "raw.xml"
+    raw.with_suffix(".bin").symlink_to(os.devnull)  # a link: OpenVINO removes what it could not write completely
+    ov.save_model(model, str(raw), compress_to_fp16=False)
+    text = _text(raw)
+    named = _NAMED.findall(text)
+    nodes = [node for node in model.get_ordered_ops() if node.get_type_name() == "Constant"]
+    if len(named) != len(nodes) or len(named) != len(_CONSTANT.findall(text)):  # constants of the bodies of If and Loop
+        return None
+    found = []
+    for node, (name, dtype, size) in zip(nodes, named, strict=True):
+        if dtype != node.get_element_type().get_type_name() or html.unescape(name) != node.get_friendly_name():
+            return None
+        data = np.asarray(node.data) if dtype != "string" else np.zeros(0, np.uint8)
+        if data.nbytes != int(size) or not data.flags.c_contiguous:
+            return None
+        found.append(data.reshape(-1).view(np.uint8))
+    return text, found
+
+
+def _written(model: ov.Model, raw: Path) -> tuple[str, list[np.ndarray]]:
+    """The same from a .bin that OpenVINO wrote."""
+    ov.save_model(model, str(raw), compress_to_fp16=False)
+    text = _text(raw)
+    file = raw.with_suffix(".bin")
+    available = file.stat().st_size if file.exists() else 0
+    data = np.memmap(file, np.uint8, "r") if available else np.zeros(0, np.uint8)
+    found = []
+    for _, offset, size in _CONSTANT.findall(text):
+        if int(offset) + int(size) > available:
+            msg = f"the .bin is incomplete at {available} bytes, so the disk may be full"
+            raise OSError(msg)
+        found.append(data[int(offset) : int(offset) + int(size)])
+    return text, found
+
+
+def _text(xml: Path) -> str:
+    text = xml.read_text(encoding="utf-8")
     if not text.rstrip().endswith("</net>"):
         msg = "the .xml is incomplete, so the disk may be full"
         raise OSError(msg)
-    old_bin = source.with_suffix(".bin")
-    available = old_bin.stat().st_size if old_bin.exists() else 0
-    places: dict[tuple[int, int], int] = {}
-    end = 0
-    for match in _CONSTANT.finditer(text):
-        key = (int(match[2]), int(match[3]))
-        if sum(key) > available:
-            msg = f"the .bin is incomplete at {available} bytes, so the disk may be full"
-            raise OSError(msg)
-        if key not in places:
-            step = ALIGNMENT if key[1] >= ALIGNMENT else 8  # small constants are never read by a kernel
-            end = -(-end // step) * step
-            places[key] = end
-            end += key[1]
-    with target.with_suffix(".bin").open("wb") as out:
-        if places:
-            with old_bin.open("rb") as data:
-                for (offset, size), place in places.items():
-                    out.write(b"\0" * (place - out.tell()))
-                    data.seek(offset)
-                    _copy(data, out, size)
-        out.flush()
-        os.fsync(out.fileno())
+    return text
 
-    def moved(match: re.Match[str]) -> str:
-        return f'{match[1]}offset="{places[int(match[2]), int(match[3])]}" size="{match[3]}"'
 
+def _write(text: str, constants: Sequence[np.ndarray], target: Path) -> None:
+    """Write an .xml/.bin pair in which each constant of 64 bytes or more starts on a 64-byte boundary; equal constants are stored once.
+
+    :param constants: bytes of each, in the order of the .xml.
+    """
+    first, places = _first_equal(constants), list[int]()
+    with large_file(target.with_suffix(".bin")) as out:
+        for number, (own, data) in enumerate(zip(first, constants, strict=True)):
+            if own < number:
+                places.append(places[own])
+                continue
+            step = ALIGNMENT if data.size >= ALIGNMENT else 8  # small constants are never read by a kernel
+            out.fill_to(-(-out.size // step) * step)
+            places.append(out.size)
+            out.write(data)
+            if data.size >= _LARGE:
+                let_go(data)
+    place_of = iter(places)
     with target.open("w", encoding="utf-8", newline="\n") as out_text:
-        out_text.write(_CONSTANT.sub(moved, text))
+        out_text.write(_CONSTANT.sub(lambda match: f'{match[1]}offset="{next(place_of)}" size="{match[3]}"', text))
         out_text.flush()
         os.fsync(out_text.fileno())
 
 
-def _copy(source: BinaryIO, target: BinaryIO, size: int) -> None:
-    while size:
-        piece = source.read(min(size, _CHUNK))
-        if not piece:
-            msg = "the .bin ended early, so the disk may be full"
-            raise OSError(msg)
-        target.write(piece)
-        size -= len(piece)
+def _first_equal(constants: Sequence[np.ndarray]) -> list[int]:
+    """Of each constant the first that holds the same bytes, itself where there is none before it."""
+    seen: dict[tuple[int, bytes], list[int]] = {}
+    found = []
+    for number, data in enumerate(constants):
+        some = data[:: max(1, data.size // _LOOKED_AT)].tobytes()
+        alike = seen.setdefault((data.size, some), [])
+        same = next((other for other in alike if _equal(constants[other], data)), number)
+        if same == number:
+            alike.append(number)
+        found.append(same)
+    return found
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.ctypes.data == other.ctypes.data or all(
+        np.array_equal(one[start : start + _LARGE], other[start : start + _LARGE]) for start in range(0, one.size, _LARGE)
+    )

@@ -74,7 +74,5 @@ def destination(given: str | Path, output: str | Path, own: Sequence[Path], *, o
         return Destination(output, output.name, None, overwrite)
     beside = companions(stock, own, alone=Path(given).is_file())
     weights = sum(path.stat().st_size for path in own if path.is_file())
-    check_folder(
-        output, source=beside.folder, overwrite=overwrite, size=beside.size + 2 * weights
-    )  # twice: aligned from what OpenVINO wrote
+    check_folder(output, source=beside.folder, overwrite=overwrite, size=beside.size + weights)
     return Destination(output, stock.name, beside, overwrite)

@@ -60,12 +60,12 @@ def test_the_model_that_is_read_is_not_overwritten(stock):
         destination(given, given, backend.own_files(given), overwrite=True)
 
 
-def test_room_is_asked_for_the_copy_and_twice_the_weights(stock, tmp_path, monkeypatch):
+def test_room_is_asked_for_the_copy_and_the_weights(stock, tmp_path, monkeypatch):
     sizes = []
     monkeypatch.setattr("scap_ov.storage.destination.check_folder", lambda folder, size=0, **_: sizes.append(size))
     given = stock / "openvino_language_model.xml"
     destination(given, tmp_path / "out", backend.own_files(given))
-    assert sizes == [1000 + 5 + 2 + 2 * (1000 + 5)]  # the other model, config.json; .bin and .xml
+    assert sizes == [1000 + 5 + 2 + (1000 + 5)]  # the other model, config.json; .bin and .xml
 
 
 def test_what_does_not_fit_is_seen_before_the_work(stock, tmp_path):
