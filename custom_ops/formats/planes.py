@@ -10,14 +10,13 @@ Of the two smallest steps and some offsets for each, `split` takes what misses t
 from __future__ import annotations
 
 import ctypes
-import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from scap_ov.custom_ops.formats import native
 from scap_ov.custom_ops.formats.base import side_by_side
-from scap_ov.custom_ops.library import loaded
-from scap_ov.errors import ExtensionError
 
 STEP_GROUP = 64  # input channels that share a step where a scale serves the whole row; 3 % of the bytes of int8 (ADR 0035)
 _LEVELS = 16  # of a nibble
@@ -66,37 +65,49 @@ def split(raw: np.ndarray, group: int) -> Planes:
     :param group: input channels that share a step.
     """
     n, k = raw.shape
-    groups = -(-k // group)
     high, low = np.empty((n, k), np.uint8), np.empty((n, k), np.uint8)
-    step, offset = np.empty((n, groups), np.uint8), np.empty((n, groups), np.uint8)
-    at_once = max(1, _BYTES_AT_ONCE // k)
+    step, offset = search(raw, group)
 
     def some(rows: slice) -> None:
-        q = unsigned(raw[rows])
-        if groups * group > k:
-            q = np.pad(q, ((0, 0), (0, groups * group - k)), mode="edge")
-        q = q.reshape(-1, groups, group)
-        m, o = _chosen(q) if (search := _compiled()) is None else _chosen_by(search, q)
+        q, m, o = _grouped(raw[rows], group), step[rows, :, None], offset[rows, :, None]
         above = q - o
         h = _divided(above, m)
         high[rows] = h.reshape(len(q), -1)[:, :k]
         low[rows] = (above - h * m).reshape(len(q), -1)[:, :k]
-        step[rows], offset[rows] = m[..., 0], o[..., 0]
 
-    side_by_side(some, (slice(start, min(start + at_once, n)) for start in range(0, n, at_once)))
+    side_by_side(some, _rows_at_once(n, k))
     return Planes(high, low, step, offset, group)
 
 
-@functools.cache
-def _compiled() -> ctypes._NamedFuncPointer | None:
-    """The search of the extension library. None where it cannot be loaded: numpy finds the same bits, in thirty times the time."""
-    try:
-        search = loaded(lambda path: ctypes.CDLL(path).scap_ov_plane_steps)
-    except ExtensionError:
-        return None
-    search.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p]
-    search.restype = None
-    return search
+def search(raw: np.ndarray, group: int) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and offsets of a weight, m and o, uint8 [N, G]; the parameters are those of `split`.
+
+    The extension library searches; where it cannot be loaded, numpy finds the same bits in thirty times the time.
+    """
+    n, k = raw.shape
+    step, offset = (np.empty((n, -(-k // group)), np.uint8) for _ in range(2))
+    library = native.library()
+
+    def some(rows: slice) -> None:
+        q = _grouped(raw[rows], group)
+        m, o = _chosen(q) if library is None else _chosen_by(library.scap_ov_plane_steps, q)
+        step[rows], offset[rows] = m[..., 0], o[..., 0]
+
+    side_by_side(some, _rows_at_once(n, k))
+    return step, offset
+
+
+def _rows_at_once(n: int, k: int) -> Iterator[slice]:
+    at_once = max(1, _BYTES_AT_ONCE // k)
+    return (slice(start, min(start + at_once, n)) for start in range(0, n, at_once))
+
+
+def _grouped(raw: np.ndarray, group: int) -> np.ndarray:
+    """[n, K] as stored -> uint8 [n, G, group], the last weight repeated where the last group is short."""
+    q = unsigned(raw)
+    if short := -q.shape[1] % group:
+        q = np.pad(q, ((0, 0), (0, short)), mode="edge")
+    return q.reshape(len(q), -1, group)
 
 
 def _chosen_by(search: ctypes._NamedFuncPointer, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from scap_ov.custom_ops.formats import native
 from scap_ov.custom_ops.formats.base import COLUMN_BLOCK, from_position_blocks, padded_columns, position_blocks, row_slices, side_by_side
 
 DTYPE = np.dtype(np.uint8)
@@ -22,6 +23,9 @@ def pack(weights: np.ndarray, offset: int) -> np.ndarray:
     """[N, K] -> uint8 [K, row_bytes]."""
     n, k = weights.shape
     packed = np.zeros((k, row_bytes(padded_columns(n))), np.uint8)
+    if native.packs(weights):
+        native.pack_into(native.Stored([weights], 8, offset), 4, packed)
+        return packed
 
     def some(rows: slice) -> None:
         blocks = position_blocks(weights, offset, rows)

@@ -102,6 +102,28 @@ SCAP_OV_API int scap_ov_sparse_experts(const scap_ov_sparse_experts_args* args, 
 // Step and offset of each group of 8-bit weights, [groups, group], that is split into two planes (formats/planes.py, which calls it).
 SCAP_OV_API void scap_ov_plane_steps(const uint8_t* weights, size_t groups, size_t group, uint8_t* step, uint8_t* offset);
 
+// Output channels as a model stores them, which need not follow one another.
+typedef struct {
+    const uint8_t* const* rows;  // [n], each the integers of one
+    size_t n;
+    int32_t bits;  // 8, or 4: two in a byte, the first in the low nibble
+    uint8_t flip;  // by xor to what packed formats hold: 0x80 of i8, 0x88 of two i4
+} scap_ov_rows;
+
+// Step and offset of every group of input channels of every output channel, [n, groups].
+typedef struct {
+    size_t group, groups;
+    const uint8_t* step;
+    const uint8_t* offset;
+} scap_ov_steps;
+
+// Bytes [first, last) of every output channel to the rows of their input channels, u8 or u4 (formats/native.py, which calls it).
+SCAP_OV_API void scap_ov_pack(const scap_ov_rows* rows, size_t first, size_t last, int32_t packed_bits, uint8_t* out, size_t row_bytes);
+
+// The same in two planes, each as rows of u4.
+SCAP_OV_API void scap_ov_pack_planes(const scap_ov_rows* rows, size_t first, size_t last, const scap_ov_steps* steps, uint8_t* high,
+                                     uint8_t* low, size_t row_bytes);
+
 // Reads `bytes` of data with `threads` threads and vector loads, `repeat` times; returns seconds of the fastest. The
 // machine's read bandwidth, beside which kernels are judged.
 SCAP_OV_API double scap_ov_read_seconds(const uint8_t* data, size_t bytes, int threads, int repeat);

@@ -84,7 +84,7 @@ def build(create: CreateOp, x: ov.Output, ids: ov.Output, routing: ov.Output, ex
     attributes: dict[str, object] = {"experts": len(experts.up.sites)}
     for name, stage in (("up", experts.up), ("down", experts.down)):
         data, own = pack_stage(stage)
-        constants.append(ov.op.Constant(ov.Tensor(data)).output(0))
+        constants.append(ov.op.Constant(data).output(0))
         attributes |= {f"{name}_{key}": value for key, value in own.items()}
     attributes |= {
         "gate_up": experts.gate_up, "activation": experts.activation, "alpha": experts.alpha, "limit": experts.limit,
@@ -118,23 +118,25 @@ def names_of(node: ov.Node) -> tuple[str, list[str]]:
     return layer.removeprefix(PREFIX), [name for name in weights.split(";") if name]
 
 
-def pack_stage(stage: Stage) -> tuple[np.ndarray, dict[str, object]]:
-    """[E·(K + P) + rows of what is shared, row_bytes], and the attributes that describe it."""
+def pack_stage(stage: Stage) -> tuple[ov.Tensor, dict[str, object]]:
+    """u8 [E·(K + P) + rows of what is shared, row_bytes], and the attributes that describe it."""
     first, count = stage.sites[0], len(stage.sites)
     base = stage.base.astype(np.float32, copy=False).reshape(count, -1) if stage.base.size else None
     sections = [first.scale.size, first.zero_point.size, 0 if base is None else base[0].nbytes, first.step.size, first.offset.size]
     shared = [as_bytes(values) for values in (stage.center, stage.threshold, stage.bias, stage.whole_threshold)]
     k, row_bytes = first.weight.shape
     height, tail = k + rows_of(sections, row_bytes), rows_of([section.size for section in shared], row_bytes)
-    data = np.zeros((count * height + tail, row_bytes), np.uint8)
+    tensor = ov.Tensor(ov.Type.u8, ov.Shape([count * height + tail, row_bytes]))
+    data = tensor.data
     for number, site in enumerate(stage.sites):
         _check_alike(first, site, number)
         own = data[number * height : (number + 1) * height]
-        own[:k] = site.weight
+        own[:k], own[k:] = site.weight, 0
         own_base = as_bytes(_nothing() if base is None else base[number])
         write_sections(own[k:].reshape(-1), [site.scale, site.zero_point, own_base, site.step, site.offset])
+    data[count * height :] = 0
     write_sections(data[count * height :].reshape(-1), shared)
-    return data, {
+    return tensor, {
         "weight_type": first.weight_type, "group_size": first.group_size, "scale_type": first.scale_type, "size": sum(first.sizes),
         "sections": sections, "shared": [section.size for section in shared], "planes": int(first.planes), "step_group": first.step_group,
     }  # fmt: skip

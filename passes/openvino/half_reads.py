@@ -12,19 +12,47 @@ that with the product wrongly where it compiles for several streams: in a fifth 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
 from scap_ov.custom_ops.formats import planes
-from scap_ov.passes.rules.constants import typed_constant, unpack_integers
+from scap_ov.passes.rules.constants import put_values, unpack_integers
 from scap_ov.passes.rules.match_half_read import HalfRead
 from scap_ov.passes.rules.weight_matrix import WeightMatrix
 
 _LOOKED_AT = 16  # rows of a weight: a low plane of another one differs in the first
 
 
-def residual(raw: np.ndarray, scale: np.ndarray, group_size: int, dtype: ov.Type, experts: int = 0) -> ov.Output:
+class Later:
+    """Residuals that are written without their values, which nobody reads where a site is lowered at once."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, Callable[[], None]] = {}
+
+    def add(self, low: ov.Node, fill: Callable[[], None]) -> None:
+        """Take in a residual, known by the constant of its low plane."""
+        self._open[low.get_instance_id()] = fill
+
+    def holds(self, half: HalfRead) -> bool:
+        """Whether R is one of these, and so that of the layer's own weight."""
+        return _low_plane(half).get_instance_id() in self._open
+
+    def drop(self, half: HalfRead) -> None:
+        """The layer has been lowered."""
+        self._open.pop(_low_plane(half).get_instance_id(), None)
+
+    def fill(self) -> None:
+        """Give all that were not dropped their values."""
+        while self._open:
+            self._open.popitem()[1]()
+
+
+def residual(
+    raw: np.ndarray, scale: np.ndarray, group_size: int, dtype: ov.Type, experts: int = 0, later: Later | None = None
+) -> ov.Output:
     """R of one layer, [N, K].
 
     :param raw: stored weights, uint8 or int8 [N, K].
@@ -32,19 +60,30 @@ def residual(raw: np.ndarray, scale: np.ndarray, group_size: int, dtype: ov.Type
     :param group_size: input channels that share a scale.
     :param dtype: that the layer multiplies in.
     :param experts: E, where the rows are those of E experts one behind the other: [E, N / E, K] then.
+    :param later: takes in what fills in the values.
     """
     n, k = raw.shape
-    lead = [experts, n // experts] if experts else [n]
-    made = planes.split(raw, planes.step_group(group_size, k))
-    groups = made.step.shape[1]
-    low = np.pad(made.low, ((0, 0), (0, groups * made.group - k)))
-    value = ops.convert(typed_constant(low, [*lead, groups, made.group], "u4"), np.float32)
-    middle = ((made.step.astype(np.float32) - 1) / 2).reshape(*lead, groups, 1)
-    spread = np.broadcast_to(scale, (n, groups)).astype(np.float32).reshape(*lead, groups, 1)
-    value = ops.multiply(ops.subtract(value, ops.constant(middle)), ops.constant(spread))
-    value = ops.reshape(value, ops.constant(np.array([*lead, groups * made.group], np.int64)), special_zero=False)
-    if groups * made.group > k:
-        value = ops.slice(value, np.array([0]), np.array([k]), np.array([1]), np.array([len(lead)]))
+    group = planes.step_group(group_size, k)
+    groups = -(-k // group)
+    lead = [*([experts, n // experts] if experts else [n]), groups]
+    low = ov.Tensor(ov.Type.u4, ov.Shape([*lead, group]))
+    middle, spread = (ov.Tensor(ov.Type.f32, ov.Shape([*lead, 1])) for _ in range(2))
+
+    def fill() -> None:
+        made = planes.split(raw, group)
+        put_values(low, np.pad(made.low, ((0, 0), (0, groups * group - k))), "u4")
+        middle.data[:] = ((made.step.astype(np.float32) - 1) / 2).reshape(middle.data.shape)
+        spread.data[:] = np.broadcast_to(scale, (n, groups)).reshape(spread.data.shape)
+
+    constant = ov.op.Constant(low)
+    if later is None:
+        fill()
+    else:
+        later.add(constant, fill)
+    value = ops.multiply(ops.subtract(ops.convert(constant, np.float32), ov.op.Constant(middle)), ov.op.Constant(spread))
+    value = ops.reshape(value, ops.constant(np.array([*lead[:-1], groups * group], np.int64)), special_zero=False)
+    if groups * group > k:
+        value = ops.slice(value, np.array([0]), np.array([k]), np.array([1]), np.array([len(lead) - 1]))
     return value.output(0) if dtype == ov.Type.f32 else ops.convert(value, dtype.get_type_name()).output(0)
 
 
@@ -72,9 +111,7 @@ def half_read(shifted: ov.Output, distance: ov.Node, keep: ov.Output, whole: ov.
 
 def is_of(half: HalfRead, weight: WeightMatrix) -> bool:
     """Whether R is what the high plane of this very weight misses; looked up in some of its rows."""
-    constant = half.lost.input_value(1).get_node()
-    while constant.get_type_name() in ("Convert", "Reshape", "Slice", "Multiply", "Subtract"):
-        constant = constant.input_value(0).get_node()
+    constant = _low_plane(half)
     if constant.get_type_name() != "Constant" or len(constant.shape) < 3:
         return False
     # [G, g, N] as the ONNX twin of the pattern stores it, in u8; else [N, G, g], or [E, N / E, G, g] of routed experts
@@ -92,3 +129,11 @@ def is_of(half: HalfRead, weight: WeightMatrix) -> bool:
         if not planes.is_low_plane(low[: weight.k], weight.raw(slice(row, row + 1))[0], group):
             return False
     return True
+
+
+def _low_plane(half: HalfRead) -> ov.Node:
+    """The constant that R is made of, where it is as `residual` writes it."""
+    node = half.lost.input_value(1).get_node()
+    while node.get_type_name() in ("Convert", "Reshape", "Slice", "Multiply", "Subtract"):
+        node = node.input_value(0).get_node()
+    return node

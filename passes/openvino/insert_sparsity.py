@@ -13,7 +13,7 @@ from scap_ov.errors import MismatchError
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino.fewer_experts import FewerExperts
 from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
-from scap_ov.passes.openvino.half_reads import residual
+from scap_ov.passes.openvino.half_reads import Later, residual
 from scap_ov.passes.openvino.portable_pattern import PatternWriter
 from scap_ov.passes.openvino.runtime_inputs import RuntimeInputs
 from scap_ov.passes.openvino.time_axis import time_first
@@ -47,15 +47,16 @@ class InsertSparsity(Pass[ov.Model]):
     :param found: the sites of the graph that the pass is called on, where they are known; the plan is then taken to be its own.
     :param graded: with `runtime_inputs`, a parameter for the thresholds up to which channels are read by half too.
     :param validates: infer all shapes of the model again; who goes on with `self.written`, the Selects by name of the site, does it later.
+    :param later: takes in what fills in the values of rule 7, which are left out then.
     :raises MismatchError: the plan belongs to another model.
     :raises BadModelError: the model is sparse already.
     """
 
     def __init__(
         self, plan: SparsityPlan, *, found: FoundSites | None = None, runtime_inputs: bool = False, graded: bool = False,
-        validates: bool = True,
+        validates: bool = True, later: Later | None = None,
     ) -> None:  # fmt: skip
-        self._plan, self._found, self._validates = plan, found, validates
+        self._plan, self._found, self._validates, self._later = plan, found, validates, later
         self.written: dict[str, ov.Node] = {}
         self._runtime = runtime_inputs
         self._graded = graded
@@ -92,7 +93,7 @@ class InsertSparsity(Pass[ov.Model]):
         for name in (name for name in matches if name in entries and name not in dict(skipped)):
             values = _constants(matches[name], entries[name], self._plan)
             writer = _writer(matches[name], rows, self._plan.rows_of(name), config.ramp, time_first=name in turned)
-            self.written[name] = writer.write(*values, *_by_half(matches[name], entries[name])).pruned
+            self.written[name] = writer.write(*values, *_by_half(matches[name], entries[name], self._later)).pruned
         if self._validates:
             model.validate_nodes_and_infer_types()
         _log.info("inserted sparsity at %d sites", len(matches if self._runtime else entries) - len(skipped))
@@ -115,20 +116,20 @@ def _constants(match: SiteMatch, entry: SitePlan, plan: SparsityPlan) -> tuple[o
     return threshold, center, None if parts is None else [ops.constant(part).output(0) for part in parts]
 
 
-def _by_half(match: SiteMatch, entry: SitePlan) -> tuple[ov.Output | None, Sequence[ov.Output | None]]:
+def _by_half(match: SiteMatch, entry: SitePlan, later: Later | None) -> tuple[ov.Output | None, Sequence[ov.Output | None]]:
     """τ₁ and what the layers lose by it. Rule 7."""
-    residuals = [] if entry.whole_threshold is None else _residuals(match)
+    residuals = [] if entry.whole_threshold is None else _residuals(match, later)
     if entry.whole_threshold is None or all(lost is None for lost in residuals):
         return None, ()
     lead = [1] * (_rank(match.source) - 1)
     return ops.constant(np.asarray(entry.whole_threshold, np.float32).reshape([*lead, -1])).output(0), residuals
 
 
-def _residuals(match: SiteMatch) -> list[ov.Output | None]:
+def _residuals(match: SiteMatch, later: Later | None = None) -> list[ov.Output | None]:
     """What the high plane misses of every layer's weight; None where that is not of 8 bits."""
     return [
         None if weight.spec.bits != 8 or weight.scale is None
-        else residual(weight.raw(), weight.scale, weight.spec.group_size, matmul.get_input_element_type(1), match.site.experts)
+        else residual(weight.raw(), weight.scale, weight.spec.group_size, matmul.get_input_element_type(1), match.site.experts, later)
         for matmul, weight in zip(match.matmuls, match.weights, strict=True)
     ]  # fmt: skip
 

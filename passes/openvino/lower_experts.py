@@ -14,13 +14,14 @@ from scap_ov.mapped_pages import let_go
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino import experts_op, sparse_op
 from scap_ov.passes.openvino.find_sites import read_block
-from scap_ov.passes.openvino.half_reads import is_of
+from scap_ov.passes.openvino.half_reads import Later, is_of
 from scap_ov.passes.openvino.level_blocks import PlannedLevels, joined_entries
 from scap_ov.passes.openvino.match_experts import match_experts
 from scap_ov.passes.openvino.packed_site import pack_site
 from scap_ov.passes.openvino.portable_pattern import PREFIX, as_type
 from scap_ov.passes.openvino.remove_sparsity import replace_output
 from scap_ov.passes.rules.experts import ExpertBlock, RoutedExperts
+from scap_ov.passes.rules.match_half_read import HalfRead
 from scap_ov.passes.rules.match_pattern import Pattern
 from scap_ov.passes.rules.weight_matrix import WeightMatrix, product
 
@@ -42,14 +43,16 @@ class LowerExperts(Pass[ov.Model]):
     :param dynamic_quantization: quantise activations to int8 for integer weights.
     :param create: makes the op; by default from the extension library.
     :param levels: of the plan, where it has any.
+    :param later: of the pass that wrote the patterns: those need not be looked at, and are dropped from it.
     :raises ExtensionError: the library is missing or does not fit, and there is something to lower.
     """
 
     def __init__(
         self, *, dynamic_quantization: bool = True, create: sparse_op.CreateOp | None = None, levels: PlannedLevels | None = None,
-        among: Sequence[ov.Node] | None = None,
+        among: Sequence[ov.Node] | None = None, later: Later | None = None,
     ) -> None:  # fmt: skip
         self._among = among
+        self._later = later or Later()
         self._dynamic_quantization = dynamic_quantization
         self._levels = levels
         self._create = create
@@ -65,11 +68,14 @@ class LowerExperts(Pass[ov.Model]):
         lowered = 0
         for block in blocks:  # one at a time: the scales of all experts take memory
             routed = read_block(block)
-            reason = routed if isinstance(routed, str) else _objection(routed)
+            reason = routed if isinstance(routed, str) else _objection(routed, self._later)
             if isinstance(routed, str) or reason:
                 skipped += [(name, reason) for name in _site_names(block) if name]
             else:
                 self._replace(routed, create)
+                for half, _ in _halves(routed):
+                    if half is not None:
+                        self._later.drop(half)
                 lowered += 1
         if self._among is None:
             model.validate_nodes_and_infer_types()
@@ -120,7 +126,7 @@ def _site_names(block: ExpertBlock) -> list[str]:
     return ["" if p is None else p.select.get_friendly_name().removeprefix(PREFIX) for p in (block.pruned_source, block.pruned_hidden)]
 
 
-def _objection(routed: RoutedExperts) -> str:
+def _objection(routed: RoutedExperts, later: Later) -> str:
     """Why a block stays portable. Rule 4."""
     block = routed.block
     patterns = [p for p in (block.pruned_source, block.pruned_hidden) if p is not None]
@@ -130,11 +136,18 @@ def _objection(routed: RoutedExperts) -> str:
         return "the op for routed experts has no ramp"
     if len({(p.rows, p.max_sparse_rows) for p in patterns}) > 1:
         return "the row policies of its two inputs differ"
-    halves = [(layer.half, weight) for pattern, weights in ((block.pruned_source, routed.up), (block.pruned_hidden, (routed.down,)))
-              if _reads_by_half(pattern) for layer, weight in zip(pattern.layers, weights, strict=True)]  # fmt: skip
-    if any(half is None or not is_of(half, weight) for half, weight in halves):
+    if any(half is None or not (later.holds(half) or is_of(half, weight)) for half, weight in _halves(routed)):
         return "what a product loses by half-reading is not what the high plane of its weights misses"
     return ""
+
+
+def _halves(routed: RoutedExperts) -> list[tuple[HalfRead | None, WeightMatrix]]:
+    """What the layers lose that are read by half, and their weights."""
+    places = ((routed.block.pruned_source, routed.up), (routed.block.pruned_hidden, (routed.down,)))
+    return [
+        (layer.half, weight)
+        for pattern, weights in places if _reads_by_half(pattern) for layer, weight in zip(pattern.layers, weights, strict=True)
+    ]  # fmt: skip
 
 
 def _reads_by_half(pattern: Pattern | None) -> TypeGuard[Pattern]:

@@ -11,7 +11,7 @@ import openvino as ov
 from scap_ov.mapped_pages import let_go
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino import sparse_op
-from scap_ov.passes.openvino.half_reads import is_of
+from scap_ov.passes.openvino.half_reads import Later, is_of
 from scap_ov.passes.openvino.level_blocks import Dial, PlannedLevels, joined, joined_entries
 from scap_ov.passes.openvino.packed_site import pack_site, packed_scale_type
 from scap_ov.passes.openvino.portable_pattern import PREFIX, as_type, follow
@@ -43,6 +43,7 @@ class LowerSparseMatMul(Pass[ov.Model]):
     :param create: makes the op; by default from the extension library.
     :param levels: of the plan, where it has any.
     :param among: Selects of the graph, to look for patterns at; by default all nodes.
+    :param later: of the pass that wrote the patterns: those need not be looked at, and are dropped from it.
     :param progress: sites done, sites in all.
     :raises ExtensionError: the library is missing or does not fit, and there is something to lower.
     """
@@ -54,9 +55,11 @@ class LowerSparseMatMul(Pass[ov.Model]):
         create: sparse_op.CreateOp | None = None,
         levels: PlannedLevels | None = None,
         among: Sequence[ov.Node] | None = None,
+        later: Later | None = None,
         progress: Progress | None = None,
     ) -> None:
         self._among = among
+        self._later = later or Later()
         self._progress = progress
         self._dynamic_quantization = dynamic_quantization
         self._levels = levels
@@ -82,15 +85,17 @@ class LowerSparseMatMul(Pass[ov.Model]):
 
     def _lower(self, pattern: Pattern, create: sparse_op.CreateOp, skipped: list[tuple[str, str]]) -> bool:
         name = pattern.select.get_friendly_name().removeprefix(PREFIX)
-        readable, reasons = _readable(pattern)
+        readable, reasons = _readable(pattern, self._later)
         for group in _groups(readable):
             _replace(name, pattern, group, create, self._levels, dynamic_quantization=self._dynamic_quantization)
+            for half in (layer.half for layer, _ in group if layer.half is not None):
+                self._later.drop(half)
         if reasons:
             skipped.append((name, "; ".join(reasons)))
         return bool(readable)
 
 
-def _readable(pattern: Pattern) -> tuple[list[tuple[PatternLayer, WeightMatrix]], list[str]]:
+def _readable(pattern: Pattern, later: Later) -> tuple[list[tuple[PatternLayer, WeightMatrix]], list[str]]:
     """Layers that can be lowered, and why the others cannot."""
     readable, reasons = [], []
     finite = np.isfinite(pattern.center).all()
@@ -108,7 +113,7 @@ def _readable(pattern: Pattern) -> tuple[list[tuple[PatternLayer, WeightMatrix]]
                 reasons.append(f"{name}: a Reshape before it hides which row is the first position")
                 continue
             weight = read_weight(layer.matmul)
-            if layer.half is not None and not is_of(layer.half, weight):
+            if layer.half is not None and not (later.holds(layer.half) or is_of(layer.half, weight)):
                 reasons.append(f"{name}: what it loses by half-reading is not what the high plane of its weights misses")
                 continue
             readable.append((layer, weight))
@@ -148,7 +153,7 @@ def _replace(name: str, pattern: Pattern, group: Sequence[tuple[PatternLayer, We
     center, threshold, base, whole, dial = values
     limit = max(pattern.max_sparse_rows, 1)
     pruning = sparse_op.Pruning(center, threshold, compensation, base, pattern.rows, limit, pattern.ramp, whole)
-    packed = pack_site(weights, in_planes=graded)
+    packed = pack_site(weights, in_planes=graded, behind=sparse_op.sizes_of(pruning, planes=graded))
     source = as_type(x, ov.Type.f32) if narrow else x
     op = sparse_op.build(create, source, packed, pruning, dynamic_quantization=dynamic_quantization, dial=dial)
     op.set_friendly_name(sparse_op.joined_name(name, [layer.matmul.get_friendly_name() for layer, _ in group]))

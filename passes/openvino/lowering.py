@@ -10,6 +10,7 @@ import openvino as ov
 
 from scap_ov.passes.base import PassResult
 from scap_ov.passes.openvino.fewer_experts import FewerExperts
+from scap_ov.passes.openvino.half_reads import Later
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.keep_slicing import DropSlicing, KeepSlicing
 from scap_ov.passes.openvino.level_blocks import PlannedLevels
@@ -60,14 +61,16 @@ def insert_and_lower(
     done, total = 0, sum(name in matches and matches[name].block is None for name in plan.entries)
     inserted, lowered = [FewerExperts(plan.experts, {name: match.block for name, match in matches.items()})(model)], []
     for entries in parts.values():
-        insert = InsertSparsity(replace(plan, entries=entries, experts={}), found=found, validates=False)
+        later = Later()
+        insert = InsertSparsity(replace(plan, entries=entries, experts={}), found=found, validates=False, later=later)
         inserted.append(insert(model))
         routed = [matches[name].block for name in insert.written]
         sums = {block.result.get_node().get_instance_id(): block.result.get_node() for block in routed if block is not None}
-        lowered.append(LowerExperts(dynamic_quantization=quantise, levels=levels, among=list(sums.values()))(model))
+        lowered.append(LowerExperts(dynamic_quantization=quantise, levels=levels, among=list(sums.values()), later=later)(model))
         selects = [select for name, select in insert.written.items() if matches[name].block is None]
         told = None if progress is None else partial(_of_all, progress, done, total)
-        lowered.append(LowerSparseMatMul(dynamic_quantization=quantise, levels=levels, among=selects, progress=told)(model))
+        lowered.append(LowerSparseMatMul(dynamic_quantization=quantise, levels=levels, among=selects, later=later, progress=told)(model))
+        later.fill()
         done += len(selects)
     model.validate_nodes_and_infer_types()
     lowered.append(KeepSlicing()(model))

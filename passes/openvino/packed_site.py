@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import openvino as ov
 
-from scap_ov.custom_ops.formats import pack, planes, unpack
+from scap_ov.custom_ops.formats import native, pack, packed_row_bytes, planes, unpack
+from scap_ov.passes.openvino.packed_sections import rows_of
 from scap_ov.passes.rules.constants import FLOATS
 from scap_ov.passes.rules.weight_matrix import WeightMatrix
 
 _BLOCK = 64  # output channels are padded to a multiple of this, docs/packing.md
 _NONE = np.zeros(0, np.uint8)
 _OFFSET = {"i4": 8, "i8": 128, "u4": 0, "u8": 0}  # signed values, zero points too, are stored unsigned
+_IN_BOTH_NIBBLES = 0x11
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class PackedSite:
     :param sizes: N of each layer.
     :param planes: u8 and i8 in two planes of nibbles, which `step` and `offset` join, uint8 [step groups · n_padded].
     :param step_group: input channels that share a step; 0 without planes.
+    :param room: of what has been packed just now: begins with `weight`, and has rows for all sections behind.
     """
 
     weight_type: str
@@ -39,6 +43,7 @@ class PackedSite:
     step_group: int = 0
     step: np.ndarray = field(default_factory=lambda: _NONE)
     offset: np.ndarray = field(default_factory=lambda: _NONE)
+    room: ov.Tensor | None = field(default=None, compare=False)
 
     @property
     def k(self) -> int:
@@ -60,38 +65,79 @@ class LayerWeight:
     zero_point: np.ndarray | None
 
 
-def pack_site(weights: Sequence[WeightMatrix], *, in_planes: bool = False) -> PackedSite:
+def pack_site(weights: Sequence[WeightMatrix], *, in_planes: bool = False, behind: Sequence[int] = ()) -> PackedSite:
     """Pack layers of one weight type.
 
     :param weights: all with the same K, type, group size, scale type, and with or without zero points alike.
     :param in_planes: u8 and i8 weights in two planes of nibbles.
+    :param behind: bytes of the sections that will stand beside the site's own.
     """
     spec, sizes = weights[0].spec, tuple(w.n for w in weights)
-    raw = np.concatenate([w.raw() for w in weights])
-    packed = _NONE.reshape(0, 0) if in_planes else pack(raw, spec.dtype)
     if spec.dtype in FLOATS:
-        return PackedSite(spec.dtype, 0, "", sizes, packed, _NONE, _NONE)
+        site = _with_room(PackedSite(spec.dtype, 0, "", sizes, _NONE, _NONE, _NONE), weights[0].k, behind)
+        site.weight[:] = pack(np.concatenate([w.raw() for w in weights]), spec.dtype)
+        return site
     scale_type = packed_scale_type(spec.scale_dtype)
     scale = _rows([w.scale for w in weights if w.scale is not None]).astype(np.float16 if scale_type == "f16" else np.float32)
     zero = _NONE
     if spec.has_zero_point:
         zero = (_rows([w.zero_point for w in weights if w.zero_point is not None]) + _OFFSET[spec.dtype]).astype(np.uint8).reshape(-1)
-    site = PackedSite(spec.dtype, spec.group_size, scale_type, sizes, packed, scale.reshape(-1).view(np.uint8), zero)
-    return _in_planes(site, raw) if in_planes else site
+    site = PackedSite(spec.dtype, spec.group_size, scale_type, sizes, _NONE, scale.reshape(-1).view(np.uint8), zero)
+    if in_planes:
+        return _in_planes(site, _in_bytes(weights), weights[0].k, behind)
+    site = _with_room(site, weights[0].k, behind)
+    if native.library() is None:
+        site.weight[:] = pack(np.concatenate([w.raw() for w in weights]), spec.dtype)
+    else:
+        native.pack_into(_stored(weights), spec.bits, site.weight)
+    return site
 
 
 def split_site(site: PackedSite) -> PackedSite:
     """A packed site of u8 or i8 weights in two planes instead."""
-    return _in_planes(site, unpack(site.weight, site.weight_type, sum(site.sizes)))
+    return _in_planes(site, [unpack(site.weight, site.weight_type, sum(site.sizes))], site.k, ())
 
 
-def _in_planes(site: PackedSite, raw: np.ndarray) -> PackedSite:
-    """The site with its weight, [N, K] as stored, in planes."""
-    group = planes.step_group(site.group_size, raw.shape[1])
-    split = planes.split(raw, group)
-    weight = np.concatenate([pack(split.high, "u4"), pack(split.low, "u4")])
-    step, offset = (_rows([each]).reshape(-1) for each in (split.step, split.offset))
-    return replace(site, planes=True, step_group=group, weight=weight, step=step, offset=offset)
+def _in_planes(site: PackedSite, parts: Sequence[np.ndarray], k: int, behind: Sequence[int]) -> PackedSite:
+    """The site with its weights in planes.
+
+    :param parts: of the layers, [N, K] as stored.
+    """
+    group = planes.step_group(site.group_size, k)
+    found = [planes.search(part, group) for part in parts]
+    step, offset = (np.concatenate(each) for each in zip(*found, strict=True))
+    site = replace(site, planes=True, step_group=group, step=_rows([step]).reshape(-1), offset=_rows([offset]).reshape(-1))
+    site = _with_room(site, k, behind)
+    if native.library() is None:
+        split = planes.split(np.concatenate(parts), group)
+        site.weight[:] = np.concatenate([pack(split.high, "u4"), pack(split.low, "u4")])
+    else:
+        native.pack_planes_into(native.Stored(parts, 8, _OFFSET[site.weight_type]), group, step, offset, site.weight)
+    return site
+
+
+def _with_room(site: PackedSite, k: int, behind: Sequence[int]) -> PackedSite:
+    """The site with memory for its weight, and for all sections behind it: nothing is copied once more."""
+    row_bytes = packed_row_bytes("u4" if site.planes else site.weight_type, sum(site.sizes))
+    rows = 2 * k if site.planes else k
+    sections = [site.scale.size, site.zero_point.size, site.step.size, site.offset.size, *behind]
+    room = ov.Tensor(ov.Type.u8, ov.Shape([rows + rows_of(sections, row_bytes), row_bytes]))
+    return replace(site, room=room, weight=room.data[:rows])
+
+
+def _stored(weights: Sequence[WeightMatrix]) -> native.Stored:
+    """The integers of layers as the library packs them: two 4-bit ones in a byte where rows are stored so, else one."""
+    offset = _OFFSET[weights[0].spec.dtype]
+    pairs = [weight.nibbles() for weight in weights]
+    if all(each is not None for each in pairs):
+        return native.Stored([each for each in pairs if each is not None], 4, offset * _IN_BOTH_NIBBLES)
+    return native.Stored(_in_bytes(weights), 8, offset)
+
+
+def _in_bytes(weights: Sequence[WeightMatrix]) -> list[np.ndarray]:
+    """The integers of layers, [N, K] each, whose rows are contiguous."""
+    raw = (weight.raw() for weight in weights)
+    return [each if each.strides[1] == 1 else np.ascontiguousarray(each) for each in raw]
 
 
 def _from_planes(site: PackedSite, n: int) -> np.ndarray:

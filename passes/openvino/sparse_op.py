@@ -65,12 +65,11 @@ def creator(op: str = OP_NAME) -> CreateOp:
 def build(create: CreateOp, x: ov.Output, packed: PackedSite, pruning: Pruning, *, dynamic_quantization: bool,
           dial: Dial | None = None) -> ov.Node:  # fmt: skip
     """The op with its two inputs: x, and one constant for everything else."""
-    floats = (pruning.center, pruning.threshold, pruning.compensation, pruning.base, pruning.whole_threshold)
-    *before, whole = (as_bytes(array) for array in floats)
+    *before, whole = (as_bytes(array) for array in _floats(pruning))
     sections = [packed.scale, packed.zero_point, *before]
     if packed.planes:
         sections += [packed.step, packed.offset, whole]
-    constant = ov.op.Constant(ov.Tensor(_behind(packed.weight, sections)))
+    constant = ov.op.Constant(_behind(packed, sections))
     attributes = {
         "weight_type": packed.weight_type, "group_size": packed.group_size, "scale_type": packed.scale_type,
         "output_sizes": list(packed.sizes), "sections": [section.size for section in sections], "rows": pruning.rows,
@@ -106,13 +105,27 @@ def read(node: ov.Node, level: float | None = None) -> tuple[PackedSite, Pruning
     return packed, pruning
 
 
-def _behind(weight: np.ndarray, sections: Sequence[np.ndarray]) -> np.ndarray:
-    """[K, row_bytes] and sections of bytes -> uint8 [K + rows of the sections, row_bytes]."""
-    k, row_bytes = weight.shape
-    data = np.zeros((k + rows_of([section.size for section in sections], row_bytes), row_bytes), np.uint8)
-    data[:k] = weight
-    write_sections(data[k:].reshape(-1), sections)
-    return data
+def sizes_of(pruning: Pruning, *, planes: bool) -> list[int]:
+    """Bytes of the sections that `pruning` takes, for `pack_site`."""
+    return [as_bytes(array).size for array in _floats(pruning)][: None if planes else -1]
+
+
+def _floats(pruning: Pruning) -> list[np.ndarray]:
+    return [pruning.center, pruning.threshold, pruning.compensation, pruning.base, pruning.whole_threshold]
+
+
+def _behind(packed: PackedSite, sections: Sequence[np.ndarray]) -> ov.Tensor:
+    """A weight [K, row_bytes] and sections of bytes -> u8 [K + rows of the sections, row_bytes]; in place where the site has room."""
+    k, row_bytes = packed.weight.shape
+    shape = [k + rows_of([section.size for section in sections], row_bytes), row_bytes]
+    tensor = packed.room
+    if tensor is None or list(tensor.shape) != shape:
+        tensor = ov.Tensor(ov.Type.u8, ov.Shape(shape))
+        tensor.data[:k] = packed.weight
+    rest = tensor.data[k:].reshape(-1)
+    rest[:] = 0
+    write_sections(rest, sections)
+    return tensor
 
 
 def joined_name(site: str, layers: Sequence[str]) -> str:

@@ -62,6 +62,12 @@ def typed_constant(values: np.ndarray, shape: list[int], dtype: str) -> ov.Node:
     :param dtype: u4, i4, u8, i8, f32, f16 or bf16.
     """
     tensor = ov.Tensor(getattr(ov.Type, dtype), ov.Shape(shape))
+    put_values(tensor, values, dtype)
+    return ov.op.Constant(tensor)
+
+
+def put_values(tensor: ov.Tensor, values: np.ndarray, dtype: str) -> None:
+    """Fill a tensor; the parameters are those of `typed_constant`."""
     flat = np.ascontiguousarray(values).reshape(-1)
     if dtype in ("u4", "i4"):
         nibbles = flat.view(np.uint8) if flat.dtype.itemsize == 1 else flat.astype(np.int16).astype(np.uint8)
@@ -73,7 +79,6 @@ def typed_constant(values: np.ndarray, shape: list[int], dtype: str) -> ov.Node:
         raw = flat.astype({"u8": np.uint8, "i8": np.int8, "f32": np.float32, "f16": np.float16}[dtype]).view(np.uint8)
     if raw.size:
         tensor.data.reshape(-1).view(np.uint8)[:] = raw
-    return ov.op.Constant(tensor)
 
 
 def _joined(pairs: np.ndarray) -> np.ndarray:

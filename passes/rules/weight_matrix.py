@@ -89,6 +89,14 @@ class WeightMatrix:
         matrix = values.reshape(self.k, self.n).T if self.by_input else values.reshape(-1, stored)[:, : self.k]
         return matrix[start:stop:step]
 
+    def nibbles(self) -> np.ndarray | None:
+        """Stored bytes of two 4-bit weights each, uint8 [n, K / 2]; None where a row does not begin and end with a byte."""
+        stored = self.k + self.padding
+        if self.spec.bits != 4 or self.by_input or stored % 2 or self.k % 2:
+            return None
+        pairs = np.asarray(self.constant.data).reshape(-1).view(np.uint8).reshape(-1, stored // 2)
+        return pairs[self.first : self.first + self.n, : self.k // 2]
+
     def sample(self, count: int) -> np.ndarray:
         """Stored values of about `count` output channels spread over all, [n, K]; what `fingerprint` hashes."""
         step = max(1, self.n // count)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scap_ov.custom_ops.formats import planes
+from scap_ov.custom_ops.formats import native, planes
 
 
 @given(st.integers(1, 9), st.integers(1, 70), st.sampled_from([1, 3, 32, 128]), st.integers(0, 2**31), st.booleans())
@@ -26,10 +26,10 @@ def test_the_library_searches_as_numpy_does_and_misses_no_more_than_without_a_se
     rng = np.random.default_rng(seed)
     low, high = np.sort(rng.integers(0, 256, 2))
     q = rng.integers(low, high + 1, (3, 2, group)).astype(np.uint8)
-    search = planes._compiled()
-    assert search is not None
+    library = native.library()
+    assert library is not None
     step, offset = planes._chosen(q)
-    for own, other in zip((step, offset), planes._chosen_by(search, q), strict=True):
+    for own, other in zip((step, offset), planes._chosen_by(library.scap_ov_plane_steps, q), strict=True):
         np.testing.assert_array_equal(own, other)
     o, top = q.min(2, keepdims=True), q.max(2, keepdims=True)
     assert (planes._missed(q, step, offset) <= planes._missed(q, (top - o) // np.uint8(16) + np.uint8(1), o)).all()

@@ -1,0 +1,62 @@
+"""The passes in their order: what is written for a block, lowered at once, and filled in where it stays portable."""
+
+from dataclasses import replace
+
+import numpy as np
+import openvino as ov
+import pytest
+from openvino import opset13 as ops
+from pruned_layers import infer, plan_of, vector, x_of
+from weight_forms import matmul, store
+
+from scap_ov.custom_ops.formats import planes
+from scap_ov.passes.openvino.find_sites import find_sites
+from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
+from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
+from scap_ov.passes.openvino.lowering import insert_and_lower
+
+K, N = 128, 40
+
+
+def straight_and_flat():
+    """Two int8 layers of one site, of which the second reads it through a Reshape; and its graded plan."""
+    x = ops.parameter(ov.PartialShape([-1, -1, K]), np.float32, name="x")
+    flat = ops.reshape(x, np.array([-1, K]), special_zero=False)
+    rng = np.random.default_rng(0)
+    layers = [matmul(path, store(N, K, "i8", rng), name) for path, name in ((x, "straight"), (flat, "flat"))]
+    model = ov.Model([ops.result(layer) for layer in layers], [x], "m")
+    plan = plan_of(model, 0.4, rows="all")
+    entries = {name: replace(entry, whole_threshold=vector(1.5)) for name, entry in plan.entries.items()}
+    return model, replace(plan, entries=entries)
+
+
+def test_a_layer_that_stays_portable_loses_what_the_two_passes_write_one_after_the_other():
+    model, plan = straight_and_flat()
+    portable = InsertSparsity(plan)(model.clone()).model
+    apart = LowerSparseMatMul(dynamic_quantization=False)(portable.clone())
+    plan = replace(plan, config=replace(plan.config, dynamic_quantization=False))
+    _, lowered = insert_and_lower(model, plan, find_sites(model, lm_head=True))
+    assert apart.skipped == lowered.skipped == [("other.0", "flat: a Reshape before it hides which row is the first position")]
+    value = x_of(1, 5, K)
+    for own, other, slow in zip(*(infer(each, [value]) for each in (model, apart.model, portable)), strict=True):
+        np.testing.assert_array_equal(own, other)
+        np.testing.assert_allclose(own, slow, atol=1e-4)
+
+
+def test_steps_are_searched_once_where_all_is_lowered(monkeypatch):
+    searched = []
+    monkeypatch.setattr(planes, "search", lambda raw, group, search=planes.search: searched.append(raw.shape) or search(raw, group))
+    model, plan = straight_and_flat()
+    plan = replace(plan, config=replace(plan.config, rows="decode"))
+    _, lowered = insert_and_lower(model, plan, find_sites(model, lm_head=True))
+    assert lowered.skipped == []
+    assert searched == [(N, K), (N, K)]
+
+
+@pytest.mark.parametrize("rows", ["decode", "all"])
+def test_nothing_of_the_patterns_is_left(rows):
+    model, plan = straight_and_flat()
+    plan = replace(plan, config=replace(plan.config, rows=rows))
+    insert_and_lower(model, plan, find_sites(model, lm_head=True))
+    missed = [node.get_friendly_name() for node in model.get_ops() if node.get_friendly_name().endswith("/missed")]
+    assert len(missed) == (rows == "all")
