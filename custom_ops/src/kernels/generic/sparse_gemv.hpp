@@ -20,17 +20,27 @@ struct Strip {
     size_t columns() const { return to - from; }
 };
 
-// Of many rows of x a strip is narrow, and its nibbles are short pieces of rows that lie pages apart. There it is twice as wide: 1.09 times
-// as fast at six rows and 1.21 at eight (AVX-512, rows of 8 KB); of bytes, and of rows of 1 KB, 0.93 to 0.99 times.
-constexpr size_t kLongRow = 4096;      // bytes
-constexpr size_t kLongRowSums = 8192;  // int32, two thirds of L1
+// Where sums of many rows of x, or of two planes, leave a strip narrow, its nibbles are short pieces of rows that lie pages apart. There it
+// is wider, past L1 if need be (AVX-512, rows of 8 KB): int4 1.09 times as fast at six rows and 1.21 at eight, planes 1.2 times at three
+// and four and 1.4 to 1.5 at eight; of bytes, and of rows of 1 KB, 0.93 to 1.07 times.
+constexpr size_t kLongRow = 4096;          // bytes
+constexpr size_t kLongRowSums = 8192;      // int32, two thirds of L1
+constexpr size_t kLongRowColumns = 1024;  // at least
+
+// Columns of a strip of `lists` lists whose sums lie side by side.
+template <class Format>
+inline size_t strip_columns(const SparseGemvParams& p, size_t lists) {
+    const size_t rows_of_sums = p.m * lists;
+    const bool long_rows = std::is_same<Format, U4>::value && p.weight->row_bytes >= kLongRow;
+    const size_t sums = long_rows && rows_of_sums > 4 && kLongRowSums > Simd::kStripColumns ? kLongRowSums : Simd::kStripColumns;
+    const size_t columns = sums / rows_of_sums / Format::kTileColumns * Format::kTileColumns;
+    return long_rows && columns < kLongRowColumns ? kLongRowColumns : columns;
+}
 
 // Calls body(strip) for the strips of the columns of lists [list, list + Lists), whose sums lie side by side.
 template <class Format, size_t Lists, class Body>
 inline void for_strips(const SparseGemvParams& p, size_t list, const Body& body) {
-    const bool long_rows = std::is_same<Format, U4>::value && p.m > 4 && p.weight->row_bytes >= kLongRow;
-    const size_t sums = long_rows && kLongRowSums > Simd::kStripColumns ? kLongRowSums : Simd::kStripColumns;
-    const size_t width = sums / (p.m * Lists) / Format::kTileColumns * Format::kTileColumns;
+    const size_t width = strip_columns<Format>(p, Lists);
     const size_t begin = p.kept->group_begin[list], end = p.kept->group_begin[list + Lists];
     Strip strip{p.n_from, p.n_from, begin, end, end, 0, 0};
     while (strip.to < p.n_to) {
