@@ -128,8 +128,9 @@ struct QuantizedRows {
         // fewer values are quantised before another thread has begun
         const size_t groups = ceil_div(q.k, q.group_size), step = q.m * q.k < kSerialValues ? q.m : 4;
         q.quantized = scratch.take<int8_t>(quantized_bytes(q, implementation));
-        q.scale = scratch.take<float>(q.m * groups);
+        q.scale = scratch.take<float>(q.m * groups * q.fine());
         q.sum = scratch.take<int32_t>(q.m * groups);
+        q.sums = scratch.take<float>(q.m * groups * 2);
         parallel_for(ceil_div(q.m, step), [&](size_t block) {
             QuantizeRowsParams some = q;
             some.m_from = block * step;
@@ -144,6 +145,7 @@ private:
         q.m = a.m;
         q.k = a.k;
         q.group_size = dense_group_size(a.format, a.weight, implementation.dense, half);
+        q.fine_size = a.weight.group_size >= a.k && !half ? kFineGroup : kRun;
         q.k_padded = ceil_div(a.k, q.group_size) * round_up(q.group_size, implementation.dense.step);
         return q;
     }
@@ -152,8 +154,8 @@ private:
     }
     static size_t bytes(const QuantizeRowsParams& q, const Implementation& implementation) {
         const size_t groups = ceil_div(q.k, q.group_size);
-        return Scratch::bytes_for<int8_t>(quantized_bytes(q, implementation)) + Scratch::bytes_for<float>(q.m * groups) +
-               Scratch::bytes_for<int32_t>(q.m * groups);
+        return Scratch::bytes_for<int8_t>(quantized_bytes(q, implementation)) + Scratch::bytes_for<float>(q.m * groups * q.fine()) +
+               Scratch::bytes_for<int32_t>(q.m * groups) + Scratch::bytes_for<float>(q.m * groups * 2);
     }
 };
 

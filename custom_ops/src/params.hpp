@@ -99,15 +99,26 @@ struct DenseActivations {
     size_t least_rows, least_rows_of_planes;  // that are faster here than in the sparse GEMV with every channel kept
 };
 
+// Input channels of x that share a scale in the dense path, where x has one digit: as many as in stock OpenVINO where the weight has one
+// scale for each output channel, and a run of them where it has more, for there scaling sums is dearer (docs/performance.md).
+// Products of fine groups are not summed up apart: D, the sum over the first f fine groups of a run, grows on, and as
+// s1 D1 + s2 (D2 - D1) + s3 (D3 - D2) + s4 (D4 - D3) = (s1 - s2) D1 + (s2 - s3) D2 + (s3 - s4) D3 + s4 D4, differences of scales are what
+// multiplies it.
+inline constexpr size_t kFineGroup = 32;
+inline constexpr size_t kRun = 128;  // input channels: their sum is below 2^22, see kernels/generic/gemm_micro.hpp
+
 // Quantises rows [m_from, m_to) of x to int8, symmetric; masked and centred by the caller beforehand.
 struct QuantizeRowsParams {
     const float* x;  // [M, K]
     size_t m, k, group_size;
     size_t m_from, m_to;
     int8_t* quantized;  // [M, k_padded], or as two digits want it: [M rounded up to 8, 2 k_padded]
-    float* scale;       // [M, groups], of two digits [M]
-    int32_t* sum;       // [M, groups]
+    float* scale;       // one digit: [M, groups, fine()], less that of the next fine group of the run; two digits: [M]
+    int32_t* sum;       // two digits: [M, groups]
+    float* sums;        // one digit: [M, groups, 2], the sum of scale times quantised value, and of the first scale of each run
     size_t k_padded;    // K rounded up to `step` in every group
+    size_t fine_size;   // one digit: kFineGroup or kRun
+    size_t fine() const { return (group_size + fine_size - 1) / fine_size; }
 };
 
 // y[m, n] for rows [m_from, m_to) and columns [n_from, n_to) (multiples of kColumnBlock), dense, from the packed weight.

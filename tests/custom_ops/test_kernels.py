@@ -18,7 +18,6 @@ from reference import OFFSETS, Operands, sparse_matmul, tolerance
 from scap_ov.custom_ops.formats import WEIGHT_TYPES
 
 RUNNABLE = runnable()
-AS_EXACT_AS_STOCK = ("avx512_amx",)
 # A site of each kind, tails of every sort: K no multiple of 4, a short last group, one single or last single block of columns.
 SHAPES = [(577, [1001]), (128, [64]), (200, [1]), (96, [65, 63]), (256, [192, 64, 64]), (1024, [128]), (33, [130])]
 
@@ -83,7 +82,7 @@ def test_rows_of_more_than_a_page(implementation: str, weight_type: str) -> None
 
 
 @pytest.mark.parametrize("step_group", [None, 128])
-@pytest.mark.parametrize("implementation", [name for name in RUNNABLE if name in AS_EXACT_AS_STOCK])
+@pytest.mark.parametrize("implementation", RUNNABLE)
 def test_prompts_are_as_exact_as_those_of_stock(implementation: str, step_group: int | None) -> None:
     """One scale per output channel: stock OpenVINO quantises x in groups of 32 there, or computes in bf16. Some x are large."""
     o = random_operands(1000, [128], "u8", m=20, sparsity=None, rows="decode", dynamic_quantization=True, step_group=step_group)

@@ -15,9 +15,9 @@ template <int Planes>
 constexpr size_t kMrQuantized = Planes == 1 ? 6 : 3;  // 12 accumulators of 16 bits either way
 constexpr size_t kWidenQuads = 8;                     // sums of 16 bits: 8 · 2 · 15 · 127 < 2^15
 
-// Adds the products of at most kWidenQuads quads to dot.
+// dot += the products of at most kWidenQuads quads of input channels.
 template <int Rows, int Planes>
-inline void multiply_quads(const uint8_t* tile, const int8_t* x, size_t x_stride, size_t quads, __m256i (*dot)[2]) {
+inline void multiply_fine(const uint8_t* tile, const int8_t* x, size_t x_stride, size_t quads, SumsOfRows<Rows>& dot) {
     Sums16 sum[Rows][2 * Planes] = {};
     for (size_t q = 0; q < quads; ++q, tile += Planes * kNr * kQuad, x += kQuad) {
         __m256i w[2 * Planes];
@@ -31,20 +31,12 @@ inline void multiply_quads(const uint8_t* tile, const int8_t* x, size_t x_stride
     for (int r = 0; r < Rows; ++r)
         for (int j = 0; j < 2; ++j) {
             const __m256i low = to_register(sum[r][j]), high = to_register(sum[r][j + 2 * (Planes - 1)]);
-            dot[r][j] = _mm256_add_epi32(dot[r][j], _mm256_madd_epi16(low, one));
-            if (Planes == 2) dot[r][j] = _mm256_add_epi32(dot[r][j], _mm256_madd_epi16(high, sixteen));
+            __m256i sum32 = _mm256_madd_epi16(low, one);
+            if (Planes == 2) sum32 = _mm256_add_epi32(sum32, _mm256_madd_epi16(high, sixteen));
+            dot.of[r][j] = to_sums<Sums32>(_mm256_add_epi32(to_register(dot.of[r][j]), sum32));
         }
 }
-
-// dot = the products of `quads` quads of input channels.
-template <int Rows, int Planes>
-inline void multiply_group(const uint8_t* tile, const int8_t* x, size_t x_stride, size_t quads, __m256i (*dot)[2]) {
-    for (int r = 0; r < Rows; ++r) dot[r][0] = dot[r][1] = Simd::zero();
-    for (size_t quad = 0; quad < quads; quad += kWidenQuads) {
-        const size_t count = quads - quad < kWidenQuads ? quads - quad : kWidenQuads;
-        multiply_quads<Rows, Planes>(tile + quad * Planes * kNr * kQuad, x + quad * kQuad, x_stride, count, dot);
-    }
-}
+static_assert(kFineGroup <= kWidenQuads * kQuad, "a fine group does not fit into sums of 16 bits");
 
 }  // namespace
 }  // namespace avx2

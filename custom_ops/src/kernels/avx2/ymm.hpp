@@ -80,6 +80,7 @@ struct Ymm {
         return _mm_cvtsi128_si32(_mm_add_epi32(half, _mm_shuffle_epi32(half, 0xb1)));
     }
     static Int bits(Float v) { return _mm256_castps_si256(v); }
+    static Float as_float(Int v) { return _mm256_castsi256_ps(v); }
     static Int round(Float v) { return _mm256_cvtps_epi32(v); }
     static Float to_float(Int v) { return _mm256_cvtepi32_ps(v); }
     static Float power_of_two(Int n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23)); }

@@ -28,6 +28,8 @@
 // what a kernel is made of before it
 #include "kernels/generic/gemm_micro.hpp"
 #include "kernels/generic/gemm_unpack.hpp"
+// over the sums of micro-kernels
+#include "kernels/generic/gemm_rows.hpp"
 // the unpacked tile
 #include "kernels/generic/gemm.hpp"
 // and what multiplies it, in order

@@ -52,6 +52,7 @@ struct Registers {
     static int32_t maximum_of(Int v) { return _mm512_reduce_max_epi32(v); }
     static int32_t sum_of(Int v) { return _mm512_reduce_add_epi32(v); }
     static Int bits(Float v) { return _mm512_castps_si512(v); }
+    static Float as_float(Int v) { return _mm512_castsi512_ps(v); }
     static Int round(Float v) { return _mm512_cvtps_epi32(v); }
     static Float to_float(Int v) { return _mm512_cvtepi32_ps(v); }
     static Float power_of_two(Int n) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23)); }

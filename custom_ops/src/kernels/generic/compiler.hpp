@@ -48,6 +48,15 @@ inline size_t count_bits(uint32_t mask) {
 }
 #endif
 
+// Sums of int32 of some rows at two registers of columns.
+template <int Rows>
+struct SumsOfRows {
+    Sums32 of[Rows][2];
+    explicit SumsOfRows(int32_t start) {
+        for (int r = 0; r < Rows; ++r) of[r][0] = of[r][1] = to_sums<Sums32>(Simd::broadcast(start));
+    }
+};
+
 }  // namespace
 }  // namespace SCAP_OV_ISA
 }  // namespace scap_ov

@@ -35,12 +35,13 @@ struct TileShape {
     static size_t groups(size_t group_size) { return group_size >= kChannels ? 1 : kChannels / group_size; }
 };
 
-// A tile, its scales and zero points, and rows of x.
+// A tile, its scales and zero points, and rows of x with their scales and sums.
 template <class Format>
 inline size_t tile_scratch_bytes(size_t group_size) {
     const size_t groups = TileShape<Format>::groups(group_size), channels = groups * round_up(group_size, kQuad);
+    const size_t of_row = round_up(channels, 64) + groups * (ceil_div(group_size, kFineGroup) + 2) * sizeof(float);
     return TileShape<Format>::kColumns * channels * kMaxPlanes + kGemmColumns * groups * 2 * sizeof(float) +
-           kRowParts * kMrQuantized<1> * round_up(channels, 64);
+           kRowParts * kMrQuantized<1> * of_row;
 }
 
 // Bytes of scratch for either kind of gemm; group_size is that of the activations.
@@ -98,14 +99,6 @@ inline void prefetch_ahead(const PackedWeight& w, size_t k, size_t n, size_t col
     }
 }
 
-// One K block of a qd8 product: activation groups [group, group + groups), unpacked at `tile`.
-struct QuantizedBlock {
-    const uint8_t* tile;
-    const float *scale, *zero_point;  // [groups, kGemmColumns]
-    size_t group, groups;
-    size_t quads;  // of all groups
-};
-
 template <class Format>
 void unpack_quantized_block(const GemmParams& p, size_t n, size_t columns, QuantizedBlock& block, uint8_t* tile, float* scale,
                             float* zero_point) {
@@ -140,35 +133,35 @@ void unpack_quantized_block(const GemmParams& p, size_t n, size_t columns, Quant
 // Register blocks [first, last) of rows, from row m on, times an unpacked tile; returns the number of rows.
 template <class Format>
 inline size_t multiply_rows(const GemmParams& p, const QuantizedBlock& block, const EvenRows& parts, size_t first, size_t last, size_t m,
-                            size_t n, size_t columns, int8_t* rows_of_x) {
-    const QuantizeRowsParams& q = *p.q;
-    const size_t groups = ceil_div(q.k, q.group_size), stride = round_up(q.group_size, kQuad), depth = block.quads * kQuad;
+                            size_t n, size_t columns, const RowsOfX& x) {
+    const size_t depth = block.quads * kQuad, fine = block.groups * p.q->fine();
+    const Joined joined = joined_groups<Format>(p);
+    const bool fine_kernel = p.q->fine_size == kFineGroup;
+    const size_t groups = joined == Joined::whole ? 1 : block.groups;
     size_t rows = 0;
-    for (size_t part = first; part < last; ++part)
-        for (size_t r = 0; r < parts.count(part); ++r, ++rows)
-            std::memcpy(rows_of_x + rows * depth, q.quantized + (m + rows) * q.k_padded + block.group * stride, depth);
+    for (size_t part = first; part < last; rows += parts.count(part++)) x.copy(*p.q, block, m + rows, parts.count(part), rows, joined);
     for (size_t c = 0; c < columns; c += kNr) {
         MicroQuantized a;
         a.tile = block.tile + c * block.quads * kPlanes<Format> * kQuad;
         a.scale = block.scale + c;
         a.zero_point = block.zero_point + c;
-        a.x = rows_of_x;
+        a.x = x.value;
         a.x_stride = depth;
-        a.x_scale = q.scale + m * groups + block.group;
-        a.x_sum = q.sum + m * groups + block.group;
-        a.x_groups = groups;
-        a.groups = block.groups;
-        a.group_quads = stride / kQuad;
+        a.x_scale = x.scale;
+        a.x_sums = x.sums;
+        a.one_scale = joined != Joined::none;
+        a.groups = groups;
+        a.group_quads = joined == Joined::whole ? block.quads : round_up(p.q->group_size, kQuad) / kQuad;
         a.quads = block.quads;
         a.y = p.y + m * p.y_stride + n + c;
         a.y_stride = p.y_stride;
         a.accumulate = p.accumulate || block.group != 0;
         for (size_t part = first; part < last; ++part) {
             const size_t count = parts.count(part);
-            kMicroQuantized<kPlanes<Format>>[count - 1](a);
+            (fine_kernel ? kMicroQuantized<kPlanes<Format>, true> : kMicroQuantized<kPlanes<Format>, false>)[count - 1](a);
             a.x += count * depth;
-            a.x_scale += count * groups;
-            a.x_sum += count * groups;
+            a.x_scale += count * fine;
+            a.x_sums += count * groups * 2;
             a.y += count * p.y_stride;
         }
     }
@@ -183,7 +176,7 @@ void gemm_qd8(const GemmParams& p) noexcept {
     float* zero_point = scale + step * kGemmColumns;
     uint8_t* tile = reinterpret_cast<uint8_t*>(zero_point + step * kGemmColumns);
     const size_t tile_k = step * round_up(q.group_size, kQuad);
-    int8_t* rows_of_x = reinterpret_cast<int8_t*>(tile + TileShape<Format>::kColumns * tile_k * kMaxPlanes);
+    const RowsOfX x(tile + TileShape<Format>::kColumns * tile_k * kMaxPlanes, tile_k, step * q.fine(), kRowParts * kMrQuantized<1>);
     const EvenRows parts(p.m_to - p.m_from, kMrQuantized<kPlanes<Format>>);
     for (size_t n = p.n_from; n < p.n_to; n += TileShape<Format>::kColumns) {
         const size_t columns = at_most(TileShape<Format>::kColumns, p.n_to - n);
@@ -193,11 +186,8 @@ void gemm_qd8(const GemmParams& p) noexcept {
             block.groups = at_most(step, groups - group);
             unpack_quantized_block<Format>(p, n, columns, block, tile, scale, zero_point);
             size_t m = p.m_from;
-            for (size_t first = 0; first < parts.parts; first += kRowParts) {
-                const size_t last = at_most(first + kRowParts, parts.parts);
-                const size_t rows = multiply_rows<Format>(p, block, parts, first, last, m, n, columns, rows_of_x);
-                m += rows;
-            }
+            for (size_t first = 0; first < parts.parts; first += kRowParts)
+                m += multiply_rows<Format>(p, block, parts, first, at_most(first + kRowParts, parts.parts), m, n, columns, x);
         }
     }
 }

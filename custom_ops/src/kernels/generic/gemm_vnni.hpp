@@ -13,19 +13,16 @@ constexpr size_t kMaxPlanes = 1;
 template <class Format>
 constexpr int kPlanes = 1;
 
-// dot = the products of `quads` quads of input channels.
+// dot += the products of `quads` quads of input channels.
 template <int Rows, int>
-inline void multiply_group(const uint8_t* tile, const int8_t* x, size_t x_stride, size_t quads, Simd::Int (*dot)[2]) {
-    Sums32 sum[Rows][2] = {};
+inline void multiply_fine(const uint8_t* tile, const int8_t* x, size_t x_stride, size_t quads, SumsOfRows<Rows>& dot) {
     for (size_t q = 0; q < quads; ++q, tile += kNr * kQuad, x += kQuad) {
         const Simd::Int w[2] = {Simd::load(tile), Simd::load(tile + Simd::kBytes)};
         for (int r = 0; r < Rows; ++r) {
             const Simd::Int quad = Simd::broadcast_quad(x + r * x_stride);
-            for (int j = 0; j < 2; ++j) sum[r][j] = to_sums<Sums32>(Simd::dot_bytes(to_register(sum[r][j]), w[j], quad));
+            for (int j = 0; j < 2; ++j) dot.of[r][j] = to_sums<Sums32>(Simd::dot_bytes(to_register(dot.of[r][j]), w[j], quad));
         }
     }
-    for (int r = 0; r < Rows; ++r)
-        for (int j = 0; j < 2; ++j) dot[r][j] = to_register(sum[r][j]);
 }
 
 }  // namespace

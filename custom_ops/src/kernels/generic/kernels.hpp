@@ -1,4 +1,4 @@
-// Every kernel that is written once, over the vocabulary of an instruction set: Simd, and for the dense path multiply_group, kPlanes and
+// Every kernel that is written once, over the vocabulary of an instruction set: Simd, and for the dense path multiply_fine, kPlanes and
 // kMrQuantized. Included behind them, inside the target region, with SCAP_OV_ISA set to the namespace.
 #pragma once
 #include "kernels/generic/activate.hpp"
@@ -14,5 +14,7 @@
 // parts of the dense path
 #include "kernels/generic/gemm_micro.hpp"
 #include "kernels/generic/gemm_unpack.hpp"
+// over the sums of micro-kernels
+#include "kernels/generic/gemm_rows.hpp"
 // and the whole
 #include "kernels/generic/gemm.hpp"

@@ -12,8 +12,15 @@ inline void quantize_rows(const QuantizeRowsParams& p) noexcept {
         for (size_t g = 0; g < groups; ++g) {
             const size_t from = g * p.group_size, count = p.k - from < p.group_size ? p.k - from : p.group_size;
             int8_t* out = p.quantized + m * p.k_padded + g * stride;
-            const float inverse = find_scale(p.x + m * p.k + from, count, p.scale + m * groups + g);
-            p.sum[m * groups + g] = round_values(p.x + m * p.k + from, count, inverse, out);
+            float *scale = p.scale + (m * groups + g) * p.fine(), *sums = p.sums + (m * groups + g) * 2;
+            sums[0] = 0.0f;
+            for (size_t i = 0, f = 0; i < count; i += p.fine_size, ++f) {
+                const float* x = p.x + m * p.k + from + i;
+                const size_t fine = count - i < p.fine_size ? count - i : p.fine_size;
+                const float inverse = find_scale(x, fine, scale + f);
+                sums[0] += scale[f] * static_cast<float>(round_values(x, fine, inverse, out + i));
+                if (i % kRun) scale[f - 1] -= scale[f];
+            }
             for (size_t i = count; i < round_up(count, kQuad); ++i) out[i] = 0;
         }
     }
@@ -30,11 +37,17 @@ void gemm_qd8(const GemmParams& p) noexcept {
             for (size_t g = 0; g < groups; ++g) {
                 const size_t from = g * q.group_size, count = q.k - from < q.group_size ? q.k - from : q.group_size;
                 const int8_t* x = q.quantized + m * q.k_padded + g * stride;
+                const size_t of = m * groups + g;
+                const float* scale = q.scale + of * q.fine();
+                float sum = 0.0f;
                 int32_t dot = 0;
-                for (size_t i = 0; i < count; ++i) dot += x[i] * stored_at<Format>(w, from + i, n);
+                for (size_t i = 0; i < count; ++i) {
+                    if (i % kRun == 0) dot = 0;
+                    dot += x[i] * stored_at<Format>(w, from + i, n);
+                    if (i + 1 == count || (i + 1) % q.fine_size == 0) sum += static_cast<float>(dot) * scale[i / q.fine_size];
+                }
                 const Affine affine = affine_at<Format>(w, from, n);
-                y += (static_cast<float>(dot) - affine.zero_point * static_cast<float>(q.sum[m * groups + g])) *
-                     (q.scale[m * groups + g] * affine.scale);
+                y += (sum - affine.zero_point * q.sums[of * 2]) * affine.scale;
             }
             p.y[m * p.y_stride + n] = (p.accumulate ? p.y[m * p.y_stride + n] : 0.0f) + y;
         }
