@@ -6,6 +6,7 @@
 
 #include "formats/formats.hpp"
 #include "gemm.hpp"
+#include "gemm_few.hpp"
 #include "gemv.hpp"
 #include "rows.hpp"
 #include "scratch.hpp"
@@ -63,6 +64,7 @@ void sparse_matmul(const SparseMatMulArgs& a, const Implementation& implementati
         implementation.widen(static_cast<const uint16_t*>(a.x), a.m * a.k, wide);
         x = wide;
     }
+    if (!rows.any_pruned && takes_few(a, implementation)) return run_gemm_few(a, implementation, rows, x);
     const DenseActivations& dense = implementation.dense;
     const size_t least = a.weight.step ? dense.least_rows_of_planes : dense.least_rows;
     const size_t most = rows.any_pruned || !quantizes_activations(a) ? kMaxGemvRows : least - 1;

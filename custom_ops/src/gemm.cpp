@@ -8,6 +8,7 @@
 
 #include "formats/formats.hpp"
 #include "parallel.hpp"
+#include "quantized_rows.hpp"
 #include "scratch.hpp"
 
 namespace scap_ov {
@@ -19,7 +20,6 @@ constexpr size_t kDirectRows = 64;     // as many are written where they belong;
                                        // would share few sets of the caches while they are summed up
 constexpr size_t kBlockRows = 512;     // whose sums are gathered, and for which the weight is unpacked once
 constexpr size_t kStridePadding = 32;  // floats
-constexpr size_t kSerialValues = 32768;
 
 struct Gemm {
     const SparseMatMulArgs& args;
@@ -117,48 +117,6 @@ struct Gemm {
     }
 };
 
-// int8 of x [M, K] and the memory it lies in.
-struct QuantizedRows {
-    QuantizeRowsParams q{};
-    Scratch scratch;
-
-    QuantizedRows(const SparseMatMulArgs& a, const Implementation& implementation, const float* x, bool half)
-        : q(layout(a, implementation, half)), scratch(bytes(q, implementation)) {
-        q.x = x;
-        // fewer values are quantised before another thread has begun
-        const size_t groups = ceil_div(q.k, q.group_size), step = q.m * q.k < kSerialValues ? q.m : 4;
-        q.quantized = scratch.take<int8_t>(quantized_bytes(q, implementation));
-        q.scale = scratch.take<float>(q.m * groups * q.fine());
-        q.sum = scratch.take<int32_t>(q.m * groups);
-        q.sums = scratch.take<float>(q.m * groups * 2);
-        parallel_for(ceil_div(q.m, step), [&](size_t block) {
-            QuantizeRowsParams some = q;
-            some.m_from = block * step;
-            some.m_to = std::min(some.m_from + step, q.m);
-            implementation.quantize_rows(some);
-        });
-    }
-
-private:
-    static QuantizeRowsParams layout(const SparseMatMulArgs& a, const Implementation& implementation, bool half) {
-        QuantizeRowsParams q{};
-        q.m = a.m;
-        q.k = a.k;
-        q.group_size = dense_group_size(a.format, a.weight, implementation.dense, half);
-        q.fine_size = a.weight.group_size >= a.k && !half ? kFineGroup : kRun;
-        q.k_padded = ceil_div(a.k, q.group_size) * round_up(q.group_size, implementation.dense.step);
-        return q;
-    }
-    static size_t quantized_bytes(const QuantizeRowsParams& q, const Implementation& implementation) {
-        return round_up(q.m, 8) * implementation.dense.digits * q.k_padded + 64;
-    }
-    static size_t bytes(const QuantizeRowsParams& q, const Implementation& implementation) {
-        const size_t groups = ceil_div(q.k, q.group_size);
-        return Scratch::bytes_for<int8_t>(quantized_bytes(q, implementation)) + Scratch::bytes_for<float>(q.m * groups * q.fine()) +
-               Scratch::bytes_for<int32_t>(q.m * groups) + Scratch::bytes_for<float>(q.m * groups * 2);
-    }
-};
-
 }  // namespace
 
 void run_gemm(const SparseMatMulArgs& a, const Implementation& implementation, const Rows& rows, const float* x) {
@@ -178,9 +136,9 @@ void run_gemm(const SparseMatMulArgs& a, const Implementation& implementation, c
         const Gemm::Product products[] = {{implementation.gemm_f32[format], x, nullptr}, {implementation.gemm_half_f32, half, nullptr}};
         return Gemm{a, implementation, rows, products, count}.run();
     }
-    const QuantizedRows whole(a, implementation, x, false);
+    const QuantizedRows whole(a, implementation.dense, implementation.quantize_rows, x, false);
     std::optional<QuantizedRows> rest;
-    if (graded) rest.emplace(a, implementation, half, true);
+    if (graded) rest.emplace(a, implementation.dense, implementation.quantize_rows, half, true);
     const Gemm::Product products[] = {{implementation.gemm_qd8[format], x, &whole.q},
                                       {implementation.gemm_half_qd8, half, graded ? &rest->q : nullptr}};
     Gemm{a, implementation, rows, products, count}.run();

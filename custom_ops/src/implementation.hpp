@@ -4,6 +4,17 @@
 
 namespace scap_ov {
 
+// The dense path of few rows with nibbles, which have a scale for each group of input channels; x has one for each of at most 128.
+struct FewRows {
+    struct Range {
+        size_t least, most;  // numbers of rows that are faster here than elsewhere; none: 0, 0
+    };
+    Range narrow, middle, wide;                            // by the bytes of a row of the weight, see gemm_few.cpp
+    void (*quantize)(const QuantizeRowsParams&) noexcept;  // as dense.digits == 1 says
+    void (*kernel)(const FewRowsParams&) noexcept;
+    size_t (*scratch_bytes)(size_t m, size_t groups, size_t group_size) noexcept;  // of a block of so many activation groups
+};
+
 struct Implementation {
     const char* name;  // "scalar", "avx2", "avx_vnni", "avx512_vnni": the value of SCAP_OV_ISA
     const char* description;
@@ -25,6 +36,7 @@ struct Implementation {
     size_t (*gemm_scratch_bytes)(size_t k, size_t group_size) noexcept;
     size_t (*gemm_columns)(size_t m, bool in_planes) noexcept;  // of a task with m rows, at most; a multiple of 128
     DenseActivations dense;
+    FewRows few;
 };
 
 }  // namespace scap_ov

@@ -133,6 +133,20 @@ struct GemmParams {
     void* scratch;    // 64-byte aligned
 };
 
+// y = the product of activation groups [group_from, group_to) of all rows of x with a strip of columns [n_from, n_to), multiples of 128 but
+// for the last. Behind it comes the strip [next_from, next_to), or nothing where they are alike.
+struct FewRowsParams {
+    const PackedWeight* weight;
+    const QuantizeRowsParams* q;
+    size_t group_from, group_to;
+    size_t block_groups;  // that are taken at a time
+    size_t n_from, n_to, next_from, next_to;
+    bool prefetched;  // the strip came behind another
+    float* y;         // [M, y_stride]; y[0] is column n_from; overwritten
+    size_t y_stride;
+    void* scratch;  // 64-byte aligned; scratch_bytes(m, block_groups, group_size) of FewRows
+};
+
 // What is between the two products of a gated layer. clamped_swiglu (gpt-oss): (up + 1) gate / (1 + e^-(alpha gate)), gate at most limit,
 // up within -limit … limit.
 enum class Activation : int { silu, gelu_tanh, gelu_erf, clamped_swiglu, count };

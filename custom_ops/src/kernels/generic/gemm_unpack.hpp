@@ -15,12 +15,6 @@ inline Simd::Int load_block(const uint8_t* row, size_t block, size_t n_padded, s
     return Simd::low_nibbles(block % 2 ? Simd::shift_nibbles(bytes) : bytes);
 }
 
-// A line of a later row, beside each line that is unpacked: bursts for a whole tile wait for each other. Into L2: where rows are a power of
-// two apart they share the sets of L1.
-inline void prefetch_line(const uint8_t* at) {
-    _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T1);
-}
-
 // Stores a register of four bytes a channel at `channel` of a strip, as one plane or two.
 template <class Format>
 inline void store_quads(Simd::Int quads, size_t channel, uint8_t* out, size_t strip_bytes) {
@@ -34,7 +28,8 @@ inline void store_quads(Simd::Int quads, size_t channel, uint8_t* out, size_t st
 }
 
 // Four rows of a block, interleaved byte by byte: four bytes a channel, in strips of kNr channels; bytes as two planes of nibbles where
-// there are two. `ahead`: bytes from these rows to those that are prefetched.
+// there are two. `ahead`: bytes from these rows to those that are prefetched, a line beside each line that is unpacked: bursts for a whole
+// tile wait for each other. Into L2: where rows are a power of two apart they share the sets of L1.
 template <class Format>
 inline void unpack_quad(const uint8_t* const* rows, size_t ahead, size_t block, size_t n_padded, uint8_t* out, size_t strip_bytes) {
     constexpr size_t blocks_per_line = Format::kNibbles ? 2 : 1;

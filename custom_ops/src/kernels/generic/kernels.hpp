@@ -18,3 +18,7 @@
 #include "kernels/generic/gemm_rows.hpp"
 // and the whole
 #include "kernels/generic/gemm.hpp"
+// few rows, over its scales
+#include "kernels/generic/gemm_few_micro.hpp"
+//
+#include "kernels/generic/gemm_few.hpp"

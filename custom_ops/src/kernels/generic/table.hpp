@@ -70,6 +70,7 @@ inline Implementation table(const char* name, const char* description, uint32_t 
         gemm_scratch_bytes,
         gemm_columns,
         {128, kQuad, 1, kMaxGemvRows + 1, kLeastRowsOfPlanes},
+        {kFewRows[0], kFewRows[1], kFewRows[2], quantize_rows, gemm_few, few_scratch_bytes},
     };
 }
 

@@ -1,0 +1,139 @@
+// A few rows: the weight is read once, in the order in which it lies in memory. Rows of the weight that are shorter than some pages are cut
+// into parts of the input channels, each with a sum of its own; parts, and the tree in which they are added, follow from the shape and the
+// number of rows alone. Longer rows are cut into pieces of columns. So bits do not depend on the number of threads.
+#include "gemm_few.hpp"
+
+#include <algorithm>
+#include <atomic>
+
+#include "formats/formats.hpp"
+#include "parallel.hpp"
+#include "quantized_rows.hpp"
+#include "scratch.hpp"
+
+namespace scap_ov {
+namespace {
+
+constexpr size_t kColumnStep = 128;              // whole tiles
+constexpr size_t kLeastBytes = size_t{1} << 20;  // smaller weights stay in the caches, whatever the order
+constexpr size_t kNarrowRowBytes = 2048;         // rows of the weight; up to there six rows of x are enough to gain
+constexpr size_t kWideRowBytes = 8192;           // halves of such rows are whole pages
+constexpr size_t kStripBytes = 4096;             // of a row: prefetchers stop at the end of a page
+constexpr size_t kBlockChannels = 128;           // input channels of a block,
+constexpr size_t kWideBlockChannels = 64;        // of wide rows, each of which is in another page: of 128 the TLB of L1 has too few
+constexpr size_t kMaxParts = 4;                  // a power of two
+constexpr size_t kPartBytes = size_t{1} << 20;   // weight bytes of a part, at least
+constexpr size_t kSumBytes = size_t{2} << 20;    // of the sums of more than two parts, at most
+constexpr size_t kStridePadding = 32;            // floats; rows a power of two apart would share few sets of the caches
+constexpr DenseActivations kActivations{kBlockChannels, kQuad, 1, 0, 0};
+
+bool is_wide(const PackedWeight& weight) {
+    return weight.row_bytes >= kWideRowBytes;
+}
+
+struct FewGemm {
+    const SparseMatMulArgs& args;
+    const Implementation& implementation;
+    const Rows& rows;
+    const QuantizeRowsParams& q;
+    size_t parts, pieces;  // of the input channels, of the columns
+    size_t block_groups;   // activation groups of a block
+
+    size_t stride() const { return parts == 1 ? strip_columns() + kStridePadding : args.weight.n_padded + kStridePadding; }
+    size_t part_size() const { return args.m * stride(); }
+    size_t piece_from(size_t piece) const {
+        const size_t steps = ceil_div(args.weight.n_padded, kColumnStep);
+        return std::min(steps * piece / pieces * kColumnStep, args.weight.n_padded);
+    }
+    size_t strip_columns() const {
+        const size_t columns = std::max(kStripBytes * args.weight.n_padded / args.weight.row_bytes / kColumnStep, size_t{1}) * kColumnStep;
+        return std::min(columns, args.weight.n_padded);
+    }
+    // of a piece, all about as wide
+    size_t strips(size_t piece) const { return ceil_div(piece_from(piece + 1) - piece_from(piece), strip_columns()); }
+    size_t strip_from(size_t piece, size_t strip) const {
+        const size_t from = piece_from(piece), to = piece_from(piece + 1), steps = ceil_div(to - from, kColumnStep);
+        return std::min(from + ceil_div(steps * strip, strips(piece)) * kColumnStep, to);
+    }
+
+    void run_task(size_t task, float* sums, std::atomic<uint8_t>* arrived) const {
+        const size_t part = task / pieces, piece = task % pieces, groups = ceil_div(q.k, q.group_size);
+        const size_t bytes = implementation.few.scratch_bytes(args.m, block_groups, q.group_size);
+        Scratch scratch(round_up(bytes, 64) + (parts == 1 ? Scratch::bytes_for<float>(part_size()) : 0));
+        FewRowsParams p{};
+        p.weight = &args.weight;
+        p.q = &q;
+        p.group_from = groups * part / parts;
+        p.group_to = groups * (part + 1) / parts;
+        p.block_groups = block_groups;
+        p.scratch = scratch.take<uint8_t>(bytes);
+        p.y_stride = stride();
+        float* own = parts == 1 ? scratch.take<float>(part_size()) : nullptr;
+        const size_t count = strips(piece);
+        for (size_t strip = 0; strip < count; ++strip) {
+            p.n_from = strip_from(piece, strip);
+            p.n_to = p.next_from = strip_from(piece, strip + 1);
+            p.next_to = strip + 1 < count ? strip_from(piece, strip + 2) : p.n_to;
+            p.prefetched = strip != 0;
+            p.y = own ? own : sums + part * part_size() + p.n_from;
+            implementation.few.kernel(p);
+            if (own) write_outputs(args, implementation, rows, own, p.y_stride, 0, args.m, p.n_from, p.n_to);
+        }
+        if (!own) add_up(part, piece, sums, arrived);
+    }
+
+    // From the leaf of `part` towards the root, as far as the other half of each node has arrived: whoever comes second adds.
+    void add_up(size_t part, size_t piece, float* sums, std::atomic<uint8_t>* arrived) const {
+        const size_t from = piece_from(piece), to = piece_from(piece + 1);
+        for (size_t node = parts + part, width = 1; node > 1; node /= 2, width *= 2) {
+            if (arrived[piece * parts + node / 2].fetch_add(1, std::memory_order_acq_rel) == 0) return;
+            const size_t left = part / (2 * width) * (2 * width);
+            for (size_t m = 0; m < args.m; ++m) {
+                float* sum = sums + left * part_size() + m * stride() + from;
+                implementation.add(sum + width * part_size(), to - from, sum);
+            }
+        }
+        write_outputs(args, implementation, rows, sums + from, stride(), 0, args.m, from, to);
+    }
+};
+
+size_t parts_of(const SparseMatMulArgs& a, size_t groups) {
+    if (is_wide(a.weight)) return 1;
+    const auto divides = [&](size_t parts) {
+        return parts <= kMaxParts && parts <= groups && parts * kPartBytes <= a.k * a.weight.row_bytes &&
+               (parts == 2 || parts * a.m * a.weight.n_padded * sizeof(float) <= kSumBytes);
+    };
+    size_t parts = 1;
+    while (divides(2 * parts)) parts *= 2;
+    return parts;
+}
+
+}  // namespace
+
+bool takes_few(const SparseMatMulArgs& a, const Implementation& implementation) {
+    const PackedWeight& w = a.weight;
+    const FewRows& few = implementation.few;
+    const FewRows::Range& range = is_wide(w) ? few.wide : w.row_bytes > kNarrowRowBytes ? few.middle : few.narrow;
+    return a.m >= range.least && a.m <= range.most && a.format == WeightFormat::u4 && w.group_size < a.k &&
+           a.k * w.row_bytes >= kLeastBytes && quantizes_activations(a) &&
+           dense_group_size(a.format, w, kActivations, false) <= kBlockChannels;
+}
+
+void run_gemm_few(const SparseMatMulArgs& a, const Implementation& implementation, const Rows& rows, const float* x) {
+    const size_t channels = is_wide(a.weight) ? kWideBlockChannels : kBlockChannels;
+    DenseActivations activations = kActivations;
+    activations.largest_group = channels;
+    const QuantizedRows quantized(a, activations, implementation.few.quantize, x, false);
+    const QuantizeRowsParams& q = quantized.q;
+    const size_t parts = parts_of(a, ceil_div(a.k, q.group_size)), steps = ceil_div(a.weight.n_padded, kColumnStep);
+    const size_t pieces = std::min(ceil_div(ceil_div(thread_count(), a.beside), parts), steps);
+    const FewGemm gemm{a, implementation, rows, q, parts, pieces, std::max(channels / q.group_size, size_t{1})};
+    const size_t tasks = parts * pieces, sums_size = parts == 1 ? 0 : parts * gemm.part_size();
+    Scratch scratch(Scratch::bytes_for<float>(sums_size) + Scratch::bytes_for<std::atomic<uint8_t>>(tasks));
+    float* sums = scratch.take<float>(sums_size);
+    auto* arrived = scratch.take<std::atomic<uint8_t>>(tasks);
+    for (size_t i = 0; i < tasks; ++i) new (&arrived[i]) std::atomic<uint8_t>(0);
+    parallel_for(tasks, [&](size_t task) { gemm.run_task(task, sums, arrived); });
+}
+
+}  // namespace scap_ov
