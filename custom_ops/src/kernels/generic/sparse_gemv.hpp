@@ -23,8 +23,8 @@ struct Strip {
 // Where sums of many rows of x, or of two planes, leave a strip narrow, its nibbles are short pieces of rows that lie pages apart. There it
 // is wider, past L1 if need be (AVX-512, rows of 8 KB): int4 1.09 times as fast at six rows and 1.21 at eight, planes 1.2 times at three
 // and four and 1.4 to 1.5 at eight; of bytes, and of rows of 1 KB, 0.93 to 1.07 times.
-constexpr size_t kLongRow = 4096;          // bytes
-constexpr size_t kLongRowSums = 8192;      // int32, two thirds of L1
+constexpr size_t kLongRow = 4096;         // bytes
+constexpr size_t kLongRowSums = 8192;     // int32, two thirds of L1
 constexpr size_t kLongRowColumns = 1024;  // at least
 
 // Columns of a strip of `lists` lists whose sums lie side by side.
