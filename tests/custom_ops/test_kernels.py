@@ -81,6 +81,15 @@ def test_rows_of_more_than_a_page(implementation: str, weight_type: str) -> None
         np.testing.assert_array_equal(check(o, implementation), run(o, implementation, 3))
 
 
+@pytest.mark.parametrize("implementation", RUNNABLE)
+@pytest.mark.parametrize("quantize", [False, True])
+def test_planes_of_rows_of_more_than_a_page(implementation: str, quantize: bool) -> None:
+    """Strips of them are as wide for eight rows as for four: several to a row, with sums past what one row of x would take."""
+    for m in (3, 4, 8):
+        o = random_operands(20, [8300], "u8", m=m, step_group=16, sparsity=0.3, half=0.5, rows="all", dynamic_quantization=quantize)
+        np.testing.assert_array_equal(check(o, implementation), run(o, implementation, 3))
+
+
 @pytest.mark.parametrize("step_group", [None, 128])
 @pytest.mark.parametrize("implementation", RUNNABLE)
 def test_prompts_are_as_exact_as_those_of_stock(implementation: str, step_group: int | None) -> None:
