@@ -85,11 +85,12 @@ def _of_all(progress: Progress, before: int, total: int, done: int, _: int | Non
     progress(before + done, total)
 
 
-def raise_(model: ov.Model, level: float | None = None) -> PassResult[ov.Model]:
+def raise_(model: ov.Model, level: float | None = None, later: Later | None = None) -> PassResult[ov.Model]:
     """Standard ops instead of ours, in place: the portable form, with the weights that went in, bit for bit.
 
     :param level: of a model with levels, the one to write; by default that which the model starts with.
+    :param later: takes in what fills in the values of what half-reading loses, which are left out then.
     :raises UsageError: the model has levels, and not this one.
     """
-    results = [DropSlicing()(model), *(made(level)(model) for made in (RaiseExperts, RaiseSparseMatMul))]
+    results = [DropSlicing()(model), *(made(level, later)(model) for made in (RaiseExperts, RaiseSparseMatMul))]
     return PassResult(model, any(r.modified for r in results))

@@ -11,7 +11,7 @@ from openvino import opset13 as ops
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino import experts_op
 from scap_ov.passes.openvino.decompression import decompressed
-from scap_ov.passes.openvino.half_reads import residual
+from scap_ov.passes.openvino.half_reads import Later, residual
 from scap_ov.passes.openvino.lower_experts import names_in
 from scap_ov.passes.openvino.match_experts import match_experts
 from scap_ov.passes.openvino.packed_site import LayerWeight, unpack_site
@@ -36,23 +36,24 @@ class RaiseExperts(Pass[ov.Model]):
     6. Of ops with levels, one level is written.
 
     :param level: the level to write; by default that which the model starts with.
+    :param later: takes in what fills in the values of what half-reading loses, which are left out then.
     :raises UsageError: the model has levels, and not this one.
     """
 
-    def __init__(self, level: float | None = None) -> None:
-        self._level = level
+    def __init__(self, level: float | None = None, later: Later | None = None) -> None:
+        self._level, self._later = level, later
 
     def call(self, model: ov.Model) -> PassResult[ov.Model]:
         """Raise all ops."""
         nodes = [node for node in model.get_ordered_ops() if node.get_type_name() == experts_op.OP]
         for node in nodes:
-            _raise(node, self._level)
+            _raise(node, self._level, self._later)
         if nodes:
             model.validate_nodes_and_infer_types()
         return PassResult(model, bool(nodes))
 
 
-def _raise(node: ov.Node, level: float | None) -> None:
+def _raise(node: ov.Node, level: float | None, later: Later | None) -> None:
     experts = experts_op.read(node, level)
     x, ids, routing = (node.input_value(port) for port in range(3))
     count, dtype = len(experts.up.sites), x.get_element_type()
@@ -80,7 +81,9 @@ def _raise(node: ov.Node, level: float | None) -> None:
             assert threshold is not None  # noqa: S101 - every op has one
             own = [weight for of, weight in layers if of is stage] if whole is not None else []
             residuals = [
-                residual(weight.raw, weight.scale, stage.sites[0].group_size, dtype, count) for weight in own if weight.scale is not None
+                residual(weight.raw, weight.scale, stage.sites[0].group_size, dtype, count, later)
+                for weight in own
+                if weight.scale is not None
             ]
             writer = PatternWriter(name, source, [reader], rows, experts.max_sparse_rows, products=products,
                                    tokens=x if reader is block.down else None)  # fmt: skip

@@ -10,7 +10,7 @@ from scap_ov.custom_ops import OP_NAME
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino import sparse_op
 from scap_ov.passes.openvino.decompression import decompressed
-from scap_ov.passes.openvino.half_reads import residual
+from scap_ov.passes.openvino.half_reads import Later, residual
 from scap_ov.passes.openvino.packed_site import unpack_site
 from scap_ov.passes.openvino.portable_pattern import PatternWriter
 from scap_ov.passes.openvino.remove_sparsity import replace_output
@@ -29,11 +29,12 @@ class RaiseSparseMatMul(Pass[ov.Model]):
     6. Of ops with levels, one level is written.
 
     :param level: the level to write; by default that which the model starts with.
+    :param later: takes in what fills in the values of what half-reading loses, which are left out then.
     :raises UsageError: the model has levels, and not this one.
     """
 
-    def __init__(self, level: float | None = None) -> None:
-        self._level = level
+    def __init__(self, level: float | None = None, later: Later | None = None) -> None:
+        self._level, self._later = level, later
 
     def call(self, model: ov.Model) -> PassResult[ov.Model]:
         """Raise all ops."""
@@ -42,13 +43,13 @@ class RaiseSparseMatMul(Pass[ov.Model]):
             if node.get_type_name() == OP_NAME:
                 sites.setdefault((key_of(node.input_value(0)), sparse_op.names_of(node)[0]), []).append(node)
         for nodes in sites.values():
-            _raise_site(nodes, self._level)
+            _raise_site(nodes, self._level, self._later)
         if sites:
             model.validate_nodes_and_infer_types()
         return PassResult(model, bool(sites))
 
 
-def _raise_site(nodes: list[ov.Node], level: float | None) -> None:
+def _raise_site(nodes: list[ov.Node], level: float | None, later: Later | None) -> None:
     x = nodes[0].input_value(0)
     matmuls, extras, compensated = [], [], False
     pruning = sparse_op.read(nodes[0], level)[1]
@@ -67,7 +68,7 @@ def _raise_site(nodes: list[ov.Node], level: float | None) -> None:
             matmuls.append(matmul)
             lost = None
             if own.whole_threshold.size and weight.scale is not None:
-                lost = residual(weight.raw, weight.scale, packed.group_size, matmul.get_input_element_type(1))
+                lost = residual(weight.raw, weight.scale, packed.group_size, matmul.get_input_element_type(1), later=later)
             residuals.append(lost)
     lead = [1] * (len(x.get_partial_shape()) - 1)
     center = ops.constant(pruning.center.reshape([*lead, -1])).output(0) if pruning.center.any() else None

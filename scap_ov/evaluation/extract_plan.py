@@ -17,6 +17,7 @@ from scap_ov.passes.openvino import experts_op
 from scap_ov.passes.openvino.expert_rows import chosen_rows
 from scap_ov.passes.openvino.fewer_experts import used_experts
 from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
+from scap_ov.passes.openvino.half_reads import Later
 from scap_ov.passes.openvino.lower_experts import names_in
 from scap_ov.passes.openvino.lowering import raise_
 from scap_ov.passes.openvino.match_experts import match_experts
@@ -136,7 +137,7 @@ def take_apart(model: ov.Model) -> tuple[SparsityPlan, ov.Model]:
     """
     record = rt_info.read_record(model)
     config = SparsityConfig.from_dict(record["config"]) if record else SparsityConfig()
-    stock = raise_(model.clone()).model
+    stock = raise_(model.clone(), later=Later()).model  # what half-reading loses is removed again, without its values
     found = [
         (p, _site_of(p), [(layer.matmul.get_friendly_name(), layer.compensation) for layer in p.layers]) for p in match_patterns(stock)
     ]

@@ -1,8 +1,9 @@
 """Ready a model for evaluation: prune every row where that is asked for, and give out how many entries each site drops per token.
 
 1. A stock model is only read: its layers, for the bytes that a token reads.
-2. `rows="all"`: the plan is taken out of the pattern and put into the stock model again with that policy, in the form the model had;
-   evaluated as it stands, a window of text would count as a prompt and silently measure the dense model.
+2. `rows="all"`: our ops get that policy, and keep their weights. Where they cannot, and in the portable form, the plan is taken out of the
+   pattern and put into the stock model again with it, in the form the model had. Evaluated as it stands, a window of text would count as a
+   prompt and silently measure the dense model.
 3. `rows="decode"`: the model stays as it is deployed.
 """
 
@@ -16,6 +17,8 @@ from openvino import opset13 as ops
 
 from scap_ov.evaluation.extract_plan import is_lowered, pruned_inputs, take_apart
 from scap_ov.evaluation.reads import Reads
+from scap_ov.gradients.give_back import give_back
+from scap_ov.passes.openvino.every_row import EveryRow
 from scap_ov.passes.openvino.find_sites import find_sites
 from scap_ov.passes.openvino.insert_cats import gate_masks, mask_every_row
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
@@ -72,8 +75,10 @@ def sparse_view(model: ov.Model, *, rows: str) -> SparseView:
     plan, stock = take_apart(model)
     layers = plan.sites
     sites = plan.counted
-    if rows == "all":
+    if rows == "all" and not EveryRow()(model).modified:
         model = _prune_every_row(stock, plan, lowered=is_lowered(model))
+    del stock  # a copy of all weights, where ours are packed
+    give_back()
     names = {site.name for site in sites}  # a projection that goes dense through the op does not count
     dropped, half = ({name: share for name, share in shares.items() if name in names} for shares in _measured(model, plan))
     return SparseView(model, sites, layers, dropped, half)

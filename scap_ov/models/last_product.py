@@ -12,9 +12,11 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
+from scap_ov.custom_ops import OP_NAME
 from scap_ov.errors import BadDatasetError
 from scap_ov.models.openvino_session import OpenVINOSession
 from scap_ov.models.tensors import as_f32
+from scap_ov.passes.openvino import sparse_op
 
 _HIDDEN = "hidden"
 _BY_ENTRY = ("Add", "Subtract", "Multiply", "Divide", "Tanh", "Convert")  # what stands between the product and the logits
@@ -73,17 +75,18 @@ def split_off(logits: ov.Output, properties: Mapping[str, object]) -> LastProduc
 
     :param logits: float [B, T, V]; the nodes behind the hidden state are taken over, so they must not be compiled with the rest any more.
     :param properties: of the CPU plugin.
-    :return: None where the logits are not one product with a constant, read by half say, and what is computed entry by entry.
+    :return: None where the logits are not one product with a constant, read by half say, and what is computed entry by entry. A projection
+        that goes through our op and is read whole is one; of one that is pruned, rows depend on where the window begins.
     """
     node, path = logits.get_node(), []
     while node.get_type_name() in _BY_ENTRY and all(_constant(v) for v in node.input_values()[1:]):
         path.append(node)
         node = node.input_value(0).get_node()
-    if node.get_type_name() != "MatMul" or not _constant(node.input_value(1)):
+    if not _is_product(node):
         return None
     hidden, shape = node.input_value(0), node.input_value(0).get_partial_shape()
     known = shape.rank.is_static and len(shape) == 3 and shape[-1].is_static and logits.get_partial_shape()[-1].is_static
-    if not known or _constant(hidden) or node.get_attributes()["transpose_a"]:
+    if not known or _constant(hidden):
         return None
     parameter = ops.parameter(ov.PartialShape([1, -1, shape[-1].get_length()]), np.float32)
     parameter.set_friendly_name(_HIDDEN)
@@ -104,6 +107,16 @@ def finite(logits: np.ndarray) -> np.ndarray:
         msg = "the model's logits hold NaN or infinite values; check its weights and inference precision"
         raise BadDatasetError(msg)
     return logits
+
+
+def _is_product(node: ov.Node) -> bool:
+    """Whether a node multiplies rows by a constant, each row alone."""
+    kind = node.get_type_name()
+    if kind not in ("MatMul", OP_NAME) or not _constant(node.input_value(1)):
+        return False
+    if kind == OP_NAME:
+        return node.get_output_size() == 1 and bool((sparse_op.read(node)[1].threshold < 0).all())
+    return not node.get_attributes()["transpose_a"]
 
 
 def _constant(value: ov.Output) -> bool:
