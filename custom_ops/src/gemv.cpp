@@ -40,7 +40,7 @@ KeptChannels kept_of(const SparseMatMulArgs& a) {
     kept.group_size = activation_group_size(a.format, a.weight);
     kept.groups = ceil_div(a.k, kept.group_size);
     kept.lists = rows_per_channel(a.format);
-    kept.capacity = round_up(kept.lists * kept_capacity(kept.groups, kept.group_size), 64);
+    kept.capacity = round_up(kept.lists * kept_capacity(kept.groups, kept.group_size, a.m), 64);
     return kept;
 }
 
@@ -50,6 +50,7 @@ size_t kept_bytes(const KeptChannels& kept, size_t m) {
     layout.add<int8_t>(m * kept.capacity);
     layout.add<float>(m * kept.capacity);
     layout.add<uint32_t>(kept.groups * kept.lists + 1);
+    layout.add<uint32_t>(kept.groups * kept.lists);
     layout.add<float>(m * kept.groups);
     layout.add<float>(m * kept.groups * kept.lists);
     layout.add<int32_t>(m * kept.groups * kept.lists);
@@ -61,6 +62,7 @@ void take_kept(Scratch& scratch, size_t m, bool quantize, KeptChannels& kept) {
     kept.quantized = scratch.take<int8_t>(m * kept.capacity);
     kept.value = scratch.take<float>(m * kept.capacity);
     kept.group_begin = scratch.take<uint32_t>(kept.groups * kept.lists + 1);
+    kept.coarse_begin = scratch.take<uint32_t>(kept.groups * kept.lists);
     kept.scale = scratch.take<float>(m * kept.groups);
     kept.value_sum = scratch.take<float>(m * kept.groups * kept.lists);
     kept.sum = scratch.take<int32_t>(m * kept.groups * kept.lists);

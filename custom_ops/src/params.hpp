@@ -49,19 +49,27 @@ struct KeptChannels {
     int8_t* quantized;      // [M, capacity], dynamic quantisation; null for float activations
     float* value;           // [M, capacity] float activations; the workspace of compact when `quantized` is given
     uint32_t* group_begin;  // [all_lists() + 1] slot where each list begins
-    float* scale;           // [M, groups] of the quantised values
-    int32_t* sum;           // [M, all_lists()] of the quantised values (zero-point correction)
-    float* value_sum;       // [M, all_lists()] of the float values (zero-point correction without quantisation)
-    size_t capacity;        // of all lists, see kept_capacity
-    size_t groups;          // activation groups; each lies inside one weight group and one step group
-    size_t group_size;      // input channels per activation group
-    size_t lists;  // of an activation group: one; with planes two, the rows of the high plane and, behind them, those of the low one
+    // [all_lists()] slot where the coarse slots of each list begin, behind its others: second digits of a few large values, see kCoarse
+    uint32_t* coarse_begin;
+    float* scale;       // [M, groups] of the quantised values
+    int32_t* sum;       // [M, all_lists()] of the quantised values (zero-point correction)
+    float* value_sum;   // [M, all_lists()] of the float values (zero-point correction without quantisation)
+    size_t capacity;    // of all lists, see kept_capacity
+    size_t groups;      // activation groups; each lies inside one weight group and one step group
+    size_t group_size;  // input channels per activation group
+    size_t lists;       // of an activation group: one; with planes two, the rows of the high plane and, behind them, those of the low one
     size_t all_lists() const { return groups * lists; }
 };
 
-// Slots that compact may touch: every group padded to kQuad, and one vector that is stored whole past the end.
-inline constexpr size_t kept_capacity(size_t groups, size_t group_size) {
-    return groups * ((group_size + kQuad - 1) / kQuad * kQuad) + kColumnBlock;
+// One scale serves the kept channels of an activation group, and its step is set by the largest. So that a few large ones do not make it
+// coarse for all, they may have a second digit: x = scale · (kCoarse h + l), where l has the channel's slot and h a coarse slot.
+inline constexpr int32_t kCoarse = 32;
+inline constexpr size_t kMostCoarse = 2;  // such channels of a row and group: what more cost, docs/performance.md
+
+// Slots that compact may touch: every group padded to kQuad, coarse slots behind it, and one vector that is stored whole past the end.
+inline constexpr size_t kept_capacity(size_t groups, size_t group_size, size_t m) {
+    const size_t slots = (group_size + kQuad - 1) / kQuad * kQuad, coarse = (kMostCoarse * m + kQuad - 1) / kQuad * kQuad;
+    return groups * (slots + coarse) + kColumnBlock;
 }
 
 struct CompactParams {

@@ -65,6 +65,7 @@ struct Ymm {
     static Int add(Int a, Int b) { return _mm256_add_epi32(a, b); }
     static Int subtract(Int a, Int b) { return _mm256_sub_epi32(a, b); }
     static Int multiply(Int a, Int b) { return _mm256_mullo_epi32(a, b); }
+    static Int times_32(Int v) { return _mm256_slli_epi32(v, 5); }
     static Int add_bytes(Int a, Int b) { return _mm256_add_epi8(a, b); }
     static Int add_words(Int a, Int b) { return _mm256_add_epi16(a, b); }
     static Int multiply_words(Int a, Int b) { return _mm256_mullo_epi16(a, b); }

@@ -45,6 +45,7 @@ struct Registers {
     static Int add(Int a, Int b) { return _mm512_add_epi32(a, b); }
     static Int subtract(Int a, Int b) { return _mm512_sub_epi32(a, b); }
     static Int multiply(Int a, Int b) { return _mm512_mullo_epi32(a, b); }
+    static Int times_32(Int v) { return _mm512_slli_epi32(v, 5); }
     static Int add_bytes(Int a, Int b) { return _mm512_add_epi8(a, b); }
     static Int add_words(Int a, Int b) { return _mm512_add_epi16(a, b); }
     static Int multiply_words(Int a, Int b) { return _mm512_mullo_epi16(a, b); }

@@ -1,6 +1,7 @@
 // Scan of x over the Simd vocabulary of <isa>/simd.hpp: kept channels of M rows by activation group, compressed without
 // branches on the values, then quantised to int8 while they are in L1. Included like sparse_gemv.hpp.
 #pragma once
+#include "kernels/coarse_slots.hpp"
 #include "kernels/generic/compiler.hpp"
 
 namespace scap_ov {
@@ -65,24 +66,64 @@ inline float sum_values(const float* value, size_t count) {
     return Simd::sum_of(total);
 }
 
+inline size_t count_above(const float* value, size_t count, float threshold) {
+    const Simd::Float limit = Simd::broadcast(threshold);
+    size_t above = 0;
+    for (size_t i = 0; i < count; i += Simd::kLanes) above += count_bits(Simd::not_at_most(Simd::absolute(Simd::load(value + i)), limit));
+    return above;
+}
+
+// A row's scale of a group, and what multiplies its values.
+struct RowScale {
+    float scale, inverse;
+    bool coarse;  // some values have two digits
+    RowScale() = default;
+    RowScale(const float* value, size_t count) {
+        inverse = find_scale(value, count, &scale);
+        coarse = false;
+        if (inverse == 0.0f || scale < kSmallestCoarse) return;
+        const float gain = coarse_gain(scale * 127.0f, [&](float threshold) { return count_above(value, count, threshold); });
+        coarse = gain > 1.0f;
+        scale /= gain;
+        inverse *= gain;
+    }
+};
+
+// Quantises a list of `count` slots from `begin` on, in a row; values that need two digits go on to `slots`. Returns their sum.
+inline int32_t quantize_list(const KeptChannels& kept, size_t row, size_t begin, size_t count, const RowScale& of, CoarseSlots& slots) {
+    const float* value = kept.value + row * kept.capacity + begin;
+    const int32_t sum = round_values(value, round_up(count, kQuad), of.inverse, kept.quantized + row * kept.capacity + begin);
+    if (!of.coarse) return sum;
+    const Simd::Float limit = Simd::broadcast(127.25f * of.scale);
+    for (size_t i = 0; i < count; i += Simd::kLanes)
+        for (uint32_t mask = Simd::not_at_most(Simd::absolute(Simd::load(value + i)), limit); mask; mask &= mask - 1) {
+            const size_t lane = i + count_bits((mask & (~mask + 1)) - 1);
+            slots.split(row, begin + lane, value[lane] * of.inverse);
+        }
+    return sum;
+}
+
 inline void compact(const CompactParams& p) noexcept {
     KeptChannels& kept = *p.kept;
     size_t slot = 0;
     for (size_t g = 0; g < kept.groups; ++g) {
-        float inverse[kMaxGemvRows];  // both lists of a group share the scale of what is kept
+        RowScale scale[kMaxGemvRows];  // both lists of a group share the scale of what is kept
         for (size_t list = 0; list < kept.lists; ++list) {
             const size_t begin = slot, count = list ? compact_list<true>(p, g, begin) : compact_list<false>(p, g, begin);
-            const size_t padded = (count + kQuad - 1) / kQuad * kQuad;
             kept.group_begin[g * kept.lists + list] = static_cast<uint32_t>(begin);
+            slot = begin + round_up(count, kQuad);
+            kept.coarse_begin[g * kept.lists + list] = static_cast<uint32_t>(slot);
+            CoarseSlots coarse(kept, p.m, slot);
             for (size_t row = 0; row < p.m; ++row) {
                 const float* value = kept.value + row * kept.capacity + begin;
                 const size_t of = row * kept.all_lists() + g * kept.lists + list;
                 kept.value_sum[of] = sum_values(value, count);
                 if (!kept.quantized) continue;
-                if (list == 0) inverse[row] = find_scale(value, padded, kept.scale + row * kept.groups + g);
-                kept.sum[of] = round_values(value, padded, inverse[row], kept.quantized + row * kept.capacity + begin);
+                if (list == 0) scale[row] = RowScale(value, count);
+                kept.scale[row * kept.groups + g] = scale[row].scale;
+                kept.sum[of] = quantize_list(kept, row, begin, count, scale[row], coarse);
             }
-            slot = begin + padded;
+            slot = coarse.end();
         }
     }
     kept.group_begin[kept.all_lists()] = static_cast<uint32_t>(slot);

@@ -10,11 +10,11 @@ namespace scap_ov {
 namespace SCAP_OV_ISA {
 namespace {
 
-// Columns [from, to) of the slots [begin, end) of a list. What is swept next, and so prefetched, are the slots up to `until`, in the same
-// columns, and then those from `next` on, `next_bytes` from the strip's first byte.
+// Columns [from, to) of the slots [begin, end) of a list, of which those from `coarse` on count kCoarse times. What is swept next, and so
+// prefetched, are the slots up to `until`, in the same columns, and then those from `next` on, `next_bytes` from the strip's first byte.
 struct Strip {
     size_t from, to;
-    size_t begin, end;
+    size_t begin, coarse, end;
     size_t until, next;
     ptrdiff_t next_bytes;
     size_t columns() const { return to - from; }
@@ -42,7 +42,7 @@ template <class Format, size_t Lists, class Body>
 inline void for_strips(const SparseGemvParams& p, size_t list, const Body& body) {
     const size_t width = strip_columns<Format>(p, Lists);
     const size_t begin = p.kept->group_begin[list], end = p.kept->group_begin[list + Lists];
-    Strip strip{p.n_from, p.n_from, begin, end, end, 0, 0};
+    Strip strip{p.n_from, p.n_from, begin, p.kept->coarse_begin[list], end, end, 0, 0};
     while (strip.to < p.n_to) {
         strip.from = strip.to;
         strip.to = strip.from + width < p.n_to ? strip.from + width : p.n_to;

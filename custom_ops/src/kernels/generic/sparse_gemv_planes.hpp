@@ -30,6 +30,7 @@ inline Strip plane_of(const SparseGemvParams& p, const Strip& both, size_t g, bo
     Strip strip = both;
     const size_t middle = p.kept->group_begin[2 * g + 1];
     (low ? strip.begin : strip.end) = middle;
+    strip.coarse = p.kept->coarse_begin[2 * g + (low ? 1 : 0)];
     return strip;
 }
 

@@ -20,22 +20,27 @@ struct QuadsOfX {
     static constexpr size_t count() { return Rows; }
 };
 
+// How products meet the sums so far: there are none, they are added, or kCoarse times they.
+enum class Sums { begin, more, coarse };
+static_assert(kCoarse == 32, "Simd::times_32");
+
 // Adds the products of M rows of x and the quads [quad][j] of rows to their sums, at four registers of columns.
-template <class Format, int Quads, bool First, size_t Rows>
+template <class Format, int Quads, Sums Kind, size_t Rows>
 inline void multiply_quads(const Simd::Int (*quads)[4], const QuadsOfX<Format, Quads, Rows>& x, int32_t* dot) {
     for (int j = 0; j < 4; ++j) {
         int32_t* to = dot + 16 * j * x.count();
         for (size_t row = 0; row < x.count(); ++row, to += Simd::kLanes) {
-            const Simd::Int sum = First ? Simd::zero() : Simd::load(to);
-            Simd::Int partial = Simd::start_partial(sum);
+            const Simd::Int sum = Kind == Sums::begin ? Simd::zero() : Simd::load(to), start = Kind == Sums::coarse ? Simd::zero() : sum;
+            Simd::Int partial = Simd::start_partial(start);
             for (int q = 0; q < Quads; ++q) partial = Simd::multiply_quad<Format>(partial, quads[q][j], x.quad[row][q]);
-            Simd::store(to, Simd::add_partial<Format>(sum, partial));
+            const Simd::Int added = Simd::add_partial<Format>(start, partial);
+            Simd::store(to, Kind == Sums::coarse ? Simd::add(sum, Simd::times_32(added)) : added);
         }
     }
 }
 
 // The same for a register of bytes of each row. Bytes of nibbles are interleaved before they are split: half the shuffles.
-template <class Format, int Quads, bool First, size_t Rows>
+template <class Format, int Quads, Sums Kind, size_t Rows>
 inline void multiply_bytes(const RowSet<Format, Quads>& rows, size_t at, const QuadsOfX<Format, Quads, Rows>& x, int32_t* dot) {
     Simd::Int quads[Quads][4];
     for (int q = 0; q < Quads; ++q) {
@@ -44,19 +49,19 @@ inline void multiply_bytes(const RowSet<Format, Quads>& rows, size_t at, const Q
         Simd::interleave(bytes, quads[q]);
     }
     if constexpr (!Format::kNibbles) {
-        multiply_quads<Format, Quads, First, Rows>(quads, x, dot);
+        multiply_quads<Format, Quads, Kind, Rows>(quads, x, dot);
     } else {
         Simd::Int nibbles[Quads][4];
         for (int q = 0; q < Quads; ++q)
             for (int j = 0; j < 4; ++j) nibbles[q][j] = Simd::low_operand(quads[q][j]);
-        multiply_quads<Format, Quads, First, Rows>(nibbles, x, dot);
+        multiply_quads<Format, Quads, Kind, Rows>(nibbles, x, dot);
         for (int q = 0; q < Quads; ++q)
             for (int j = 0; j < 4; ++j) nibbles[q][j] = Simd::high_nibbles(quads[q][j]);
-        multiply_quads<Format, Quads, First, Rows>(nibbles, x, dot + kColumnBlock * x.count());
+        multiply_quads<Format, Quads, Kind, Rows>(nibbles, x, dot + kColumnBlock * x.count());
     }
 }
 
-template <class Format, int Quads, bool First, size_t Rows>
+template <class Format, int Quads, Sums Kind, size_t Rows>
 void sweep_quantized(const SparseGemvParams& p, const Strip& strip, size_t slot, int32_t* dot) {
     RowSet<Format, Quads> rows(p, strip, slot);
     const QuadsOfX<Format, Quads, Rows> x(p, slot);
@@ -66,7 +71,7 @@ void sweep_quantized(const SparseGemvParams& p, const Strip& strip, size_t slot,
         const size_t at = Format::byte_offset(c);
         rows.prefetch();
         for (size_t part = 0; part < Simd::kParts; ++part)
-            multiply_bytes<Format, Quads, First, Rows>(rows, at + part * Simd::kBytes, x, dot + (c + part * 8) * x.count());
+            multiply_bytes<Format, Quads, Kind, Rows>(rows, at + part * Simd::kBytes, x, dot + (c + part * 8) * x.count());
     }
     if (Format::kNibbles && c < columns) {  // a last single block
         rows.prefetch();
@@ -77,7 +82,7 @@ void sweep_quantized(const SparseGemvParams& p, const Strip& strip, size_t slot,
                 for (int r = 0; r < 4; ++r) nibbles[r] = Simd::last_nibbles(rows.row[4 * q + r] + Format::byte_offset(c), part);
                 Simd::interleave(nibbles, quads[q]);
             }
-            multiply_quads<Format, Quads, First, Rows>(quads, x, dot + (c + part * 8) * x.count());
+            multiply_quads<Format, Quads, Kind, Rows>(quads, x, dot + (c + part * 8) * x.count());
         }
     }
 }
@@ -95,7 +100,9 @@ inline void add_row_of_group(const SparseGemvParams& p, const Strip& strip, size
     const size_t from = g * kept.group_size / w.group_size * w.n_padded + strip.from, columns = strip.columns();
     float* y = p.y + row * p.y_stride + strip.from;
     const int32_t sum = kept.sum[row * kept.groups + g];
-    const int32_t left_out = Simd::left_out<Format>(kept.quantized + row * kept.capacity + strip.begin, strip.end - strip.begin, sum);
+    const int8_t* x = kept.quantized + row * kept.capacity;
+    const int32_t left_out = Simd::left_out<Format>(x + strip.begin, strip.coarse - strip.begin, sum) +
+                             kCoarse * Simd::left_out<Format>(x + strip.coarse, strip.end - strip.coarse, 0);
     const Simd::Int x_sum = Simd::broadcast(sum), rest = Simd::broadcast(left_out);
     const Simd::Int shift = Simd::broadcast(sum * w.implicit_zero_point - left_out);
     const Simd::Float x_scale = Simd::broadcast(kept.scale[row * kept.groups + g]);
@@ -134,26 +141,26 @@ inline void scale_columns(const SparseGemvParams& p) {
     }
 }
 
-template <class Format, int Quads, bool First>
+template <class Format, int Quads, Sums Kind>
 inline void sweep_slots(const SparseGemvParams& p, const Strip& strip, size_t slot, int32_t* dot) {
     // An own sweep for each number of rows: a loop over rows inside takes 1.02 to 1.1 times as long.
     switch (p.m) {
         case 1:
-            return sweep_quantized<Format, Quads, First, 1>(p, strip, slot, dot);
+            return sweep_quantized<Format, Quads, Kind, 1>(p, strip, slot, dot);
         case 2:
-            return sweep_quantized<Format, Quads, First, 2>(p, strip, slot, dot);
+            return sweep_quantized<Format, Quads, Kind, 2>(p, strip, slot, dot);
         case 3:
-            return sweep_quantized<Format, Quads, First, 3>(p, strip, slot, dot);
+            return sweep_quantized<Format, Quads, Kind, 3>(p, strip, slot, dot);
         case 4:
-            return sweep_quantized<Format, Quads, First, 4>(p, strip, slot, dot);
+            return sweep_quantized<Format, Quads, Kind, 4>(p, strip, slot, dot);
         case 5:
-            return sweep_quantized<Format, Quads, First, 5>(p, strip, slot, dot);
+            return sweep_quantized<Format, Quads, Kind, 5>(p, strip, slot, dot);
         case 6:
-            return sweep_quantized<Format, Quads, First, 6>(p, strip, slot, dot);
+            return sweep_quantized<Format, Quads, Kind, 6>(p, strip, slot, dot);
         case 7:
-            return sweep_quantized<Format, Quads, First, 7>(p, strip, slot, dot);
+            return sweep_quantized<Format, Quads, Kind, 7>(p, strip, slot, dot);
         default:
-            return sweep_quantized<Format, Quads, First, kMaxGemvRows>(p, strip, slot, dot);
+            return sweep_quantized<Format, Quads, Kind, kMaxGemvRows>(p, strip, slot, dot);
     }
 }
 
@@ -161,7 +168,7 @@ inline void sweep_slots(const SparseGemvParams& p, const Strip& strip, size_t sl
 // Rows of 768 bytes take 0.96 of the time so; with half of them dropped 1.02.
 template <class Format>
 inline bool takes_sixteen(const SparseGemvParams& p, const Strip& strip) {
-    return p.m == 1 && strip.end - strip.begin == p.kept->group_size && has_short_rows<Format>(strip);
+    return p.m == 1 && strip.coarse - strip.begin == p.kept->group_size && has_short_rows<Format>(strip);
 }
 
 template <class Format>
@@ -169,18 +176,18 @@ inline void sweep_strip(const SparseGemvParams& p, const Strip& strip, int32_t* 
     size_t i = strip.begin;
     if constexpr (Simd::kMostQuads >= 4 && std::is_same<Format, U4>::value)
         if (takes_sixteen<Format>(p, strip))
-            for (; i + 16 <= strip.end; i += 16)
-                i == strip.begin ? sweep_quantized<Format, 4, true, 1>(p, strip, i, dot)
-                                 : sweep_quantized<Format, 4, false, 1>(p, strip, i, dot);
-    while (i < strip.end) {
-        if (i + 8 <= strip.end) {
-            i == strip.begin ? sweep_slots<Format, 2, true>(p, strip, i, dot) : sweep_slots<Format, 2, false>(p, strip, i, dot);
-            i += 8;
-        } else {
-            i == strip.begin ? sweep_slots<Format, 1, true>(p, strip, i, dot) : sweep_slots<Format, 1, false>(p, strip, i, dot);
-            i += 4;
-        }
+            for (; i + 16 <= strip.coarse; i += 16)
+                i == strip.begin ? sweep_quantized<Format, 4, Sums::begin, 1>(p, strip, i, dot)
+                                 : sweep_quantized<Format, 4, Sums::more, 1>(p, strip, i, dot);
+    for (size_t step; i < strip.coarse; i += step) {
+        step = i + 8 <= strip.coarse ? 8 : 4;
+        if (step == 8)
+            i == strip.begin ? sweep_slots<Format, 2, Sums::begin>(p, strip, i, dot) : sweep_slots<Format, 2, Sums::more>(p, strip, i, dot);
+        else
+            i == strip.begin ? sweep_slots<Format, 1, Sums::begin>(p, strip, i, dot) : sweep_slots<Format, 1, Sums::more>(p, strip, i, dot);
     }
+    for (; i + 8 <= strip.end; i += 8) sweep_slots<Format, 2, Sums::coarse>(p, strip, i, dot);
+    if (i < strip.end) sweep_slots<Format, 1, Sums::coarse>(p, strip, i, dot);
 }
 
 template <class Format>

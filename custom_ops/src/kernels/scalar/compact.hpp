@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "formats/format.hpp"
+#include "kernels/coarse_slots.hpp"
 
 namespace scap_ov::scalar {
 
@@ -20,15 +21,28 @@ inline float find_scale(const float* value, size_t count, float* scale) {
     return std::isfinite(inverse) ? inverse : 0.0f;
 }
 
-// Returns the sum of what it writes.
+// Returns the sum of what it writes, in which values past 127 count whole.
 inline int32_t round_values(const float* value, size_t count, float inverse, int8_t* quantized) {
     int32_t total = 0;
     for (size_t i = 0; i < count; ++i) {
         const int32_t q = inverse > 0.0f ? static_cast<int32_t>(std::nearbyintf(value[i] * inverse)) : 0;
-        quantized[i] = static_cast<int8_t>(q);
+        quantized[i] = static_cast<int8_t>(q < -127 ? -127 : q > 127 ? 127 : q);
         total += q;
     }
     return total;
+}
+
+// find_scale, finer where a few values may have two digits.
+inline float find_coarse_scale(const float* value, size_t count, float* scale) {
+    const float inverse = find_scale(value, count, scale);
+    if (!(*scale >= kSmallestCoarse)) return inverse;
+    const float gain = coarse_gain(*scale * 127.0f, [&](float threshold) {
+        size_t above = 0;
+        for (size_t i = 0; i < count; ++i) above += std::fabs(value[i]) > threshold;
+        return above;
+    });
+    *scale /= gain;
+    return inverse * gain;
 }
 
 inline bool is_kept(const CompactParams& p, size_t row, size_t k) {
@@ -82,7 +96,8 @@ inline void compact(const CompactParams& p) noexcept {
         for (size_t list = 0; list < kept.lists; ++list) {
             const uint32_t begin = slot;
             kept.group_begin[g * kept.lists + list] = begin;
-            slot = compact_list(p, g, list, begin);
+            slot = kept.coarse_begin[g * kept.lists + list] = compact_list(p, g, list, begin);
+            CoarseSlots coarse(kept, p.m, slot);
             for (size_t m = 0; m < p.m; ++m) {
                 const float* value = kept.value + m * kept.capacity + begin;
                 const size_t i = m * kept.all_lists() + g * kept.lists + list;
@@ -90,9 +105,12 @@ inline void compact(const CompactParams& p) noexcept {
                 for (uint32_t j = 0; j < slot - begin; ++j) total += value[j];
                 kept.value_sum[i] = total;
                 if (!kept.quantized) continue;
-                if (list == 0) inverse[m] = find_scale(value, slot - begin, kept.scale + m * kept.groups + g);
+                if (list == 0) inverse[m] = find_coarse_scale(value, slot - begin, kept.scale + m * kept.groups + g);
                 kept.sum[i] = round_values(value, slot - begin, inverse[m], kept.quantized + m * kept.capacity + begin);
+                for (uint32_t j = begin; j < slot; ++j)
+                    if (inverse[m] > 0.0f) coarse.split(m, j, value[j - begin] * inverse[m]);
             }
+            slot = static_cast<uint32_t>(coarse.end());
         }
     }
     kept.group_begin[kept.all_lists()] = slot;

@@ -42,6 +42,11 @@ Affine affine_at(const PackedWeight& w, size_t k, size_t n) {
     }
 }
 
+// What multiplies the weight of a slot.
+inline int32_t quantized_at(const KeptChannels& kept, size_t m, size_t list, size_t slot) {
+    return kept.quantized[m * kept.capacity + slot] * (slot < kept.coarse_begin[list] ? 1 : kCoarse);
+}
+
 // Both planes: list 2g of kept channels times the high one, list 2g + 1 times the low one. See generic/sparse_gemv_planes.hpp.
 template <bool Quantized>
 void sparse_gemv_planes(const SparseGemvParams& p) {
@@ -56,7 +61,7 @@ void sparse_gemv_planes(const SparseGemvParams& p) {
                     const size_t of = m * kept.all_lists() + 2 * g + list;
                     x_sum[list] = Quantized ? static_cast<float>(kept.sum[of]) : kept.value_sum[of];
                     for (uint32_t i = kept.group_begin[2 * g + list]; i < kept.group_begin[2 * g + list + 1]; ++i) {
-                        const float x = Quantized ? kept.quantized[m * kept.capacity + i] : kept.value[m * kept.capacity + i];
+                        const float x = Quantized ? quantized_at(kept, m, 2 * g + list, i) : kept.value[m * kept.capacity + i];
                         sum[list] += x * static_cast<float>(U4::at(w.data + kept.index[i] * w.row_bytes, w.n_padded, n));
                     }
                 }
@@ -83,14 +88,13 @@ void sparse_gemv_qd8(const SparseGemvParams& p) noexcept {
     const PackedWeight& w = *p.weight;
     const KeptChannels& kept = *p.kept;
     for (size_t m = 0; m < p.m; ++m) {
-        const int8_t* q = kept.quantized + m * kept.capacity;
         for (size_t n = p.n_from; n < p.n_to; ++n) {
             float y = 0.0f;
             for (size_t g = p.group_from; g < p.group_to; ++g) {
                 if (kept.group_begin[g] == kept.group_begin[g + 1]) continue;
                 int32_t dot = 0;
                 for (uint32_t i = kept.group_begin[g]; i < kept.group_begin[g + 1]; ++i)
-                    dot += q[i] * Format::at(w.data + kept.index[i] * w.row_bytes, w.n_padded, n);
+                    dot += quantized_at(kept, m, g, i) * Format::at(w.data + kept.index[i] * w.row_bytes, w.n_padded, n);
                 const size_t group = g * kept.group_size / w.group_size;
                 dot -= zero_point_at(w, group, n) * kept.sum[m * kept.groups + g];
                 y += static_cast<float>(dot) * (kept.scale[m * kept.groups + g] * scale_at(w, group, n));
