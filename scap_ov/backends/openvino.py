@@ -103,7 +103,6 @@ def calibrate(
     from scap_ov.calibration.calibrate import complete
     from scap_ov.calibration.observe import GROUP_BYTES, observe
     from scap_ov.calibration.unfinished import Unfinished
-    from scap_ov.gradients.give_back import give_back
 
     model = opened_model(model)
     group = GROUP_BYTES if memory is None else cost(model, dataset, memory).group
@@ -112,7 +111,6 @@ def calibrate(
     if profile is None or not profile.sensitivity:
         keep = kept.keep if kept.kept else None
         profile = observe(model, dataset, group_bytes=group, so_far=profile, keep=keep, progress=titled(progress, "observing"))
-        give_back()  # what blocks that are done have left, so that it does not add to the peak of sensitivity
         kept.keep(profile)
     profile = complete(model, dataset, profile, sequential=sequential, checkpoint=checkpoint, keep=kept.keep, progress=progress)
     return kept.finished(profile)
