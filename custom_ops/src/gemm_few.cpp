@@ -14,17 +14,19 @@
 namespace scap_ov {
 namespace {
 
-constexpr size_t kColumnStep = 128;              // whole tiles
-constexpr size_t kLeastBytes = size_t{1} << 20;  // smaller weights stay in the caches, whatever the order
-constexpr size_t kNarrowRowBytes = 2048;         // rows of the weight; up to there six rows of x are enough to gain
-constexpr size_t kWideRowBytes = 8192;           // halves of such rows are whole pages
-constexpr size_t kStripBytes = 4096;             // of a row: prefetchers stop at the end of a page
-constexpr size_t kBlockChannels = 128;           // input channels of a block,
-constexpr size_t kWideBlockChannels = 64;        // of wide rows, each of which is in another page: of 128 the TLB of L1 has too few
-constexpr size_t kMaxParts = 4;                  // a power of two
-constexpr size_t kPartBytes = size_t{1} << 20;   // weight bytes of a part, at least
-constexpr size_t kSumBytes = size_t{2} << 20;    // of the sums of more than two parts, at most
-constexpr size_t kStridePadding = 32;            // floats; rows a power of two apart would share few sets of the caches
+constexpr size_t kColumnStep = 128;                   // whole tiles
+constexpr size_t kLeastBytes = size_t{1} << 20;       // smaller weights stay in the caches, whatever the order
+constexpr size_t kNarrowRowBytes = 2048;              // rows of the weight; up to there six rows of x are enough to gain
+constexpr size_t kWideRowBytes = 8192;                // halves of such rows are whole pages
+constexpr size_t kStripBytes = 4096;                  // of a row: prefetchers stop at the end of a page
+constexpr size_t kLeastStripBytes = 2048;             // where sums of many rows of x would not stay in L2
+constexpr size_t kStripSumBytes = size_t{512} << 10;  // of a strip
+constexpr size_t kBlockChannels = 128;                // input channels of a block,
+constexpr size_t kWideBlockChannels = 64;             // of wide rows, each of which is in another page: of 128 the TLB of L1 has too few
+constexpr size_t kMaxParts = 4;                       // a power of two
+constexpr size_t kPartBytes = size_t{1} << 20;        // weight bytes of a part, at least
+constexpr size_t kSumBytes = size_t{2} << 20;         // of the sums of more than two parts, at most
+constexpr size_t kStridePadding = 32;                 // floats; rows a power of two apart would share few sets of the caches
 constexpr DenseActivations kActivations{kBlockChannels, kQuad, 1, 0, 0};
 
 bool is_wide(const PackedWeight& weight) {
@@ -46,8 +48,10 @@ struct FewGemm {
         return std::min(steps * piece / pieces * kColumnStep, args.weight.n_padded);
     }
     size_t strip_columns() const {
-        const size_t columns = std::max(kStripBytes * args.weight.n_padded / args.weight.row_bytes / kColumnStep, size_t{1}) * kColumnStep;
-        return std::min(columns, args.weight.n_padded);
+        const size_t n = args.weight.n_padded, of_sums = kStripSumBytes / sizeof(float) / args.m;
+        const size_t most = kStripBytes * n / args.weight.row_bytes, least = kLeastStripBytes * n / args.weight.row_bytes;
+        const size_t columns = std::max(std::min(most, of_sums), least) / kColumnStep * kColumnStep;
+        return std::min(std::max(columns, kColumnStep), n);
     }
     // of a piece, all about as wide
     size_t strips(size_t piece) const { return ceil_div(piece_from(piece + 1) - piece_from(piece), strip_columns()); }
