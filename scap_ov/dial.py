@@ -14,7 +14,7 @@ import ctypes
 import functools
 from pathlib import Path
 
-from scap_ov.custom_ops.library import extension_path
+from scap_ov.custom_ops.library import loaded
 from scap_ov.errors import UsageError
 
 _MOST = 64  # levels of a model
@@ -73,11 +73,12 @@ def _name(model: str | Path | None) -> ctypes.c_char_p:
 
 
 @functools.cache
-def _library(path: Path) -> ctypes.CDLL:
-    return ctypes.CDLL(str(path))
+def _library(path: str) -> ctypes.CDLL:
+    return ctypes.CDLL(path)
 
 
 def _call(name: str, *arguments: object) -> None:
     reason = ctypes.create_string_buffer(_TEXT)
-    if getattr(_library(extension_path()), name)(*arguments, reason, ctypes.c_size_t(_TEXT)):
+    function = loaded(lambda path: getattr(_library(path), name))
+    if function(*arguments, reason, ctypes.c_size_t(_TEXT)):
         raise UsageError(reason.value.decode())

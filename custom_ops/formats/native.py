@@ -50,17 +50,22 @@ class Stored:
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The extension library; None where it cannot be loaded."""
+    """The extension library; None where it cannot be loaded, or is of a release that does not pack."""
     try:
-        found = loaded(ctypes.CDLL)
-        for function in (found.scap_ov_plane_steps, found.scap_ov_pack, found.scap_ov_pack_planes):
-            function.restype = None
+        found = loaded(_with_functions)
     except ExtensionError:
         return None
     pointer, size = ctypes.c_void_p, ctypes.c_size_t
     found.scap_ov_plane_steps.argtypes = [pointer, size, size, pointer, pointer]
     found.scap_ov_pack.argtypes = [ctypes.POINTER(_Rows), size, size, ctypes.c_int32, pointer, size]
     found.scap_ov_pack_planes.argtypes = [ctypes.POINTER(_Rows), size, size, ctypes.POINTER(_Steps), pointer, pointer, size]
+    return found
+
+
+def _with_functions(path: str) -> ctypes.CDLL:
+    found = ctypes.CDLL(path)
+    for function in (found.scap_ov_plane_steps, found.scap_ov_pack, found.scap_ov_pack_planes):
+        function.restype = None
     return found
 
 

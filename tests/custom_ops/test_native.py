@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import _ctypes
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import scap_ov
+from scap_ov.custom_ops import library
 from scap_ov.custom_ops.formats import native, pack, packed_row_bytes, planes, u4, u8
+from scap_ov.errors import ExtensionError
 
 SIZES = st.lists(st.integers(1, 150), min_size=1, max_size=3)
 
@@ -75,3 +81,11 @@ def test_without_the_library_numpy_packs():
 def test_columns_that_are_not_contiguous_are_packed_too():
     weights = np.random.default_rng(0).integers(0, 256, (70, 90), np.uint8)
     np.testing.assert_array_equal(pack(np.asfortranarray(weights), "u8"), pack(weights, "u8"))
+
+
+def test_a_library_that_does_not_pack_is_left_alone(monkeypatch):
+    """As one that was built for an earlier release of this package; the dial, which has no other road, says what to do."""
+    monkeypatch.setattr(library, "library_path", lambda: Path(_ctypes.__file__))
+    assert native.library.__wrapped__() is None
+    with pytest.raises(ExtensionError, match=r"scap_ov_set_level.*build-extension"):
+        scap_ov.set_level(0)
