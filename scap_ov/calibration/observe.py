@@ -64,7 +64,9 @@ def observe(
     def finish(collector: Collector) -> CalibrationProfile:
         if done is None:
             return finished(collector, weights, opened.fingerprint)
-        return done.merge(finished(collector, [(site, ()) for site in sites], opened.fingerprint)) if collector.samples else done
+        if not collector.samples:
+            return done
+        return done.continued(finished(collector, [(site, ()) for site in sites], opened.fingerprint))
 
     def kept(collector: Collector) -> Collector:
         nonlocal done

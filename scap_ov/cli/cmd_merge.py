@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Sequence
 
 from scap_ov.cli.files import OutputFile
 from scap_ov.cli.options import add_json_option
 from scap_ov.cli.output import Output
+from scap_ov.errors import UsageError
 
 EXAMPLES = (
     "scap-ov merge shard-1.safetensors shard-2.safetensors -o profile.safetensors",
@@ -25,6 +28,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
     """Merge and save."""
     from scap_ov.statistics.profile import CalibrationProfile
 
+    _refuse_same_file(args.profiles)
     profiles = [CalibrationProfile.load(path) for path in args.profiles]
     merged = profiles[0].merge(*profiles[1:])
     merged.save(args.output)
@@ -32,3 +36,14 @@ def run(args: argparse.Namespace, out: Output) -> None:
     if merged.missing_shards:
         out.say(f"  shards that are missing: {', '.join(merged.missing_shards)}")
     out.figures({"profile": args.output, "merged": len(profiles), **merged.metadata})
+
+
+def _refuse_same_file(paths: Sequence[str]) -> None:
+    """Files that are given twice, by whatever name, before anything is read."""
+    seen: dict[str, str] = {}
+    for path in paths:
+        real = os.path.realpath(path)
+        if real in seen:
+            msg = f"{path} is the same file as {seen[real]}, whose data would count twice; give each profile once"
+            raise UsageError(msg)
+        seen[real] = path

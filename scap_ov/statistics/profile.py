@@ -10,6 +10,8 @@ pass over all samples.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
+from functools import reduce
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from scap_ov.plan import site_from_dict
 from scap_ov.statistics.checked import check_statistics, check_tables
 from scap_ov.statistics.observers import OBSERVERS
 from scap_ov.statistics.observers.moments import from_fixed_point
+from scap_ov.statistics.observers.reservoir import share_of_common_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,6 +37,7 @@ _FIXED_BYTES = 180  # a channel, beside its rows
 _SITE_BYTES = 50_000  # a site: two histograms and the names
 MOST_ROWS, LEAST_ROWS = 2048, 64
 SHARDS = "shards"  # metadata: which parts of the data this profile is of; gone when all are there
+MOST_COMMON = 0.05  # of the rows that two profiles keep: texts repeat a line now and then
 _COUNTED = ("samples", "tokens", "sensitivity_tokens", "sensitivity_forwards")  # metadata that adds up
 
 
@@ -115,12 +119,22 @@ class CalibrationProfile:
 
         Sensitivity tables are averaged, up to rounding.
 
-        :raises MismatchError: they are of different models, or sequential, or of the same shard.
+        :raises MismatchError: they are of different models, or sequential, or of the same shard or the same data.
         """
-        merged = self
-        for other in others:
-            merged = _merge_two(merged, other)
-        return merged
+        profiles = (self, *others)
+        for (i, a), (j, b) in combinations(enumerate(profiles, 1), 2):
+            _refuse_strangers(a, b)
+            _merge_shards(a, b)
+            _refuse_same_data(a, b, f"profiles {i} and {j} of those given")
+        return reduce(_merge_two, profiles)
+
+    def continued(self, later: CalibrationProfile) -> CalibrationProfile:
+        """`merge` with what the same pass over the data saw later on, where samples may come again as the data has them.
+
+        :raises MismatchError: they are of different models, or sequential.
+        """
+        _refuse_strangers(self, later)
+        return _merge_two(self, later)
 
     def of_shard(self, name: str) -> CalibrationProfile:
         """The same profile, marked as that of one shard of the data, such as `3/16`; `merge` takes each once."""
@@ -189,7 +203,7 @@ def capacity_for(sites: Iterable[Site], budget: int | None = None) -> int:
     return int(min(MOST_ROWS, max(LEAST_ROWS, room // max(2 * channels, 1))))
 
 
-def _merge_two(a: CalibrationProfile, b: CalibrationProfile) -> CalibrationProfile:
+def _refuse_strangers(a: CalibrationProfile, b: CalibrationProfile) -> None:
     if a.fingerprint != b.fingerprint or a.sites != b.sites:
         msg = (
             f"profiles of different models cannot be merged (fingerprints {a.fingerprint[:12]} and {b.fingerprint[:12]}); "
@@ -199,12 +213,38 @@ def _merge_two(a: CalibrationProfile, b: CalibrationProfile) -> CalibrationProfi
     if a.metadata.get("sequential") or b.metadata.get("sequential"):
         msg = "sequential profiles cannot be merged, each was observed under its own thresholds; merge one-pass profiles, then refit"
         raise MismatchError(msg)
+
+
+def _refuse_same_data(a: CalibrationProfile, b: CalibrationProfile, which: str) -> None:
+    """Told by the rows that both keep. Shards of one cut have in common only what the data itself repeats, which is no fault."""
+    name = max(a.statistics, key=lambda site: a.statistics[site].count)
+    one, two = a.statistics[name], b.statistics[name]
+    share = share_of_common_rows(one.tensors, two.tensors)
+    if one.count == two.count and share == 1:
+        msg = f"{which} are of the same data, which would count twice; give each once"
+        raise MismatchError(msg)
+    if share > MOST_COMMON and not _parts_of_one(a, b):
+        msg = (
+            f"{share:.0%} of the rows that one of {which} keeps are in the other too, so their data overlaps and would count twice; "
+            "calibrate on parts that do not overlap, as --shard 1/2 and 2/2 make them"
+        )
+        raise MismatchError(msg)
+
+
+def _parts_of_one(a: CalibrationProfile, b: CalibrationProfile) -> bool:
+    """Whether the records name different shards of the same cut."""
+    one, two = (set(p.metadata.get(SHARDS, ())) for p in (a, b))
+    return bool(one and two) and len({name.partition("/")[2] for name in one | two}) == 1 and not one & two
+
+
+def _merge_two(a: CalibrationProfile, b: CalibrationProfile) -> CalibrationProfile:
+    shards = _merge_shards(a, b)
     capacity = min(a.capacity, b.capacity)
     statistics = {name: _merge_site(a.statistics[name], b.statistics[name], capacity) for name in a.statistics}
     counted = {key: a.metadata.get(key, 0) + b.metadata.get(key, 0) for key in _COUNTED if key in a.metadata or key in b.metadata}
     tables = _merge_tables(a, b)
     metadata = {key: value for key, value in {**a.metadata, **counted}.items() if key != SHARDS}
-    merged = CalibrationProfile(a.fingerprint, a.sites, statistics, capacity, tables, {**metadata, SHARDS: _merge_shards(a, b)})
+    merged = CalibrationProfile(a.fingerprint, a.sites, statistics, capacity, tables, {**metadata, SHARDS: shards})
     return merged if merged.missing_shards else replace(merged, metadata=metadata)
 
 

@@ -62,6 +62,22 @@ class ReservoirObserver:
         self._priority[where] = priority
 
 
+def share_of_common_rows(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> float:
+    """How much of the smaller of two samples of rows is in the other one too, from 0 to 1.
+
+    Both keep the rows of smallest priority, so rows below the last priority of each are compared: every common one of those is in both.
+
+    :param a: result of a ReservoirObserver.
+    :param b: of another one, of the same tensor.
+    """
+    one, two = a["priority"], b["priority"]
+    if not len(one) or not len(two):
+        return 0.0
+    last = min(one[-1], two[-1])
+    one, two = one[one <= last], two[two <= last]
+    return float(max(np.isin(one, two).mean(), np.isin(two, one).mean())) if len(one) and len(two) else 0.0
+
+
 def row_priorities(digest: int, count: int) -> np.ndarray:
     """Well mixed hashes of the positions of one sample (splitmix64).
 

@@ -42,3 +42,16 @@ def test_profiles_of_two_models_are_refused_and_nothing_is_written(shards, tmp_p
     assert main(["merge", *shards, "-o", str(out)]) != 0
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert not out.exists()
+
+
+def test_a_file_that_is_given_twice_is_refused_and_nothing_is_written(shards, tmp_path, capsys):
+    out, link, copy = (tmp_path / name for name in ("all.safetensors", "link.safetensors", "copy.safetensors"))
+    link.symlink_to(shards[0])
+    copy.write_bytes((tmp_path / "0.safetensors").read_bytes())
+    for again, told in ((shards[0], "is the same file as"), (str(link), "is the same file as"), (str(copy), "profiles 1 and 3")):
+        assert main(["merge", *shards, again, "-o", str(out)]) == 2
+        said = capsys.readouterr().err.strip()
+        assert told in said
+        assert "count twice" in said
+        assert len(said.splitlines()) == 1
+        assert not out.exists()

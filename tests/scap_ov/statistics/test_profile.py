@@ -24,6 +24,15 @@ def profile() -> CalibrationProfile:
     return small_profile()
 
 
+def of_other_data(profile: CalibrationProfile, number: int) -> CalibrationProfile:
+    """The same statistics, as if of other samples."""
+    step = np.uint64(number)
+    statistics = {
+        name: replace(s, tensors={**s.tensors, "priority": s.tensors["priority"] - step}) for name, s in profile.statistics.items()
+    }
+    return replace(profile, statistics=statistics)
+
+
 def assert_same(a: CalibrationProfile, b: CalibrationProfile) -> None:
     assert (a.fingerprint, a.sites, a.capacity, dict(a.metadata)) == (b.fingerprint, b.sites, b.capacity, dict(b.metadata))
     for name, statistics in a.statistics.items():
@@ -62,11 +71,43 @@ def test_shards_are_known_until_all_are_there_and_taken_once() -> None:
     assert_same(whole, make_profile([s for i in range(3) for s in make_samples(SITES, 2, seed=i)], SITES, 40))
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (slice(0, 9), slice(0, 9), "profiles 2 and 3 of those given are of the same data, which would count twice"),
+        (slice(0, 9), slice(6, 15), r"\d\d% of the rows that one of profiles 2 and 3 of those given keeps are in the other too"),
+        (slice(0, 15), slice(3, 6), "100% of the rows that one of"),
+    ],
+)
+@pytest.mark.parametrize("capacity", [40, 400])
+def test_data_that_would_count_twice_is_refused(first: slice, second: slice, message: str, capacity: int) -> None:
+    samples = make_samples(SITES, 18)
+    third, one, two = (make_profile(samples[part], SITES, capacity) for part in (slice(15, 18), first, second))
+    with pytest.raises(MismatchError, match=message):
+        third.merge(one, two)
+    with pytest.raises(MismatchError, match="count twice"):
+        third.merge(one).merge(two)
+
+
+def test_what_a_text_repeats_may_be_in_two_shards_of_it_and_in_one_pass() -> None:
+    samples = make_samples(SITES, 12)
+    one, two = (make_profile(samples[part], SITES, 400) for part in (slice(0, 8), slice(4, 12)))
+    whole = one.of_shard("1/2").merge(two.of_shard("2/2"))
+    assert_same(whole, one.continued(two))
+    assert whole.metadata["samples"] == 16
+    with pytest.raises(MismatchError, match="count twice"):
+        one.of_shard("1/2").merge(two.of_shard("2/3"))
+    with pytest.raises(MismatchError, match="of the same data"):
+        one.of_shard("1/2").merge(one.of_shard("2/2"))
+
+
 def test_sensitivity_outlives_more_than_one_merge(profile: CalibrationProfile) -> None:
     """Levels such as 0.3, averaged with themselves, are 0.3 no more: tables of a third profile did not fit then, and all were dropped."""
     name = profile.sites[0].name
     parts = [
-        profile.with_sensitivity({name: {"level": np.array([0.3, 0.7]), "loss": np.array([1.0, 2.0]) * i}}, sensitivity_tokens=100 + 41 * i)
+        of_other_data(profile, i).with_sensitivity(
+            {name: {"level": np.array([0.3, 0.7]), "loss": np.array([1.0, 2.0]) * i}}, sensitivity_tokens=100 + 41 * i
+        )
         for i in range(1, 4)
     ]
     merged = parts[0].merge(*parts[1:])
@@ -125,7 +166,9 @@ def test_sensitivity_tables_are_averaged_over_their_tokens(profile) -> None:
     name = profile.sites[0].name
 
     def measured(loss: float, tokens: int) -> CalibrationProfile:
-        return profile.with_sensitivity({name: {"level": np.array([0.5]), "loss": np.array([loss])}}, sensitivity_tokens=tokens)
+        return of_other_data(profile, tokens).with_sensitivity(
+            {name: {"level": np.array([0.5]), "loss": np.array([loss])}}, sensitivity_tokens=tokens
+        )
 
     merged = measured(1.0, 300).merge(measured(2.0, 100))
     assert merged.sensitivity[name]["loss"] == pytest.approx([1.25])
