@@ -116,8 +116,27 @@ def store(n: int, k: int, form: Form | str, rng: np.random.Generator, *, activat
     middle = (low + high + 1) // 2
     zero = rng.integers(max(low, middle - 3), min(high, middle + 3) + 1, (n, groups)).astype(np.int16) if form.zero else None
     shifted = raw.astype(np.float64) - (0 if zero is None else np.repeat(zero, group, 1))
-    dense = shifted * np.repeat(scale.astype(np.float64), group, 1)
+    with np.errstate(invalid="ignore"):
+        dense = shifted * np.repeat(scale.astype(np.float64), group, 1)
     return Stored(_chain(raw, scale, zero, form, groups, activations), form, raw[:, :wanted], scale, zero, dense[:, :wanted])
+
+
+class OddNumbers:
+    """A generator for `store` whose weights, or scales where it has any, hold NaN or infinity in one place."""
+
+    def __init__(self, odd: float) -> None:
+        self._odd, self._rng = odd, np.random.default_rng(0)
+        self.integers = self._rng.integers
+
+    def standard_normal(self, *size) -> np.ndarray:
+        return self._with(self._rng.standard_normal(*size))
+
+    def random(self, *size) -> np.ndarray:
+        return self._with(self._rng.random(*size))
+
+    def _with(self, values: np.ndarray) -> np.ndarray:
+        values.reshape(-1)[values.size // 2 + 1] = self._odd
+        return values
 
 
 def matmul(x: ov.Output | ov.Node, stored: Stored, name: str) -> ov.Node:

@@ -39,7 +39,7 @@ def find_sites(model: ir.Model, *, lm_head: bool = False) -> FoundSites:
     3. The output projection is a site only when it is asked for.
     4. A layer that cannot be pruned is skipped with a reason: its weight form, a weight that something else reads too
        (but for the output projection, which may share the embedding table), an unknown rank, expert routing, control flow,
-       integer activations.
+       integer activations, NaN or infinity in its weight or scales.
     5. A bias, of a Gemm or a MatMulNBits too, stays what it is.
 
     :param model: with shapes, as infer_shapes leaves it.

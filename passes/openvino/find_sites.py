@@ -25,7 +25,7 @@ def find_sites(model: ov.Model, *, lm_head: bool = False) -> FoundSites:
     3. The output projection is a site only when it is asked for.
     4. A layer that cannot be pruned is skipped with a reason: its weight form, a weight that something else reads too
        (but for the output projection, which may share the embedding table), an unknown rank, expert routing, control flow,
-       an initial state that is computed once for a sequence.
+       an initial state that is computed once for a sequence, NaN or infinity in its weight or scales.
     5. A bias that is added after the layer stays outside.
     6. A layer of routed experts is two sites, of all experts together: what gate and up read, and what down reads.
 
@@ -71,9 +71,9 @@ def read_block(block: ExpertBlock) -> RoutedExperts | str:
 def _expert_weight(layer: ov.Node) -> WeightMatrix:
     weight = read_experts(layer)
     other = other_reader(layer, weight.constant)
-    if other:
-        msg = f"its weight is shared with {other}"
-        raise LeaveStock(msg)
+    reason = f"its weight is shared with {other}" if other else weight.not_finite()
+    if reason:
+        raise LeaveStock(reason)
     return weight
 
 

@@ -116,6 +116,9 @@ def _readable(pattern: Pattern, later: Later) -> tuple[list[tuple[PatternLayer, 
             if layer.half is not None and not (later.holds(layer.half) or is_of(layer.half, weight)):
                 reasons.append(f"{name}: what it loses by half-reading is not what the high plane of its weights misses")
                 continue
+            if odd := weight.not_finite():
+                reasons.append(f"{name}: {odd}")
+                continue
             readable.append((layer, weight))
         except NoLayer:
             reasons.append(f"{name}: it has no constant weight")

@@ -143,13 +143,13 @@ def _objection(matmul: ov.Node, weight: WeightMatrix, role: Role, *, lm_head: bo
     if reason:
         return reason
     if role.kind is SiteKind.LM_HEAD:
-        return "" if lm_head else NOT_ASKED_FOR
+        return weight.not_finite() if lm_head else NOT_ASKED_FOR
     if role.routes:
         return "it routes tokens to experts, and is small"
     if role.starts_state:
         return "it computes an initial state, once for a sequence and for all of its positions"
     other = other_reader(matmul, weight.constant)
-    return f"its weight is shared with {other}" if other else ""
+    return f"its weight is shared with {other}" if other else weight.not_finite()
 
 
 def _objection_to_input(matmul: ov.Node) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from onnx_graphs import BLOCK, INTEGERS, K, N, OnnxGraphBuilder
 
@@ -135,3 +136,28 @@ def test_scale_that_is_transposed():
     y = d.op("MatMul", x, d.op("DequantizeLinear", raw, turned, axis=0, block_size=K // groups))
     (match,) = find_sites(open_onnx(d.proto({"y": y})).graph_model).matches
     np.testing.assert_array_equal(match.weights[0].dequantized(), np.repeat(scale.T, K // groups, axis=0).T)
+
+
+def odd_layer(d, x, form):
+    """A layer whose weight, or its scale, holds infinity in one place."""
+    odd = np.ones((K, N), np.float32)
+    odd[3, 2] = np.inf
+    if form == "f32":
+        return d.op("MatMul", x, d.constant("w", odd))
+    if form == "f16":
+        return d.op("MatMul", x, d.op("Cast", d.constant("w", odd.astype(np.float16)), to=1))
+    if form == "bf16":
+        return d.op("MatMul", x, d.op("Cast", d.constant("w", (odd.view(np.uint32) >> 16).astype(np.uint16), ir.DataType.BFLOAT16), to=1))
+    scales = np.ones((N, K // BLOCK), np.float32)
+    scales[2, 1] = np.nan
+    if form == "MatMulNBits":
+        blob = packed(d, (N, K // BLOCK, BLOCK // 2))
+        return d.op("MatMulNBits", x, blob, d.constant("s", scales), domain="com.microsoft", K=K, N=N, bits=4, block_size=BLOCK)
+    raw = d.constant("q", np.ones((K, N), np.int8))
+    return d.op("MatMul", x, d.op("DequantizeLinear", raw, d.constant("s", scales.T), axis=0, block_size=BLOCK))
+
+
+@pytest.mark.parametrize("form", ["f32", "f16", "bf16", "MatMulNBits", "DequantizeLinear"])
+def test_weights_and_scales_that_are_not_finite(form):
+    d, x = drawn()
+    assert reason(d, odd_layer(d, x, form)) == f"its {'weight' if 'f' in form else 'scale'} holds NaN or infinity"

@@ -7,7 +7,7 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 from pruned_layers import EPS, assert_close, forms_of, infer, one_site, plan_of, reference, through_convert_and_reshape, x_of
-from weight_forms import FORMS, PER_CHANNEL, matmul, store
+from weight_forms import FORMS, PER_CHANNEL, OddNumbers, matmul, store
 
 from scap_ov.errors import ExtensionError
 from scap_ov.passes.openvino import sparse_op
@@ -228,6 +228,21 @@ def test_rule_6_a_centre_that_is_not_finite(odd):
     assert ops_of(model) == []
     told = "layer: its centre holds NaN or infinity, which the op would spread over all outputs"
     assert [reason for _, reason in skipped] == ([told] if np.isinf(odd) else [])  # NaN equals nothing: that is no pattern of ours
+
+
+@pytest.mark.parametrize("form", ["f16", "i8", "u4-g32-f32-zp"])
+def test_rule_6_a_weight_that_is_not_finite(form):
+    """Of another tool or a damaged file: the portable form gives NaN as the stock model does, and the op would drop it at times."""
+    x = ops.parameter(ov.PartialShape([-1, -1, K]), np.float32, name="x")
+    pruned = ops.select(ops.greater(ops.abs(x), np.float32(0.5)), x, np.float32(0))
+    good, bad = (
+        matmul(pruned, store(N, K, form, rng), name) for rng, name in ((np.random.default_rng(0), "good"), (OddNumbers(np.nan), "bad"))
+    )
+    model = ov.Model([ops.result(node) for node in (good, bad)], [x], "m")
+    ((_, told),) = LowerSparseMatMul()(model).skipped
+    assert told == f"bad: its {'weight' if form == 'f16' else 'scale'} holds NaN or infinity"
+    assert len(ops_of(model)) == 1
+    assert [node.get_friendly_name() for node in model.get_ops() if node.get_type_name() == "MatMul"] == ["bad"]
 
 
 def test_rule_6_a_reshape_hides_the_first_position():

@@ -8,6 +8,7 @@ import pytest
 from expert_blocks import CLAMPED, SPECS, evaluated, experts_model, tokens
 from openvino import opset13 as ops
 from pruned_layers import infer
+from weight_forms import OddNumbers
 
 from scap_ov.passes.openvino.find_sites import find_sites
 from scap_ov.passes.openvino.match_experts import match_experts
@@ -130,3 +131,14 @@ def test_a_weight_that_two_layers_share_stays_stock():
     up = next(n for n in model.get_ordered_ops() if n.get_friendly_name() == "layers.0.experts.up")
     model = ov.Model([*model.outputs, ops.relu(up.input_value(1)).output(0)], model.get_parameters(), "shared")
     assert any("its weight is shared with" in why for _, why in find_sites(model).skipped)
+
+
+@pytest.mark.parametrize(("form", "part"), [("f32", "weight"), ("u8", "scale")])
+def test_weights_that_are_not_finite_stay_stock(monkeypatch, form, part):
+    odd = OddNumbers(np.inf)
+    with monkeypatch.context() as patched:
+        patched.setattr("expert_blocks.np.random.default_rng", lambda _: odd)
+        model = experts_model(form).model
+    found = find_sites(model)
+    assert not found.matches
+    assert {why for _, why in found.skipped} == {f"routed experts: of one projection, its {part} holds NaN or infinity"}

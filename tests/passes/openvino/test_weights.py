@@ -8,8 +8,9 @@ import numpy as np
 import openvino as ov
 import pytest
 from openvino import opset13 as ops
-from weight_forms import FORMS, PER_CHANNEL, matmul, store
+from weight_forms import FORMS, PER_CHANNEL, OddNumbers, matmul, store
 
+from scap_ov.passes.openvino.find_sites import find_sites
 from scap_ov.passes.openvino.weights import read_weight
 from scap_ov.passes.rules.constants import typed_constant
 from scap_ov.passes.rules.weight_matrix import LeaveStock, NoLayer, product
@@ -178,3 +179,21 @@ def test_products_of_activations_or_of_constants_are_no_layers():
     frequencies = ops.constant(np.ones((1, 8, 1), np.float32))  # of rotary embeddings: no layer, and no reason to tell anyone
     with pytest.raises(NoLayer):
         read_weight(ops.matmul(frequencies, ops.parameter([1, 1, 5], np.float32), False, False))
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("form", FORMS)
+def test_weights_and_scales_that_are_not_finite_are_left_stock(form, odd):
+    x = ops.parameter(ov.PartialShape([-1, -1, K]), np.float32)
+    good, bad = (matmul(x, store(N, K, form, rng), name) for rng, name in ((np.random.default_rng(0), "good"), (OddNumbers(odd), "bad")))
+    found = find_sites(ov.Model([ops.result(good), ops.result(bad)], [x], "m"))
+    assert [layer.get_friendly_name() for match in found.matches for layer in match.matmuls] == ["good"]
+    part = "weight" if FORMS[form].dtype in ("f32", "f16", "bf16") else "scale"
+    assert found.skipped == [("bad", f"its {part} holds NaN or infinity")]
+
+
+def test_the_largest_and_the_smallest_numbers_are_finite():
+    for dtype, values in (("f32", np.finfo(np.float32)), ("f16", np.finfo(np.float16)), ("bf16", np.array([0x7F7F, 0xFF7F, 1], np.uint16))):
+        edge = values if isinstance(values, np.ndarray) else np.array([values.max, values.min, values.smallest_subnormal], values.dtype)
+        weight = typed_constant(np.tile(edge, N * K // 2)[: N * K], [N, K], dtype)
+        assert read_weight(layer(ops.convert(weight, np.float32))).not_finite() == ""

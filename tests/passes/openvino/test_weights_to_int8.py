@@ -1,9 +1,12 @@
 """Float weights become 8 bits; nothing else changes, and nothing is said on standard output."""
 
 import numpy as np
+import openvino as ov
 import pytest
 from expert_blocks import experts_model
+from openvino import opset13 as ops
 from pruned_layers import infer, one_site
+from weight_forms import OddNumbers, matmul, store
 
 import scap_ov
 from scap_ov.backends import onnx
@@ -22,6 +25,16 @@ def test_float_weights_become_8_bits_and_integers_stay(capfd):
     for one, two in zip(infer(model, [x]), infer(built.model, [x]), strict=True):
         assert np.abs(one - two).max() < 0.02 * np.abs(two).max()
     assert not capfd.readouterr().out
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_weights_that_are_not_finite_stay_as_they_are():
+    x = ops.parameter([-1, -1, 64], np.float32)
+    rngs = {"good": np.random.default_rng(0), "bad": OddNumbers(np.inf)}
+    layers = [matmul(x, store(24, 64, "f32", rng), name) for name, rng in rngs.items()]
+    found = find_sites(weights_to_int8(ov.Model([ops.result(layer) for layer in layers], [x], "m")))
+    assert [match.weights[0].spec.dtype for match in found.matches] == ["u8"]
+    assert found.skipped == [("bad", "its weight holds NaN or infinity")]
 
 
 def test_an_onnx_model_is_refused_in_one_sentence():
