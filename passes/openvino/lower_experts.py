@@ -35,7 +35,7 @@ class LowerExperts(Pass[ov.Model]):
     1. A layer without our pattern is left alone; where only one place has it, nothing is dropped at the other.
     2. Base, the product W·c of every expert, is computed in float64.
     3. bf16 activations go through the op in f32.
-    4. What cannot be lowered stays portable and is given back with the reason: row policies that differ, a ramp.
+    4. What cannot be lowered stays portable and is given back with the reason: row policies that differ, a ramp, a centre of NaN or infinity.
     5. With `levels`, thresholds, centres and bases are those of every level.
     6. Where a place is read by half, its weights are packed in planes; the other place keeps its own form.
 
@@ -130,6 +130,8 @@ def _objection(routed: RoutedExperts, later: Later) -> str:
     """Why a block stays portable. Rule 4."""
     block = routed.block
     patterns = [p for p in (block.pruned_source, block.pruned_hidden) if p is not None]
+    if odd := next((p.odd_center for p in patterns if p.odd_center), ""):
+        return odd
     if any(p.time_first for p in patterns):
         return "its input is [T, B, K], and the op exempts the first position of [B, T, K]"
     if any(p.ramp for p in patterns):

@@ -98,11 +98,10 @@ class LowerSparseMatMul(Pass[ov.Model]):
 def _readable(pattern: Pattern, later: Later) -> tuple[list[tuple[PatternLayer, WeightMatrix]], list[str]]:
     """Layers that can be lowered, and why the others cannot."""
     readable, reasons = [], []
-    finite = np.isfinite(pattern.center).all()
     for layer in pattern.layers:
         name = layer.matmul.get_friendly_name()
-        if not finite:
-            reasons.append(f"{name}: its centre holds NaN or infinity, which the op would spread over all outputs")
+        if pattern.odd_center:
+            reasons.append(f"{name}: {pattern.odd_center}")
             continue
         reshaped = any(node.get_type_name() != "Convert" for node in layer.path)
         try:

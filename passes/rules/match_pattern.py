@@ -69,6 +69,11 @@ class Pattern:
     whole_threshold: np.ndarray
     time_first: bool = False
 
+    @property
+    def odd_center(self) -> str:
+        """Why the op cannot stand for it: its product W·c would be NaN, where this form loses one channel at most. Plans have no such c."""
+        return "" if np.isfinite(self.center).all() else "its centre holds NaN or infinity, which the op would spread over all outputs"
+
 
 @dataclass(frozen=True)
 class _Test:
@@ -152,9 +157,9 @@ def _is_first_axis(exempt: ov.Output) -> bool:
 def _same_in(dtype: ov.Type, one: np.ndarray, other: np.ndarray) -> bool:
     """Whether two constants are the same in a type; in bf16, whose rounding numpy does not do, within one of its steps."""
     if dtype == ov.Type.bf16:
-        return bool(np.allclose(one, other, rtol=2.0**-7, atol=0))
+        return bool(np.allclose(one, other, rtol=2.0**-7, atol=0, equal_nan=True))
     exact = np.float16 if dtype == ov.Type.f16 else np.float32
-    return bool((one.astype(exact) == other.astype(exact)).all())
+    return bool(((one.astype(exact) == other.astype(exact)) | (np.isnan(one) & np.isnan(other))).all())
 
 
 def _test(value: ov.Output, *, depth: int = 0) -> _Test | None:

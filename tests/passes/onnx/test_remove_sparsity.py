@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
+import openvino as ov
 import pytest
 from onnx_graphs import FORMS
 from small_onnx import small_decoder
@@ -11,7 +13,9 @@ from scap_ov.backends import onnx as backend
 from scap_ov.config import SparsityConfig
 from scap_ov.models.onnx_model import open_onnx
 from scap_ov.passes.onnx.find_sites import find_sites, fingerprint, is_sparse
+from scap_ov.passes.onnx.openvino_functions import conversions
 from scap_ov.passes.onnx.remove_sparsity import RemoveSparsity, match_patterns
+from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
 from scap_ov.plan import SitePlan, SparsityPlan
 
 
@@ -76,3 +80,25 @@ def test_patterns_say_what_was_planned():
         np.testing.assert_array_equal(pattern.center, entry.center)
         assert (pattern.rows, pattern.max_sparse_rows) == ("decode", plan.config.max_sparse_rows)
         np.testing.assert_array_equal(np.concatenate([layer.compensation for layer in pattern.layers]), entry.compensation)
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+@pytest.mark.parametrize("form", ["portable", "function"])
+def test_a_centre_that_is_not_finite(form, odd):
+    """Of a damaged file, for plans are refused: it is our pattern still, so that it can be taken out, and stays in standard operators."""
+    opened, plan = planned(small_decoder())
+    model = open_onnx(backend.rewrite(opened, plan, form, {})).graph_model
+    for value in model.graph.initializers.values():
+        numbers = value.const_value.numpy()
+        if numbers.dtype == np.float32 and (numbers == 0.125).all():
+            value.const_value = ir.tensor(np.where(np.arange(numbers.size) == 3, odd, numbers).astype(np.float32), name=value.name)
+    core = ov.Core()
+    core.add_extension(conversions())
+    read = core.read_model(ir.to_proto(model).SerializeToString())
+    result = LowerSparseMatMul()(read)
+    assert not result.modified
+    assert len(result.skipped) == len(plan.entries)
+    assert all("its centre holds NaN or infinity" in reason for _, reason in result.skipped)
+    assert is_sparse(model)
+    RemoveSparsity()(model)
+    assert fingerprint(model) == fingerprint(opened.graph_model)

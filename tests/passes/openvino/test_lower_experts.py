@@ -6,6 +6,7 @@ import numpy as np
 import openvino as ov
 import pytest
 from expert_blocks import CLAMPED, SPECS, experts_model, tokens
+from openvino import opset13 as ops
 from pruned_layers import infer, plan_of
 
 from scap_ov.passes.openvino.find_sites import find_sites, fingerprint
@@ -103,3 +104,20 @@ def test_saved_and_read_again(tmp_path):
     inputs = tokens(1, 1)
     np.testing.assert_array_equal(infer(core.read_model(tmp_path / "m.xml"), inputs, core)[0], infer(lowered, inputs)[0])
     assert raise_(core.read_model(tmp_path / "m.xml")).modified
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+@pytest.mark.parametrize("place", [0, 1])
+def test_rule_4_a_centre_that_is_not_finite(place, odd):
+    """Of a damaged file, for plans are refused."""
+    built = experts_model("f32")
+    model = InsertSparsity(plan_of(built.model, 0.4, center=0.1))(built.model.clone()).model
+    constants = [node for node in model.get_ordered_ops() if node.get_type_name() == "Constant" and node.shape == [1, 1, 1]]
+    center = [node for node in constants if node.data.item() == np.float32(0.1)][place]
+    for reader in list(center.output(0).get_target_inputs()):
+        reader.replace_source_output(ops.constant(np.full((1, 1, 1), odd, np.float32)).output(0))
+    result = LowerExperts()(model)
+    told = "its centre holds NaN or infinity, which the op would spread over all outputs"
+    assert result.skipped == [("block.0.expert_up", told), ("block.0.expert_down", told)]
+    assert not result.modified
+    assert fingerprint(RemoveSparsity()(model).model) == fingerprint(built.model)
