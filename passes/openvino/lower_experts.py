@@ -35,7 +35,7 @@ class LowerExperts(Pass[ov.Model]):
     1. A layer without our pattern is left alone; where only one place has it, nothing is dropped at the other.
     2. Base, the product W·c of every expert, is computed in float64.
     3. bf16 activations go through the op in f32.
-    4. What cannot be lowered stays portable and is given back with the reason: row policies that differ, a ramp, a centre of NaN or infinity.
+    4. What cannot be lowered stays portable and is given back with the reason: row policies that differ, a ramp, a centre of NaN or inf.
     5. With `levels`, thresholds, centres and bases are those of every level.
     6. Where a place is read by half, its weights are packed in planes; the other place keeps its own form.
 
