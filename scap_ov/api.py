@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scap_ov.backends import backend_of
 from scap_ov.config import SparsityConfig
-from scap_ov.errors import UsageError
+from scap_ov.errors import UsageError, check_type
 from scap_ov.plan import LEFT_STOCK, SPARSE_ROWS
 from scap_ov.progress import TitledProgress
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from scap_ov.benchmarking.decode import BenchmarkResult
     from scap_ov.benchmarking.measured import Measurements
     from scap_ov.evaluation.result import EvaluationResult
-    from scap_ov.plan import SparsityPlan
-    from scap_ov.statistics.profile import CalibrationProfile
 
 
 def apply(
@@ -84,6 +83,8 @@ def calibrate(
     """
     from scap_ov.calibration.split import Shard
 
+    if memory is not None:
+        check_type("memory", memory, Real, "a number of bytes, such as 4e9")
     if sequential and isinstance(dataset, Shard):
         msg = "sequential profiles of shards cannot be merged; leave sequential out, or calibrate in one run"
         raise UsageError(msg)
@@ -103,8 +104,10 @@ def fit(profile: CalibrationProfile, config: SparsityConfig | None = None) -> Sp
     :raises UsageError: the configuration names sites that are not there, or asks for what the method cannot do.
     """
     from scap_ov.fitting.fit import fit as fit_plan
+    from scap_ov.statistics.profile import CalibrationProfile
 
-    config = config or SparsityConfig()
+    check_type("profile", profile, CalibrationProfile, "a CalibrationProfile, as calibrate makes it")
+    config = _checked(config)
     if config.compensation:
         msg = "compensation is learned on the model, and fit has none; use apply with a dataset"
         raise UsageError(msg)
@@ -145,6 +148,10 @@ def save_model(model: object, path: str | Path, *, like: str | Path | None = Non
     :raises OutputError: it cannot be written; nothing half-written is left.
     :raises BadModelError: `like` is no model.
     """
+    check_type("path", path, (str, Path), "the path of an .xml or .onnx file, or of a folder")
+    if not str(path):
+        msg = "path is empty; give the path of an .xml or .onnx file, or of a folder, such as '.'"
+        raise UsageError(msg)
     backend = backend_of(model)
     if like is None:
         backend.save(model, path)
@@ -176,9 +183,11 @@ def apply_with_plan(
     if form not in backend.FORMS:
         msg = f"form is {form!r}; give one of {', '.join(backend.FORMS)}"
         raise UsageError(msg)
+    chosen = _checked(calibration.config if isinstance(calibration, SparsityPlan) and config is None else config)
+    if max_loss is not None:
+        check_type("max_loss", max_loss, str, "text such as '1%' of perplexity, or 'kl=0.02' nats")
     opened = backend.open_model(model)
     backend.check_stock(opened)
-    chosen = calibration.config if isinstance(calibration, SparsityPlan) else config or SparsityConfig()
     opened = backend.in_format(opened, chosen.weight_format)
     if isinstance(calibration, SparsityPlan):
         if config is not None and config != calibration.config:
@@ -274,6 +283,13 @@ def _lossless(backend: AnyBackend, model: AnyOpened, config: SparsityConfig) -> 
         msg = "target_sparsity 0 drops nothing, and only the custom op of an OpenVINO model is faster then; convert the file with ovc first"
         raise UsageError(msg)
     return lossless_plan(backend.find(model, config)[0], config, model.fingerprint)
+
+
+def _checked(config: SparsityConfig | None) -> SparsityConfig:
+    if config is None:
+        return SparsityConfig()
+    check_type("config", config, SparsityConfig, "a SparsityConfig; SparsityConfig.from_dict makes one of plain values")
+    return config
 
 
 def _dataset(dataset: object) -> InferenceData:

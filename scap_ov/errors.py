@@ -51,6 +51,16 @@ class MissingDependencyError(ScapError):
     """An optional dependency is needed for what was asked."""
 
 
+def check_type(name: str, value: object, kinds: type | tuple[type, ...], give: str) -> None:
+    """What a caller gave must be of a kind; a bool is no number.
+
+    :raises UsageError: it is of none of these.
+    """
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        msg = f"{name} is of type {type(value).__name__}; give {give}"
+        raise UsageError(msg)
+
+
 def reason_of(error: BaseException) -> str:
     """The line of another package's message that tells the cause: OpenVINO's come with a trace before it and blank lines behind it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from ")]

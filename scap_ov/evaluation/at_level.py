@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import openvino as ov
 
 from scap_ov import dial
-from scap_ov.errors import UsageError
+from scap_ov.errors import UsageError, check_type
 from scap_ov.passes.openvino.choose_level import ChooseLevel
 from scap_ov.passes.openvino.level_blocks import levels_in
 
@@ -16,6 +18,8 @@ def at_level(model: ov.Model, level: float | None = None) -> ov.Model:
     :param level: None for the level that the model would run with: SCAP_OV_LEVEL, what was chosen, or that which it starts with.
     :raises UsageError: the model has no levels, or not this one.
     """
+    if level is not None:
+        check_type("level", level, Real, "a number such as 0.4")
     own = levels_in(model)
     if own is None:
         if level is None:

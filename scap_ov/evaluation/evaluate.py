@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import openvino as ov
 
-from scap_ov.errors import MismatchError, UsageError
+from scap_ov.errors import BadDatasetError, MismatchError, UsageError, check_type
 from scap_ov.evaluation.at_level import at_level
 from scap_ov.evaluation.bytes_read import weight_bytes_per_token
 from scap_ov.evaluation.instrument import SparseView, sparse_view
@@ -61,6 +62,9 @@ def evaluate(
     if rows not in MAX_TOKENS:
         msg = f"rows is {rows!r}; give all or decode"
         raise UsageError(msg)
+    for name, value in (("window", window), ("max_tokens", max_tokens)):
+        if value is not None:
+            check_type(name, value, Integral, "a whole number")
     window = min(window, DECODE_WINDOW) if rows == "decode" else window
     tokenizer = tokenizer if tokenizer is not None else _tokenizer_folder(model, reference, text)
     windows = text_windows(text, tokenizer, window=window, max_tokens=max_tokens or MAX_TOKENS[rows])
@@ -96,6 +100,9 @@ def _window(runner: WindowRunner, base: WindowRunner, ids: np.ndarray, rows: str
     if logits.shape[-1] != reference.shape[-1]:
         msg = f"the model has {logits.shape[-1]} tokens and the reference {reference.shape[-1]}; give the model that it was made from"
         raise MismatchError(msg)
+    if targets.size and targets.max() >= logits.shape[-1]:
+        msg = f"the evaluation data holds token {targets.max()}, and the model has {logits.shape[-1]}; give the ids of its own tokenizer"
+        raise BadDatasetError(msg)
     return score(logits, reference, targets), share, base_share
 
 

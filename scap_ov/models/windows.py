@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
-from scap_ov.errors import BadDatasetError, UsageError
+from scap_ov.errors import BadDatasetError, UsageError, check_type
 from scap_ov.models.text import cut
 
 Tokenizer: TypeAlias = "Callable[[str], Sequence[int]] | str | Path"  # a function from text to token ids, or a folder with one
@@ -23,7 +23,10 @@ def text_windows(text: str | Path | Sequence[object], tokenizer: Tokenizer | Non
     :raises BadDatasetError: the text gives no window of two tokens.
     """
     if not isinstance(text, (str, Path)):
-        ready = [np.asarray(ids, np.int64).reshape(-1) for ids in text]
+        if not isinstance(text, Iterable):
+            msg = f"the evaluation data is of type {type(text).__name__}; give a text, the Path of a file, or windows of token ids"
+            raise UsageError(msg)
+        ready = [_window(ids, number) for number, ids in enumerate(text)]
         ready = [ids for ids in ready if len(ids) >= 2]
         if not ready:
             msg = "the evaluation data has no window of two tokens; give more"
@@ -43,6 +46,31 @@ def text_windows(text: str | Path | Sequence[object], tokenizer: Tokenizer | Non
     return [w for w in windows if len(w) >= 2]
 
 
+def _window(ids: object, number: int) -> np.ndarray:
+    """A window of token ids, int64 [T].
+
+    :raises BadDatasetError: it is none.
+    """
+    try:
+        given = np.asarray(ids)
+    except ValueError:  # rows of several lengths
+        given = np.zeros(1, object)
+    if given.dtype.kind not in "iu" and given.size:
+        msg = f"window {number} of the evaluation data is {_short(ids)}; give token ids, whole numbers"
+        raise BadDatasetError(msg)
+    one = given.ndim == 1 or (given.ndim == 2 and len(given) == 1)
+    if not one or given.min(initial=0) < 0:
+        what = f"the negative id {given.min()}" if one else f"the shape {list(given.shape)}"
+        msg = f"window {number} of the evaluation data has {what}; give one sequence of token ids, from 0 up"
+        raise BadDatasetError(msg)
+    return given.astype(np.int64).reshape(-1)
+
+
+def _short(value: object) -> str:
+    told = repr(value)
+    return told if len(told) <= 40 else f"{told[:40]}..."
+
+
 def _encoder(tokenizer: Tokenizer | None) -> Callable[[str], Sequence[int]]:
     if callable(tokenizer):
         return tokenizer
@@ -51,4 +79,5 @@ def _encoder(tokenizer: Tokenizer | None) -> Callable[[str], Sequence[int]]:
         raise UsageError(msg)
     from scap_ov.models.tokenizer import load_tokenizer
 
+    check_type("tokenizer", tokenizer, (str, Path), "a function from text to token ids, or the folder of one")
     return load_tokenizer(tokenizer)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scap_ov.errors import MismatchError, UsageError
+from scap_ov.errors import MismatchError, UsageError, check_type
 from scap_ov.numbers_file import Kind, read_numbers, told_if_damaged, write_numbers
 from scap_ov.plan import site_from_dict
 from scap_ov.statistics.checked import check_statistics, check_tables
@@ -122,6 +122,8 @@ class CalibrationProfile:
         :raises MismatchError: they are of different models, or sequential, or of the same shard or the same data.
         """
         profiles = (self, *others)
+        for profile in others:
+            check_type("what is to be merged", profile, CalibrationProfile, "profiles; CalibrationProfile.load reads one from a file")
         for (i, a), (j, b) in combinations(enumerate(profiles, 1), 2):
             _refuse_strangers(a, b)
             _merge_shards(a, b)

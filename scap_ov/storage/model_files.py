@@ -23,6 +23,9 @@ def model_file(path: str | Path) -> Path:
 
     :raises BadModelError: there is no such file or folder, or the folder holds no model, or several.
     """
+    if not str(path):
+        msg = f"the path of the model is empty; give a model folder with {MODEL_FILE}, such as '.', an .xml or an .onnx"
+        raise BadModelError(msg)
     path = Path(path)
     try:
         if path.is_dir():

@@ -9,7 +9,7 @@ from small_llm import small_folder, small_llm
 import scap_ov
 from scap_ov.api import apply_with_plan
 from scap_ov.custom_ops import OP_NAME
-from scap_ov.errors import BadModelError, OutputError, UsageError
+from scap_ov.errors import BadModelError, OutputError, ScapError, UsageError
 from scap_ov.models.dataset import token_dataset
 from scap_ov.plan import SparsityPlan
 from scap_ov.storage.rt_info import read_record
@@ -71,6 +71,29 @@ def test_a_plan_brings_its_own_configuration(profile):
     assert isinstance(plan, SparsityPlan)
     with pytest.raises(UsageError, match="brings its own configuration"):
         scap_ov.apply(small_llm(), plan, scap_ov.SparsityConfig(0.3))
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: scap_ov.fit({}), "profile is of type dict; give a CalibrationProfile"),
+        (lambda: scap_ov.fit(small_profile(), {"target_sparsity": 0.5}), "config is of type dict; give a SparsityConfig"),
+        (lambda: scap_ov.fit(small_profile(), False), "config is of type bool; give a SparsityConfig"),
+        (lambda: scap_ov.apply(small_llm(), small_profile(), scap_ov.SparsityConfig), "config is of type type; give a SparsityConfig"),
+        (lambda: scap_ov.apply(small_llm(), small_profile(), max_loss=0.01), "max_loss is of type float; give text such as"),
+        (lambda: scap_ov.calibrate(small_llm(), [], memory="2GB"), "memory is of type str; give a number of bytes"),
+        (lambda: small_profile().merge("shard.safetensors"), "what is to be merged is of type str; give profiles"),
+        (lambda: scap_ov.save_model(small_llm(), 5), "path is of type int; give the path"),
+        (lambda: scap_ov.save_model(small_llm(), ""), "path is empty"),
+        (lambda: scap_ov.apply("", small_profile()), "the path of the model is empty"),
+        (lambda: scap_ov.evaluate(small_llm(), small_llm(), "text", window=12.5), "window is of type float; give a whole number"),
+        (lambda: scap_ov.evaluate(small_llm(), small_llm(), [[1, 2]], level="high"), "level is of type str; give a number"),
+        (lambda: scap_ov.evaluate(small_llm(), small_llm(), [[1, 10**6]]), "holds token 1000000, and the model has"),
+    ],
+)
+def test_arguments_of_another_type_are_one_sentence(call, told):
+    with pytest.raises(ScapError, match=told):
+        call()
 
 
 def test_what_is_no_calibration_data_is_refused():

@@ -10,7 +10,7 @@ import tiny_models as tiny
 from openvino import opset13 as ops
 from small_llm import TEXT, letters, small_llm
 
-from scap_ov.errors import BadDatasetError, BadModelError
+from scap_ov.errors import BadDatasetError, BadModelError, UsageError
 from scap_ov.evaluation.similarity import compare_generation
 from scap_ov.evaluation.tasks import run_task
 from scap_ov.models.jsonl import read_jsonl
@@ -32,6 +32,33 @@ def test_windows_spread_over_the_text_within_the_budget() -> None:
     assert [len(w) for w in windows] == [32, 32, 32]
     assert windows[0].tolist() == letters(TEXT[:32])
     assert windows[-1].tolist() == letters(TEXT[: 32 * (len(TEXT) // 32)])[2 * (len(TEXT) // 32) // 3 * 32 :][:32]
+
+
+@pytest.mark.parametrize(
+    ("window", "told"),
+    [
+        (["ab", "cd"], "is \\['ab', 'cd'\\]; give token ids"),
+        ([1.5, 2.0], "give token ids, whole numbers"),
+        (None, "is None; give token ids"),
+        ([[1, 2], [3]], "give token ids"),
+        ([1, -2, 3], "has the negative id -2"),
+        ([[1, 2], [3, 4]], "has the shape \\[2, 2\\]; give one sequence"),
+        (5, "has the shape \\[\\]; give one sequence"),
+    ],
+)
+def test_windows_that_are_no_token_ids_are_refused(window: object, told: str) -> None:
+    """Negative ids and fractions were evaluated as what they were cut to."""
+    with pytest.raises(BadDatasetError, match=f"window 1 of the evaluation data {told}" if not told.startswith("give") else told):
+        text_windows([[1, 2, 3], window], None, window=8, max_tokens=8)
+
+
+def test_what_holds_no_windows_or_is_no_tokenizer_is_refused() -> None:
+    with pytest.raises(UsageError, match="the evaluation data is of type NoneType; give a text"):
+        text_windows(None, None, window=8, max_tokens=8)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="tokenizer is of type int; give a function"):
+        text_windows(TEXT, 5, window=8, max_tokens=8)  # type: ignore[arg-type]
+    ready = text_windows([[1, 2], np.array([[3, 4]], np.int32), [5]], None, window=8, max_tokens=8)
+    assert [ids.tolist() for ids in ready] == [[1, 2], [3, 4]]
 
 
 def test_text_comes_from_files_and_jsonl(tmp_path: Path) -> None:
