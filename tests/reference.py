@@ -12,6 +12,7 @@ import numpy as np
 OFFSETS = {"u4": 0, "i4": 8, "u8": 0, "i8": 128}
 _ACTIVATION_GROUP = 128
 _TWO_DIGITS = 14336  # the largest activation of a row in two digits (ADR 0020)
+_START, _RUN, _FINE = 1.5 * 2**23, 128, 32  # of dense sums without AMX: each run starts there and is scaled once in 32 channels (ADR 0052)
 _EPSILON = 2.0**-24  # half a unit in the last place of float32
 _HALF_EPSILON = 2.0**-11
 
@@ -150,6 +151,7 @@ def tolerance(o: Operands, *, alike: bool = False, two_digits: bool = False) -> 
         weight = np.abs(dense_weight(o)[0])
         error = _quantisation_error(values, weight, activation_group_size(o), 127, alike=alike)
         bound += np.maximum(error, _quantisation_error(values, weight, k, _TWO_DIGITS, alike=alike)) if two_digits else error
+        bound += _start_error(values, np.abs(o.scale[:, : o.n].astype(np.float64)), o.group_size, alike=alike)
     if o.x.dtype == np.float16:
         bound += _HALF_EPSILON * np.abs(sparse_matmul(o)) + 2.0**-25
     return bound.reshape(m, -1)
@@ -164,6 +166,18 @@ def _quantisation_error(values: np.ndarray, weight: np.ndarray, size: int, large
         worst = worst + 0.5001 * step @ weight[group].sum(axis=0, keepdims=True)
         variance = variance + step**2 / 12 @ (weight[group] ** 2).sum(axis=0, keepdims=True)
     return worst if alike else np.minimum(worst, 8 * np.sqrt(variance))
+
+
+def _start_error(values: np.ndarray, scale: np.ndarray, size: int, *, alike: bool) -> np.ndarray:
+    """[M, N]: every step of a dense sum is rounded beside what the starts of its runs add up to."""
+    error = np.zeros(1)
+    for group, of_group in enumerate(scale):
+        inside = values[:, group * size : (group + 1) * size]
+        starts = range(0, inside.shape[1], _RUN)
+        added = _START * sum(inside[:, start : start + _RUN].max(axis=1, keepdims=True) / 127 for start in starts)
+        steps = -(-inside.shape[1] // _FINE)
+        error = error + (steps if alike else min(steps, 8 * np.sqrt(steps / 3))) * _EPSILON * added * of_group
+    return error
 
 
 def activation_group_size(o: Operands) -> int:
