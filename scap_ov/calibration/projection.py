@@ -198,7 +198,8 @@ class _Draw:
     def slope(self, number: int, logits: np.ndarray) -> np.ndarray:
         """Probabilities of one chunk, less 1 at the token that was drawn; zero in rows that do not count. float32 [R, n]."""
         probability = np.empty(logits.shape, np.float32)
-        share = (self._counts / self._total).astype(np.float32)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = (self._counts / self._total).astype(np.float32)
         drawn = (self._chunk == number) & self._counts
 
         def work(rows: slice) -> None:
@@ -215,9 +216,17 @@ class _Draw:
 
 
 def in_parts(count: int, work: Callable[[slice], None]) -> None:
-    """Call `work` with a few rows at a time, which stay in the cache, in as many threads as there are cores."""
+    """Call `work` with a few rows at a time, which stay in the cache, in as many threads as there are cores.
+
+    Infinite logits are told of by the loss that they give, NaN, and by no warning of numpy.
+    """
+
+    def quietly(rows: slice) -> None:
+        with np.errstate(invalid="ignore"):
+            work(rows)
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(work, [slice(start, start + _ROWS) for start in range(0, count, _ROWS)]))
+        list(pool.map(quietly, [slice(start, start + _ROWS) for start in range(0, count, _ROWS)]))
 
 
 def _splittable(nodes: Sequence[ov.Node], slots: Sequence[Slot], vocabulary: int) -> list[Slot]:

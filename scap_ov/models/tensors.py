@@ -106,7 +106,8 @@ def _typed(value: Value, dtype: ov.Type) -> np.ndarray | ov.Tensor:
             return value
         value = array_of(value)
     if dtype != ov.Type.bf16:
-        return np.ascontiguousarray(value, dtype.to_dtype())
+        with np.errstate(over="ignore"):  # what becomes infinite is told of where it is seen
+            return np.ascontiguousarray(value, dtype.to_dtype())
     values = np.ascontiguousarray(value, np.float32)
     bits = values.view(np.uint32)
     tensor = ov.Tensor(ov.Type.bf16, ov.Shape(list(np.asarray(value).shape)))

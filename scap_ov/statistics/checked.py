@@ -17,8 +17,10 @@ _R, _ANY = "R", "any"  # the rows that are kept; any number
 _K = "K"
 _SHAPES: dict[str, tuple[int | str, ...]] = {
     "rows": (_R, _K), "priority": (_R,), "histogram": (BINS,), "gate_histogram": (BINS,), "sum": (2, _K), "sum_of_squares": (2, _K),
-    "minimum": (_K,), "maximum": (_K,), "column_norm": (_K,), "column_norm_l1": (_K,), "sketch": (_ANY, _K), "expert_tokens": (_ANY,),
+    "minimum": (_K,), "maximum": (_K,), "column_norm": (_K,), "column_norm_l1": (_K,), "sketch": (_ANY, _K), "missed_norm": (_K,),
+    "expert_tokens": (_ANY,),
 }  # fmt: skip
+_COUNTS = ("histogram", "gate_histogram", "expert_tokens")
 ERRORS = 10  # levels at which a table holds the site's own error
 
 
@@ -26,7 +28,7 @@ Arrays: TypeAlias = "Mapping[str, np.ndarray]"
 
 
 def check_statistics(sites: Iterable[Site], tensors: Mapping[str, Arrays]) -> None:
-    """:raises ValueError: a tensor has another shape, or no numbers; says which."""
+    """:raises ValueError: a tensor has another shape, no numbers, NaN or infinity, or negative counts; says which."""
     for site in sites:
         own = tensors[site.name]
         sizes = {_K: site.in_features, _R: len(own["priority"])}
@@ -39,6 +41,12 @@ def check_statistics(sites: Iterable[Site], tensors: Mapping[str, Arrays]) -> No
             )
             if not right or value.dtype.kind not in "fiu":
                 msg = f"{site.name}/{name} is {value.dtype}{list(value.shape)}"
+                raise ValueError(msg)
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                msg = f"{site.name}/{name} holds NaN or infinity"
+                raise ValueError(msg)
+            if name in _COUNTS and value.min(initial=0) < 0:
+                msg = f"{site.name}/{name} holds the negative count {value.min()}"
                 raise ValueError(msg)
 
 

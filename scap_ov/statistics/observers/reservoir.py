@@ -73,7 +73,7 @@ def share_of_common_rows(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray
     one, two = a["priority"], b["priority"]
     if not len(one) or not len(two):
         return 0.0
-    last = min(one[-1], two[-1])
+    last = min(one.max(), two.max())
     one, two = one[one <= last], two[two <= last]
     return float(max(np.isin(one, two).mean(), np.isin(two, one).mean())) if len(one) and len(two) else 0.0
 

@@ -50,6 +50,7 @@ def test_nothing_to_compare_is_told():
         losses(tiny.encoder(lambda h, w: {"label": ops.convert(h, np.int64)}), tiny.token_samples())
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("odd", [np.nan, np.inf])
 @pytest.mark.parametrize("name", ["logits", "hidden"])
 def test_outputs_that_are_not_finite_are_told(name, odd):

@@ -36,6 +36,18 @@ def test_tensors_of_another_shape(name: str, tmp_path: Path) -> None:
             CalibrationProfile.load(tmp_path / "profile")
 
 
+@pytest.mark.parametrize("name", ["rows", "minimum", "column_norm", "sketch", "histogram"])
+@pytest.mark.parametrize("odd", [np.nan, -np.inf])
+def test_numbers_that_no_calibration_gives(name: str, odd: float, tmp_path: Path) -> None:
+    """Thresholds of NaN were fitted from them."""
+    profile = small_profile()
+    value = profile.statistics[NAME].tensors[name].copy()
+    value[(2,) * value.ndim] = -1 if name == "histogram" else odd
+    with_tensor(profile, name, value).save(tmp_path / "profile")
+    with pytest.raises(UsageError, match=f"damaged calibration profile .{NAME}/{name} holds "):
+        CalibrationProfile.load(tmp_path / "profile")
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("loss", np.ones((1, 2))), ("loss", np.ones(3)), ("error", np.ones(ERRORS + 1)), ("graded_loss", np.ones(3)),
