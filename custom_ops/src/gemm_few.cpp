@@ -23,14 +23,26 @@ constexpr size_t kLeastStripBytes = 2048;             // where sums of many rows
 constexpr size_t kStripSumBytes = size_t{512} << 10;  // of a strip
 constexpr size_t kBlockChannels = 128;                // input channels of a block,
 constexpr size_t kWideBlockChannels = 64;             // of wide rows, each of which is in another page: of 128 the TLB of L1 has too few
+constexpr size_t kDeepRowBytes = 3072;                // of bytes and planes, for which 128 are faster
+constexpr size_t kMostRowBytes = 4096;                // of bytes and planes that gain by being tall
 constexpr size_t kMaxParts = 4;                       // a power of two
 constexpr size_t kPartBytes = size_t{1} << 20;        // weight bytes of a part, at least
 constexpr size_t kSumBytes = size_t{2} << 20;         // of the sums of more than two parts, at most
 constexpr size_t kStridePadding = 32;                 // floats; rows a power of two apart would share few sets of the caches
 constexpr DenseActivations kActivations{kBlockChannels, kQuad, 1, 0, 0};
 
+// Of an input channel.
+size_t row_bytes(const PackedWeight& weight) {
+    return (weight.step ? 2 : 1) * weight.row_bytes;
+}
+
 bool is_wide(const PackedWeight& weight) {
-    return weight.row_bytes >= kWideRowBytes;
+    return row_bytes(weight) >= kWideRowBytes;
+}
+
+size_t block_channels(const SparseMatMulArgs& a) {
+    const bool deep = a.format == WeightFormat::u4 ? !is_wide(a.weight) : row_bytes(a.weight) <= kDeepRowBytes;
+    return deep ? kBlockChannels : kWideBlockChannels;
 }
 
 struct FewGemm {
@@ -80,7 +92,7 @@ struct FewGemm {
             p.next_to = strip + 1 < count ? strip_from(piece, strip + 2) : p.n_to;
             p.prefetched = strip != 0;
             p.y = own ? own : sums + part * part_size() + p.n_from;
-            implementation.few.kernel(p);
+            implementation.few.kernel[static_cast<int>(args.format)](p);
             if (own) write_outputs(args, implementation, rows, own, p.y_stride, 0, args.m, p.n_from, p.n_to);
         }
         if (!own) add_up(part, piece, sums, arrived);
@@ -104,7 +116,7 @@ struct FewGemm {
 size_t parts_of(const SparseMatMulArgs& a, size_t groups) {
     if (is_wide(a.weight)) return 1;
     const auto divides = [&](size_t parts) {
-        return parts <= kMaxParts && parts <= groups && parts * kPartBytes <= a.k * a.weight.row_bytes &&
+        return parts <= kMaxParts && parts <= groups && parts * kPartBytes <= a.k * row_bytes(a.weight) &&
                (parts == 2 || parts * a.m * a.weight.n_padded * sizeof(float) <= kSumBytes);
     };
     size_t parts = 1;
@@ -112,19 +124,32 @@ size_t parts_of(const SparseMatMulArgs& a, size_t groups) {
     return parts;
 }
 
+FewRows::Range of_nibbles(const PackedWeight& w, const FewRows& few) {
+    if (w.group_size >= w.k) return {};
+    return is_wide(w) ? few.wide : w.row_bytes > kNarrowRowBytes ? few.middle : few.narrow;
+}
+
+// Bytes and planes: reading hides behind multiplying but for the first block of a part or piece, so weights gain that are not wider than
+// tall. Wide rows gain where they are a power of two apart, for then those of a tile of gemm.hpp share few sets of the caches.
+FewRows::Range of_bytes(const PackedWeight& w, const FewRows& few) {
+    if (w.group_size < w.k) return {};
+    if (is_wide(w)) return w.step || (w.row_bytes & (w.row_bytes - 1)) ? FewRows::Range{} : few.wide_bytes;
+    if (row_bytes(w) > kMostRowBytes || w.k < w.n_padded) return {};
+    return w.k >= 2 * w.n_padded ? few.tall : few.square;
+}
+
 }  // namespace
 
 bool takes_few(const SparseMatMulArgs& a, const Implementation& implementation) {
-    const PackedWeight& w = a.weight;
-    const FewRows& few = implementation.few;
-    const FewRows::Range& range = is_wide(w) ? few.wide : w.row_bytes > kNarrowRowBytes ? few.middle : few.narrow;
-    return a.m >= range.least && a.m <= range.most && a.format == WeightFormat::u4 && w.group_size < a.k &&
-           a.k * w.row_bytes >= kLeastBytes && quantizes_activations(a) &&
-           dense_group_size(a.format, w, kActivations, false) <= kBlockChannels;
+    if (!implementation.few.kernel[static_cast<int>(a.format)]) return false;
+    const FewRows::Range range =
+        a.format == WeightFormat::u4 ? of_nibbles(a.weight, implementation.few) : of_bytes(a.weight, implementation.few);
+    return a.m >= range.least && a.m <= range.most && a.k * row_bytes(a.weight) >= kLeastBytes && quantizes_activations(a) &&
+           dense_group_size(a.format, a.weight, kActivations, false) <= kBlockChannels;
 }
 
 void run_gemm_few(const SparseMatMulArgs& a, const Implementation& implementation, const Rows& rows, const float* x) {
-    const size_t channels = is_wide(a.weight) ? kWideBlockChannels : kBlockChannels;
+    const size_t channels = block_channels(a);
     DenseActivations activations = kActivations;
     activations.largest_group = channels;
     const QuantizedRows quantized(a, activations, implementation.few.quantize, x, false);

@@ -4,14 +4,16 @@
 
 namespace scap_ov {
 
-// The dense path of few rows with nibbles, which have a scale for each group of input channels; x has one for each of at most 128.
+// The dense path of few rows: nibbles, which have a scale for each group of input channels, where x has one for each of at most 128; bytes
+// and planes with one for each output channel, where x has one for each 32.
 struct FewRows {
     struct Range {
         size_t least, most;  // numbers of rows that are faster here than elsewhere; none: 0, 0
     };
-    Range narrow, middle, wide;                            // by the bytes of a row of the weight, see gemm_few.cpp
-    void (*quantize)(const QuantizeRowsParams&) noexcept;  // as dense.digits == 1 says
-    void (*kernel)(const FewRowsParams&) noexcept;
+    Range narrow, middle, wide;                                                    // nibbles, by the bytes of a row of the weight
+    Range tall, square, wide_bytes;                                                // bytes, by the weight's shape, see gemm_few.cpp
+    void (*quantize)(const QuantizeRowsParams&) noexcept;                          // as dense.digits == 1 says
+    void (*kernel[kFormatCount])(const FewRowsParams&) noexcept;                   // null where there is none
     size_t (*scratch_bytes)(size_t m, size_t groups, size_t group_size) noexcept;  // of a block of so many activation groups
 };
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_library import implementations, run, runnable
+from kernel_library import error_beside_stock, implementations, run, runnable
 from random_operands import random_operands
-from reference import OFFSETS, Operands, dense_weight, kept_values, sparse_matmul, tolerance
+from reference import OFFSETS, Operands, sparse_matmul, tolerance
 
 from scap_ov.custom_ops.formats import WEIGHT_TYPES
 
@@ -86,16 +86,6 @@ def test_planes_of_rows_of_more_than_a_page(implementation: str, quantize: bool)
     for m in (3, 4, 8):
         o = random_operands(20, [8300], "u8", m=m, step_group=16, sparsity=0.3, half=0.5, rows="all", dynamic_quantization=quantize)
         np.testing.assert_array_equal(check(o, implementation), run(o, implementation, 3))
-
-
-def error_beside_stock(o: Operands, implementation: str) -> float:
-    """Mean square error of y, relative to what stock OpenVINO's int8 activations in groups of 32 cost with the same weights."""
-    exact, k = sparse_matmul(o), o.x.shape[1]
-    groups = np.pad(kept_values(o), ((0, 0), (0, -k % 32))).reshape(len(o.x), -1, 32)
-    scale = np.maximum(np.abs(groups).max(axis=2, keepdims=True), 1e-30) / 127
-    rounded = (np.round(groups / scale) * scale).reshape(len(o.x), -1)[:, :k]
-    stock = rounded.astype(np.float64) @ dense_weight(o)[0]
-    return float(np.square(run(o, implementation) - exact).mean() / np.square(stock - exact).mean())
 
 
 @pytest.mark.parametrize("step_group", [None, 128])

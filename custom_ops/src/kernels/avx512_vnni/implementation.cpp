@@ -27,6 +27,8 @@
 #include "kernels/generic/gemm_vnni.hpp"
 // and that before all kernels
 #include "kernels/generic/kernels.hpp"
+// and bytes of few rows
+#include "kernels/generic/gemm_few_bytes.hpp"
 
 #if defined(__clang__)
 #    pragma clang attribute pop

@@ -21,4 +21,6 @@
 // few rows, over its scales
 #include "kernels/generic/gemm_few_micro.hpp"
 //
+#include "kernels/generic/gemm_few_block.hpp"
+//
 #include "kernels/generic/gemm_few.hpp"

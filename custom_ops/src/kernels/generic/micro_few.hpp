@@ -1,4 +1,4 @@
-// What a micro-kernel of gemm_few.hpp is given, and what those of all instruction sets share.
+// What the micro-kernels of gemm_few.hpp are given, and what those of all instruction sets share.
 #pragma once
 
 namespace scap_ov {
@@ -14,6 +14,21 @@ struct MicroFew {
     const float *x_scale, *x_sums;    // [rows, x_groups] and [rows, x_groups, 2], see QuantizeRowsParams
     size_t x_groups;
     float* y;  // [rows, y_stride]
+    size_t y_stride;
+    bool accumulate;
+    const uint8_t* ahead;  // a line to prefetch at each quad
+    size_t ahead_step;     // bytes from one to the next
+};
+
+// Bytes, all activation groups of a block, which share the scale of the weight.
+struct MicroFewBytes {
+    const uint8_t* tile;                // of a stream: [quads][registers]
+    const int8_t* x;                    // [quads][rows][4]
+    size_t groups, group_quads, quads;  // the last group has what is left of quads
+    const float *scale, *zero_point;    // of the stream's first column, as in MicroFew
+    size_t scale_stride;                // from one group's zero points to the next one's
+    const float *x_scale, *x_sums;      // [fine groups, rows] and [groups, rows, 2], as in MicroQuantized with one_scale
+    float* y;                           // [rows, y_stride]
     size_t y_stride;
     bool accumulate;
     const uint8_t* ahead;  // a line to prefetch at each quad

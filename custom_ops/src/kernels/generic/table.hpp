@@ -70,7 +70,21 @@ inline Implementation table(const char* name, const char* description, uint32_t 
         gemm_scratch_bytes,
         gemm_columns,
         {128, kQuad, 1, kMaxGemvRows + 1, kLeastRowsOfPlanes},
-        {kFewRows[0], kFewRows[1], kFewRows[2], quantize_rows, gemm_few, few_scratch_bytes},
+        {
+            kFewRows[0],
+            kFewRows[1],
+            kFewRows[2],
+            kFewRowsOfBytes[0],
+            kFewRowsOfBytes[1],
+            kFewRowsOfBytes[2],
+            quantize_rows,
+            {
+#define X(Trait, name) few_kernel<Trait>(),
+#include "formats/format_list.inc"
+#undef X
+            },
+            few_scratch_bytes,
+        },
     };
 }
 
