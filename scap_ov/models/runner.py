@@ -58,7 +58,11 @@ def samples_of(dataset: InferenceData) -> Iterator[object]:
     if not hasattr(dataset, "get_inference_data"):
         msg = f"the calibration data is a {type(dataset).__name__}; give an nncf.Dataset, or anything with get_inference_data()"
         raise UsageError(msg)
-    yield from dataset.get_inference_data()
+    given = dataset.get_inference_data()
+    if not isinstance(given, Iterable):
+        msg = f"get_inference_data() of the calibration data gives a {type(given).__name__}; it is to give the samples, one after the other"
+        raise UsageError(msg)
+    yield from given
 
 
 def run_samples(reader: SampleReader, dataset: InferenceData, infer: Callable[..., dict[str, np.ndarray]], *,

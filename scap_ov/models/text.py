@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from scap_ov.errors import BadDatasetError
+from scap_ov.errors import BadDatasetError, UsageError
 from scap_ov.json_values import JsonObject
 
 LONG = 256  # characters for each token that is wanted, from which on a text is read in places: tokens have 3 to 5
@@ -37,11 +37,23 @@ def cut(text: str | Path, encode: Callable[[str], Sequence[int]], length: int, m
     """
     size = len(text) if isinstance(text, str) else _size(text)
     if size <= LONG * length * most:
-        ids = list(encode(read_text(text)))
+        ids = _encoded(encode, read_text(text))
         count = max(len(ids) // length, 1)
         picked = np.arange(count) if count <= most else np.arange(most) * count // most
         return [ids[i * length : (i + 1) * length] for i in picked.tolist()]
     return [_window(text, size * i // most, encode, length) for i in range(most)]
+
+
+def _encoded(encode: Callable[[str], Sequence[int]], text: str) -> list[int]:
+    """What a tokenizer, which may be a function of the user's, makes of a text.
+
+    :raises UsageError: that is no token ids.
+    """
+    ids = encode(text)
+    if not isinstance(ids, (Sequence, np.ndarray)) or not all(isinstance(token, (int, np.integer)) for token in ids):
+        msg = f"the tokenizer gives a {type(ids).__name__} for a text, and no list of token ids; give a function such as tokenizer.encode"
+        raise UsageError(msg)
+    return list(ids)
 
 
 def read_text(text: str | Path) -> str:
@@ -131,7 +143,7 @@ def _window(text: str | Path, start: int, encode: Callable[[str], Sequence[int]]
     wanted = _PER_TOKEN * length
     while True:
         piece, more = _piece(text, start, wanted)
-        ids = list(encode(piece))
+        ids = _encoded(encode, piece)
         if len(ids) >= length or not more:
             return ids[:length]
         wanted *= 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from made_up_profile import small_profile
 from small_llm import small_folder, small_llm
@@ -82,6 +84,10 @@ def test_a_plan_brings_its_own_configuration(profile):
         (lambda: scap_ov.apply(small_llm(), small_profile(), scap_ov.SparsityConfig), "config is of type type; give a SparsityConfig"),
         (lambda: scap_ov.apply(small_llm(), small_profile(), max_loss=0.01), "max_loss is of type float; give text such as"),
         (lambda: scap_ov.calibrate(small_llm(), [], memory="2GB"), "memory is of type str; give a number of bytes"),
+        (
+            lambda: scap_ov.calibrate(small_llm(), SimpleNamespace(get_inference_data=lambda: None)),
+            "of the calibration data gives a NoneType",
+        ),
         (lambda: small_profile().merge("shard.safetensors"), "what is to be merged is of type str; give profiles"),
         (lambda: scap_ov.save_model(small_llm(), 5), "path is of type int; give the path"),
         (lambda: scap_ov.save_model(small_llm(), ""), "path is empty"),

@@ -102,7 +102,7 @@ def test_rule_2_a_long_text_is_read_in_places(tmp_path, monkeypatch, kind):
 
 
 def test_rule_2_pieces_of_long_tokens_grow_until_a_window_is_full():
-    windows = cut("x" * 5000 + " y" * 5000, lambda piece: piece.split(), 4, 3)
+    windows = cut("x" * 5000 + " y" * 5000, lambda piece: [len(word) for word in piece.split()], 4, 3)
     assert [len(w) for w in windows] == [4, 4, 4]
 
 

@@ -61,6 +61,14 @@ def test_what_holds_no_windows_or_is_no_tokenizer_is_refused() -> None:
     assert [ids.tolist() for ids in ready] == [[1, 2], [3, 4]]
 
 
+@pytest.mark.parametrize("given", [None, "ids", {"input_ids": [1, 2]}, [0.5, 1.5], [[1], [2, 3]]])
+@pytest.mark.parametrize("text", ["abc " * 20, "abc " * 9000])
+def test_a_tokenizer_that_gives_no_ids_is_told(given: object, text: str) -> None:
+    """A tokenizer of transformers gives a dict when it is called; its keys were taken for tokens."""
+    with pytest.raises(UsageError, match=f"the tokenizer gives a {type(given).__name__} for a text, and no list of token ids"):
+        text_windows(text, lambda _: given, window=8, max_tokens=8)  # type: ignore[arg-type, return-value]
+
+
 def test_text_comes_from_files_and_jsonl(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "one"}\n\n{"text": "two"}\n')
     assert read_text(tmp_path / "a.jsonl") == "one\n\ntwo"
