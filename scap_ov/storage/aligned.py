@@ -103,7 +103,8 @@ def _write(text: str, constants: Sequence[np.ndarray], target: Path) -> None:
     :param constants: bytes of each, in the order of the .xml.
     """
     first, places = _first_equal(constants), list[int]()
-    with large_file(target.with_suffix(".bin")) as out:
+    size = sum(data.nbytes for number, data in enumerate(constants) if first[number] == number)
+    with large_file(target.with_suffix(".bin"), size) as out:
         for number, (own, data) in enumerate(zip(first, constants, strict=True)):
             if own < number:
                 places.append(places[own])

@@ -13,13 +13,13 @@ from scap_ov.storage import large_file
 from scap_ov.storage.large_file import large_file as new_file
 
 
-def write_pieces(path: Path) -> bytes:
+def write_pieces(path: Path, size: int = 1 << 60) -> bytes:
     """Pieces below and above what is written at once (4,096 bytes here), and zeros between."""
     rng = np.random.default_rng(0)
     expected = b""
-    with new_file(path) as out:
-        for size in (10, 4086, 0, 20_000, 1, 4096, 333):
-            piece = rng.integers(0, 256, size, np.uint8)
+    with new_file(path, size) as out:
+        for length in (10, 4086, 0, 20_000, 1, 4096, 333):
+            piece = rng.integers(0, 256, length, np.uint8)
             out.write(piece)
             out.fill_to(out.size + 7)
             expected += piece.tobytes() + bytes(7)
@@ -35,6 +35,20 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_byte_is_there(tmp_path: Path) -> None:
     assert write_pieces(tmp_path / "f") == (tmp_path / "f").read_bytes()
     assert write_pieces(tmp_path / "f") == (tmp_path / "f").read_bytes()  # replaced, not added to
+
+
+def test_what_fits_into_memory_well_goes_through_the_page_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_open, direct = os.open, []
+
+    def open_(path: Path, flags: int, mode: int = 0o777) -> int:
+        direct.append(bool(flags & os.O_DIRECT))
+        return real_open(path, flags & ~os.O_DIRECT, mode)
+
+    monkeypatch.setattr(large_file, "_memory", lambda: 400_000)
+    monkeypatch.setattr(large_file.os, "open", open_)
+    for size in (100_000, 100_001):
+        write_pieces(tmp_path / "f", size)
+    assert direct == [False, True]
 
 
 @pytest.mark.parametrize("where", ["open", "write"])
