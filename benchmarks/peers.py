@@ -47,6 +47,9 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=128)
     parser.add_argument("--new-tokens", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--llama-batch", type=int, default=512, help="1 where llama.cpp crashes in batches; its prompt speed says nothing then"
+    )
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
@@ -67,7 +70,7 @@ def _measure(name: str, weights: str, args: argparse.Namespace) -> list[dict[str
         "OpenVINO in f32": _openvino(stock, INFERENCE_PRECISION_HINT="f32"),  # as ours: what of the gain is the hint's
     }
     if importlib.util.find_spec("llama_cpp"):
-        engines[f"llama.cpp {llama}"] = _llama(_gguf(name, llama, args.work), args.prompt + args.new_tokens + 8)
+        engines[f"llama.cpp {llama}"] = _llama(_gguf(name, llama, args.work), args.prompt + args.new_tokens + 8, args.llama_batch)
     else:
         print("llama.cpp is left out: llama-cpp-python is not installed, pip install 'scap_ov[peers]'", file=sys.stderr)
     if name == REAL:
@@ -126,11 +129,11 @@ def _gguf(name: str, kind: str, work: Path) -> Path:
     return target
 
 
-def _llama(path: Path, context: int) -> Run:
+def _llama(path: Path, context: int, batch: int) -> Run:
     import llama_cpp
 
     threads = len(os.sched_getaffinity(0))
-    model = llama_cpp.Llama(str(path), n_ctx=context, n_threads=threads, n_threads_batch=threads, verbose=False)
+    model = llama_cpp.Llama(str(path), n_ctx=context, n_batch=batch, n_threads=threads, n_threads_batch=threads, verbose=False)
 
     def run(prompt: np.ndarray, new_tokens: int) -> tuple[float, float]:
         model.reset()

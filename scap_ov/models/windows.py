@@ -26,7 +26,7 @@ def text_windows(text: str | Path | Sequence[object], tokenizer: Tokenizer | Non
         if not isinstance(text, Iterable):
             msg = f"the evaluation data is of type {type(text).__name__}; give a text, the Path of a file, or windows of token ids"
             raise UsageError(msg)
-        ready = [_window(ids, number) for number, ids in enumerate(text)]
+        ready = [_window_of_ids(ids, number) for number, ids in enumerate(text)]
         ready = [ids for ids in ready if len(ids) >= 2]
         if not ready:
             msg = "the evaluation data has no window of two tokens; give more"
@@ -46,7 +46,7 @@ def text_windows(text: str | Path | Sequence[object], tokenizer: Tokenizer | Non
     return [w for w in windows if len(w) >= 2]
 
 
-def _window(ids: object, number: int) -> np.ndarray:
+def _window_of_ids(ids: object, number: int) -> np.ndarray:
     """A window of token ids, int64 [T].
 
     :raises BadDatasetError: it is none.
