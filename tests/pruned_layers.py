@@ -51,6 +51,15 @@ def through_convert_and_reshape(form: str, n: int, k: int) -> tuple[ov.Model, li
     return ov.Model([ops.result(layer) for layer in layers], [x], "m"), weights
 
 
+def straight_and_flat(n: int, k: int) -> ov.Model:
+    """A site [?, ?, K] of two int8 layers, of which the second reads it through a Reshape that hides which row is the first position."""
+    x = ops.parameter(ov.PartialShape([-1, -1, k]), np.float32, name="x")
+    flat = ops.reshape(x, np.array([-1, k]), special_zero=False)
+    rng = np.random.default_rng(0)
+    layers = [matmul(path, store(n, k, "i8", rng), name) for path, name in ((x, "straight"), (flat, "flat"))]
+    return ov.Model([ops.result(layer) for layer in layers], [x], "m")
+
+
 def x_of(*shape: int, seed: int = 5, dtype=np.float32) -> np.ndarray:
     """Normal activations."""
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)

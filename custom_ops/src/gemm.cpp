@@ -14,12 +14,11 @@
 namespace scap_ov {
 namespace {
 
-constexpr size_t kColumnStep = 128;    // columns of a task: whole lines of nibbles
-constexpr size_t kRowStep = 16;        // rows of a task: whole tile registers
-constexpr size_t kDirectRows = 64;     // as many are written where they belong; rows of y are often a power of two apart, and more of them
-                                       // would share few sets of the caches while they are summed up
-constexpr size_t kBlockRows = 512;     // whose sums are gathered, and for which the weight is unpacked once
-constexpr size_t kStridePadding = 32;  // floats
+constexpr size_t kColumnStep = 128;  // columns of a task: whole lines of nibbles
+constexpr size_t kRowStep = 16;      // rows of a task: whole tile registers
+constexpr size_t kDirectRows = 64;   // as many are written where they belong; rows of y are often a power of two apart, and more of them
+                                     // would share few sets of the caches while they are summed up
+constexpr size_t kBlockRows = 512;   // whose sums are gathered, and for which the weight is unpacked once
 
 struct Gemm {
     const SparseMatMulArgs& args;

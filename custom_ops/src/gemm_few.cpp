@@ -28,7 +28,6 @@ constexpr size_t kMostRowBytes = 4096;                // of bytes and planes tha
 constexpr size_t kMaxParts = 4;                       // a power of two
 constexpr size_t kPartBytes = size_t{1} << 20;        // weight bytes of a part, at least
 constexpr size_t kSumBytes = size_t{2} << 20;         // of the sums of more than two parts, at most
-constexpr size_t kStridePadding = 32;                 // floats; rows a power of two apart would share few sets of the caches
 constexpr DenseActivations kActivations{kBlockChannels, kQuad, 1, 0, 0};
 
 // Of an input channel.

@@ -4,6 +4,9 @@
 
 namespace scap_ov {
 
+// Floats between rows of sums that wait to be written: rows a power of two apart would share few sets of the caches.
+constexpr size_t kStridePadding = 32;
+
 struct Rows {
     size_t positions;
     bool any_pruned, all_pruned;

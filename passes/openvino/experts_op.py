@@ -131,10 +131,9 @@ def pack_stage(stage: Stage) -> tuple[ov.Tensor, dict[str, object]]:
     for number, site in enumerate(stage.sites):
         _check_alike(first, site, number)
         own = data[number * height : (number + 1) * height]
-        own[:k], own[k:] = site.weight, 0
+        own[:k] = site.weight
         own_base = as_bytes(_nothing() if base is None else base[number])
         write_sections(own[k:].reshape(-1), [site.scale, site.zero_point, own_base, site.step, site.offset])
-    data[count * height :] = 0
     write_sections(data[count * height :].reshape(-1), shared)
     return tensor, {
         "weight_type": first.weight_type, "group_size": first.group_size, "scale_type": first.scale_type, "size": sum(first.sizes),

@@ -36,9 +36,9 @@ class Later:
         """Take in a residual, known by the constant of its low plane."""
         self._open[low.get_instance_id()] = fill
 
-    def holds(self, half: HalfRead) -> bool:
-        """Whether R is one of these, and so that of the layer's own weight."""
-        return _low_plane(half).get_instance_id() in self._open
+    def covers(self, half: HalfRead, weight: WeightMatrix) -> bool:
+        """Whether R is what the high plane of this very weight misses: it is one of these, or is looked at."""
+        return _low_plane(half).get_instance_id() in self._open or is_of(half, weight)
 
     def drop(self, half: HalfRead) -> None:
         """The layer has been lowered."""

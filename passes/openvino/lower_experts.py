@@ -14,7 +14,7 @@ from scap_ov.mapped_pages import let_go
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino import experts_op, sparse_op
 from scap_ov.passes.openvino.find_sites import read_block
-from scap_ov.passes.openvino.half_reads import Later, is_of
+from scap_ov.passes.openvino.half_reads import Later
 from scap_ov.passes.openvino.level_blocks import PlannedLevels, joined_entries
 from scap_ov.passes.openvino.match_experts import match_experts
 from scap_ov.passes.openvino.packed_site import pack_site
@@ -138,7 +138,7 @@ def _objection(routed: RoutedExperts, later: Later) -> str:
         return "the op for routed experts has no ramp"
     if len({(p.rows, p.max_sparse_rows) for p in patterns}) > 1:
         return "the row policies of its two inputs differ"
-    if any(half is None or not (later.holds(half) or is_of(half, weight)) for half, weight in _halves(routed)):
+    if any(half is None or not later.covers(half, weight) for half, weight in _halves(routed)):
         return "what a product loses by half-reading is not what the high plane of its weights misses"
     return ""
 

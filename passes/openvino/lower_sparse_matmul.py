@@ -11,7 +11,7 @@ import openvino as ov
 from scap_ov.mapped_pages import let_go
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino import sparse_op
-from scap_ov.passes.openvino.half_reads import Later, is_of
+from scap_ov.passes.openvino.half_reads import Later
 from scap_ov.passes.openvino.level_blocks import Dial, PlannedLevels, joined, joined_entries
 from scap_ov.passes.openvino.packed_site import pack_site, packed_scale_type
 from scap_ov.passes.openvino.portable_pattern import PREFIX, as_type, follow
@@ -112,7 +112,7 @@ def _readable(pattern: Pattern, later: Later) -> tuple[list[tuple[PatternLayer, 
                 reasons.append(f"{name}: a Reshape before it hides which row is the first position")
                 continue
             weight = read_weight(layer.matmul)
-            if layer.half is not None and not (later.holds(layer.half) or is_of(layer.half, weight)):
+            if layer.half is not None and not later.covers(layer.half, weight):
                 reasons.append(f"{name}: what it loses by half-reading is not what the high plane of its weights misses")
                 continue
             if odd := weight.not_finite():

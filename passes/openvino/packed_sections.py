@@ -20,7 +20,8 @@ def rows_of(sizes: Sequence[int], row_bytes: int) -> int:
 
 
 def write_sections(target: np.ndarray, sections: Sequence[np.ndarray]) -> None:
-    """Copy sections, arrays of bytes, to the beginning of `target`, uint8 [n]."""
+    """Copy sections, arrays of bytes, to the beginning of `target`, uint8 [n]; 0 between and behind them."""
+    target[:] = 0
     start = 0
     for section in sections:
         target[start : start + section.size] = section.reshape(-1)

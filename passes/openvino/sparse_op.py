@@ -122,9 +122,7 @@ def _behind(packed: PackedSite, sections: Sequence[np.ndarray]) -> ov.Tensor:
     if tensor is None or list(tensor.shape) != shape:
         tensor = ov.Tensor(ov.Type.u8, ov.Shape(shape))
         tensor.data[:k] = packed.weight
-    rest = tensor.data[k:].reshape(-1)
-    rest[:] = 0
-    write_sections(rest, sections)
+    write_sections(tensor.data[k:].reshape(-1), sections)
     return tensor
 
 

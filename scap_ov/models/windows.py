@@ -23,9 +23,7 @@ def text_windows(text: str | Path | Sequence[object], tokenizer: Tokenizer | Non
     :raises BadDatasetError: the text gives no window of two tokens.
     """
     if not isinstance(text, (str, Path)):
-        if not isinstance(text, Iterable):
-            msg = f"the evaluation data is of type {type(text).__name__}; give a text, the Path of a file, or windows of token ids"
-            raise UsageError(msg)
+        check_type("the evaluation data", text, Iterable, "a text, the Path of a file, or windows of token ids")
         ready = [_window_of_ids(ids, number) for number, ids in enumerate(text)]
         ready = [ids for ids in ready if len(ids) >= 2]
         if not ready:

@@ -6,7 +6,18 @@ import numpy as np
 import openvino as ov
 import pytest
 from openvino import opset13 as ops
-from pruned_layers import EPS, assert_close, forms_of, infer, one_site, plan_of, reference, through_convert_and_reshape, x_of
+from pruned_layers import (
+    EPS,
+    assert_close,
+    forms_of,
+    infer,
+    one_site,
+    plan_of,
+    reference,
+    straight_and_flat,
+    through_convert_and_reshape,
+    x_of,
+)
 from weight_forms import FORMS, PER_CHANNEL, OddNumbers, matmul, store
 
 from scap_ov.errors import ExtensionError
@@ -249,11 +260,7 @@ def test_rule_6_a_weight_that_is_not_finite(form):
 
 
 def test_rule_6_a_reshape_hides_the_first_position():
-    x = ops.parameter(ov.PartialShape([-1, -1, K]), np.float32, name="x")
-    flat = ops.reshape(x, np.array([-1, K]), special_zero=False)
-    rng = np.random.default_rng(0)
-    layers = [matmul(path, store(N, K, "i8", rng), name) for path, name in ((x, "straight"), (flat, "flat"))]
-    model = ov.Model([ops.result(layer) for layer in layers], [x], "m")
+    model = straight_and_flat(N, K)
     InsertSparsity(plan_of(model, 0.5, rows="all"))(model)
     portable = model.clone()
     result = LowerSparseMatMul(dynamic_quantization=False)(model)

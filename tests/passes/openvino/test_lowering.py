@@ -3,11 +3,8 @@
 from dataclasses import replace
 
 import numpy as np
-import openvino as ov
 import pytest
-from openvino import opset13 as ops
-from pruned_layers import infer, plan_of, vector, x_of
-from weight_forms import matmul, store
+from pruned_layers import infer, plan_of, straight_and_flat, vector, x_of
 
 from scap_ov.custom_ops.formats import planes
 from scap_ov.passes.openvino.find_sites import find_sites
@@ -18,20 +15,16 @@ from scap_ov.passes.openvino.lowering import insert_and_lower
 K, N = 128, 40
 
 
-def straight_and_flat():
-    """Two int8 layers of one site, of which the second reads it through a Reshape; and its graded plan."""
-    x = ops.parameter(ov.PartialShape([-1, -1, K]), np.float32, name="x")
-    flat = ops.reshape(x, np.array([-1, K]), special_zero=False)
-    rng = np.random.default_rng(0)
-    layers = [matmul(path, store(N, K, "i8", rng), name) for path, name in ((x, "straight"), (flat, "flat"))]
-    model = ov.Model([ops.result(layer) for layer in layers], [x], "m")
+def graded():
+    """`straight_and_flat`, and its graded plan."""
+    model = straight_and_flat(N, K)
     plan = plan_of(model, 0.4, rows="all")
     entries = {name: replace(entry, whole_threshold=vector(1.5)) for name, entry in plan.entries.items()}
     return model, replace(plan, entries=entries)
 
 
 def test_a_layer_that_stays_portable_loses_what_the_two_passes_write_one_after_the_other():
-    model, plan = straight_and_flat()
+    model, plan = graded()
     portable = InsertSparsity(plan)(model.clone()).model
     apart = LowerSparseMatMul(dynamic_quantization=False)(portable.clone())
     plan = replace(plan, config=replace(plan.config, dynamic_quantization=False))
@@ -46,7 +39,7 @@ def test_a_layer_that_stays_portable_loses_what_the_two_passes_write_one_after_t
 def test_steps_are_searched_once_where_all_is_lowered(monkeypatch):
     searched = []
     monkeypatch.setattr(planes, "search", lambda raw, group, search=planes.search: searched.append(raw.shape) or search(raw, group))
-    model, plan = straight_and_flat()
+    model, plan = graded()
     plan = replace(plan, config=replace(plan.config, rows="decode"))
     _, lowered = insert_and_lower(model, plan, find_sites(model, lm_head=True))
     assert lowered.skipped == []
@@ -55,7 +48,7 @@ def test_steps_are_searched_once_where_all_is_lowered(monkeypatch):
 
 @pytest.mark.parametrize("rows", ["decode", "all"])
 def test_nothing_of_the_patterns_is_left(rows):
-    model, plan = straight_and_flat()
+    model, plan = graded()
     plan = replace(plan, config=replace(plan.config, rows=rows))
     insert_and_lower(model, plan, find_sites(model, lm_head=True))
     missed = [node.get_friendly_name() for node in model.get_ops() if node.get_friendly_name().endswith("/missed")]

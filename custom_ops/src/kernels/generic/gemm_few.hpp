@@ -23,24 +23,21 @@ inline size_t few_scratch_bytes(size_t m, size_t groups, size_t group_size) noex
 // Columns [n, n + 128) of a block, or the last 64, to its tile; returns how many bytes apart streams are.
 template <TileKind Kind>
 inline size_t interleave_tile(const FewRowsParams& p, const FewBlock& block, size_t n) {
-    const PackedWeight& w = *p.weight;
-    size_t quads = 1;  // one more, so that streams are not a power of two apart
-    for (size_t g = block.group; g < block.group + block.groups; ++g) quads += quads_of(*p.q, g);
-    const size_t stream_bytes = quads * Simd::kBytes;
+    const size_t stream_bytes = stream_bytes_of(*p.q, block, 1);
     uint8_t* out = block.tile;
-    for (size_t g = block.group; g < block.group + block.groups; ++g) {
-        const size_t from = g * p.q->group_size, last = at_most(from + p.q->group_size, w.k) - 1;
-        for (size_t k = from; k <= last; k += kQuad, out += Simd::kBytes)
+    for (size_t g = block.group; g < block.group + block.groups; ++g)
+        for_quads(p, g, [&](const uint8_t* const* rows) {
             for (size_t part = 0; part < Simd::kParts; ++part) {
                 Simd::Int bytes[kQuad], quad[kQuad];
-                for (size_t i = 0; i < kQuad; ++i) {  // past the end of a group the last row again: x is 0 there
-                    const uint8_t* row = w.data + at_most(k + i, last) * w.row_bytes + U4::byte_offset(n);
+                for (size_t i = 0; i < kQuad; ++i) {
+                    const uint8_t* row = rows[i] + U4::byte_offset(n);
                     bytes[i] = Kind == TileKind::single ? Simd::last_nibbles(row, part) : Simd::load(row + part * Simd::kBytes);
                 }
                 Simd::interleave(bytes, quad);
                 for (size_t j = 0; j < kQuad; ++j) Simd::store(out + (4 * part + j) * stream_bytes, quad[j]);
             }
-    }
+            out += Simd::kBytes;
+        });
     return stream_bytes;
 }
 

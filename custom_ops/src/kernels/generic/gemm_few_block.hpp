@@ -69,6 +69,30 @@ inline size_t quads_of(const QuantizeRowsParams& q, size_t g) {
     return ceil_div(at_most(q.group_size, q.k - g * q.group_size), kQuad);
 }
 
+inline size_t quads_of(const QuantizeRowsParams& q, const FewBlock& block) {
+    size_t quads = 0;
+    for (size_t g = block.group; g < block.group + block.groups; ++g) quads += quads_of(q, g);
+    return quads;
+}
+
+// Bytes from one stream of a tile to the next; one quad more than there are, so that streams are not a power of two apart.
+inline size_t stream_bytes_of(const QuantizeRowsParams& q, const FewBlock& block, size_t registers) {
+    return (quads_of(q, block) + 1) * registers * Simd::kBytes;
+}
+
+// body(rows) for every four input channels of activation group g, whose rows of the weight are given. Past the end of a group they are the
+// last one again: x is 0 there.
+template <class Body>
+inline void for_quads(const FewRowsParams& p, size_t g, const Body& body) {
+    const PackedWeight& w = *p.weight;
+    const size_t from = g * p.q->group_size, last = at_most(from + p.q->group_size, w.k) - 1;
+    for (size_t k = from; k <= last; k += kQuad) {
+        const uint8_t* rows[kQuad];
+        for (size_t i = 0; i < kQuad; ++i) rows[i] = w.data + at_most(k + i, last) * w.row_bytes;
+        body(rows);
+    }
+}
+
 // x of a block, in the order in which micro-kernels of so many rows read it.
 inline void order_x(const QuantizeRowsParams& q, const FewBlock& block, const EvenRows& parts) {
     const size_t stride = round_up(q.group_size, kQuad);

@@ -105,43 +105,17 @@ struct FewBytesByRows<Registers, std::index_sequence<R...>> {
 template <int Registers>
 constexpr auto& kMicroFewBytes = FewBytesByRows<Registers, std::make_index_sequence<kMrFewBytes>>::kKernel;
 
-// Scales and sums of x of a block, in the order in which micro-kernels read them.
-inline void order_scales(const QuantizeRowsParams& q, const FewBlock& block, const EvenRows& parts) {
-    const size_t groups = ceil_div(q.k, q.group_size), fine = block.groups * q.fine();
-    float *scale = block.x_scale, *sums = block.x_sums;
-    for (size_t part = 0, m = 0; part < parts.parts; m += parts.count(part++)) {
-        const size_t rows = parts.count(part);
-        for (size_t r = 0; r < rows; ++r) {
-            const size_t of = (m + r) * groups + block.group;
-            for (size_t f = 0; f < fine; ++f) scale[f * rows + r] = q.scale[of * q.fine() + f];
-            float bias = 0.0f;
-            for (size_t g = 0; g < block.groups; ++g) {
-                sums[2 * (g * rows + r)] = q.sums[2 * (of + g)];
-                bias += q.sums[2 * (of + g) + 1];
-            }
-            sums[2 * r + 1] = -kBias * bias;
-        }
-        scale += fine * rows;
-        sums += block.groups * rows * 2;
-    }
-}
-
 // Columns [n, n + 64 Registers) of a block to its tile; returns how many bytes apart streams are.
 template <class Format, int Registers>
 inline size_t interleave_block(const FewRowsParams& p, const FewBlock& block, size_t n) {
-    const PackedWeight& w = *p.weight;
-    size_t quads = 1;  // one more, so that streams are not a power of two apart
-    for (size_t g = block.group; g < block.group + block.groups; ++g) quads += quads_of(*p.q, g);
-    const size_t stream_bytes = quads * Registers * Simd::kBytes;
+    const size_t stream_bytes = stream_bytes_of(*p.q, block, Registers);
     uint8_t* out = block.tile;
     for (size_t g = block.group; g < block.group + block.groups; ++g) {
-        const size_t from = g * p.q->group_size, last = at_most(from + p.q->group_size, w.k) - 1;
-        const Steps<Format> steps(w, from, n, Registers * kColumnBlock);
-        for (size_t k = from; k <= last; k += kQuad, out += Registers * Simd::kBytes) {
-            const uint8_t* rows[kQuad];  // past the end of a group the last row again: x is 0 there
-            for (size_t i = 0; i < kQuad; ++i) rows[i] = w.data + at_most(k + i, last) * w.row_bytes;
-            interleave_bytes<Format, Registers>(rows, w, steps, n, out, stream_bytes);
-        }
+        const Steps<Format> steps(*p.weight, g * p.q->group_size, n, Registers * kColumnBlock);
+        for_quads(p, g, [&](const uint8_t* const* rows) {
+            interleave_bytes<Format, Registers>(rows, *p.weight, steps, n, out, stream_bytes);
+            out += Registers * Simd::kBytes;
+        });
     }
     return stream_bytes;
 }
@@ -150,12 +124,10 @@ template <class Format, int Registers>
 inline void multiply_bytes_tile(const FewRowsParams& p, const FewBlock& block, const EvenRows& parts, size_t n, LinesAhead& ahead) {
     const QuantizeRowsParams& q = *p.q;
     MicroFewBytes a;
-    a.quads = 0;
-    for (size_t g = 0; g < block.groups; ++g) {
+    for (size_t g = 0; g < block.groups; ++g)
         expand_group<Format>(*p.weight, (block.group + g) * q.group_size, n, Registers * kColumnBlock, block.scale + g * kFewColumns,
                              block.zero_point + g * kFewColumns);
-        a.quads += quads_of(q, block.group + g);
-    }
+    a.quads = quads_of(q, block);
     const size_t stream_bytes = interleave_block<Format, Registers>(p, block, n);
     a.groups = block.groups;
     a.group_quads = quads_of(q, block.group);
@@ -186,7 +158,12 @@ inline void multiply_bytes_tile(const FewRowsParams& p, const FewBlock& block, c
 template <class Format>
 struct FewTile {
     static constexpr size_t kMr = kMrFewBytes;
-    static void prepare(const FewRowsParams& p, const FewBlock& block, const EvenRows& parts) { order_scales(*p.q, block, parts); }
+    static void prepare(const FewRowsParams& p, const FewBlock& block, const EvenRows& parts) {
+        const size_t fine = block.groups * p.q->fine();
+        for (size_t part = 0, m = 0; part < parts.parts; m += parts.count(part++))
+            order_scales(*p.q, block.group, block.groups, m, parts.count(part), Joined::sums, block.x_scale + m * fine,
+                         block.x_sums + m * block.groups * 2);
+    }
     static void multiply(const FewRowsParams& p, const FewBlock& block, const EvenRows& parts, size_t n, LinesAhead& ahead) {
         n + kColumnBlock == p.weight->n_padded ? multiply_bytes_tile<Format, 1>(p, block, parts, n, ahead)
                                                : multiply_bytes_tile<Format, 2>(p, block, parts, n, ahead);

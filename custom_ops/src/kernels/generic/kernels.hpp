@@ -18,9 +18,9 @@
 #include "kernels/generic/gemm_rows.hpp"
 // and the whole
 #include "kernels/generic/gemm.hpp"
-// few rows, over its scales
+// few rows, over its scales: micro-kernels
 #include "kernels/generic/gemm_few_micro.hpp"
-//
+// blocks
 #include "kernels/generic/gemm_few_block.hpp"
-//
+// and their product
 #include "kernels/generic/gemm_few.hpp"
