@@ -57,10 +57,13 @@ def read_routed(ordered: list[ov.Node]) -> tuple[list[RoutedExperts], dict[str, 
     return routed, reasons
 
 
-def read_block(block: ExpertBlock) -> RoutedExperts | str:
-    """A block with its weights, or why they cannot be used."""
+def read_block(block: ExpertBlock, *, looked_at: bool = False) -> RoutedExperts | str:
+    """A block with its weights, or why they cannot be used.
+
+    :param looked_at: the weights are known to be finite; float ones would be read from the file once more to see it.
+    """
     try:
-        *up, down = (_expert_weight(layer) for layer in block.layers)
+        *up, down = (_expert_weight(layer, looked_at=looked_at) for layer in block.layers)
     except LeaveStock as e:
         return f"of one projection, {e}"
     if len({weight.spec for weight in up}) > 1:
@@ -68,10 +71,10 @@ def read_block(block: ExpertBlock) -> RoutedExperts | str:
     return RoutedExperts(block, tuple(up), down)
 
 
-def _expert_weight(layer: ov.Node) -> WeightMatrix:
+def _expert_weight(layer: ov.Node, *, looked_at: bool) -> WeightMatrix:
     weight = read_experts(layer)
     other = other_reader(layer, weight.constant)
-    reason = f"its weight is shared with {other}" if other else weight.not_finite()
+    reason = f"its weight is shared with {other}" if other else "" if looked_at else weight.not_finite()
     if reason:
         raise LeaveStock(reason)
     return weight

@@ -39,7 +39,7 @@ class LowerExperts(Pass[ov.Model]):
     5. With `levels`, thresholds, centres and bases are those of every level.
     6. Where a place is read by half, its weights are packed in planes; the other place keeps its own form.
 
-    :param among: nodes of the graph in topological order, to look for layers in; by default all.
+    :param among: nodes of the graph in topological order, to look for layers in, whose weights find_sites has looked at; by default all.
     :param dynamic_quantization: quantise activations to int8 for integer weights.
     :param create: makes the op; by default from the extension library.
     :param levels: of the plan, where it has any.
@@ -67,7 +67,7 @@ class LowerExperts(Pass[ov.Model]):
         skipped: list[tuple[str, str]] = []
         lowered = 0
         for block in blocks:  # one at a time: the scales of all experts take memory
-            routed = read_block(block)
+            routed = read_block(block, looked_at=self._among is not None)
             reason = routed if isinstance(routed, str) else _objection(routed, self._later)
             if isinstance(routed, str) or reason:
                 skipped += [(name, reason) for name in _site_names(block) if name]

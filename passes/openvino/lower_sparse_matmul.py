@@ -42,7 +42,7 @@ class LowerSparseMatMul(Pass[ov.Model]):
     :param dynamic_quantization: quantise activations to int8 for integer weights.
     :param create: makes the op; by default from the extension library.
     :param levels: of the plan, where it has any.
-    :param among: Selects of the graph, to look for patterns at; by default all nodes.
+    :param among: Selects of the graph, to look for patterns at, whose weights find_sites has looked at; by default all nodes.
     :param later: of the pass that wrote the patterns: those need not be looked at, and are dropped from it.
     :param progress: sites done, sites in all.
     :raises ExtensionError: the library is missing or does not fit, and there is something to lower.
@@ -85,7 +85,7 @@ class LowerSparseMatMul(Pass[ov.Model]):
 
     def _lower(self, pattern: Pattern, create: sparse_op.CreateOp, skipped: list[tuple[str, str]]) -> bool:
         name = pattern.select.get_friendly_name().removeprefix(PREFIX)
-        readable, reasons = _readable(pattern, self._later)
+        readable, reasons = _readable(pattern, self._later, looked_at=self._among is not None)
         for group in _groups(readable):
             _replace(name, pattern, group, create, self._levels, dynamic_quantization=self._dynamic_quantization)
             for half in (layer.half for layer, _ in group if layer.half is not None):
@@ -95,8 +95,11 @@ class LowerSparseMatMul(Pass[ov.Model]):
         return bool(readable)
 
 
-def _readable(pattern: Pattern, later: Later) -> tuple[list[tuple[PatternLayer, WeightMatrix]], list[str]]:
-    """Layers that can be lowered, and why the others cannot."""
+def _readable(pattern: Pattern, later: Later, *, looked_at: bool) -> tuple[list[tuple[PatternLayer, WeightMatrix]], list[str]]:
+    """Layers that can be lowered, and why the others cannot.
+
+    :param looked_at: the weights are known to be finite; float ones would be read from the file once more to see it.
+    """
     readable, reasons = [], []
     for layer in pattern.layers:
         name = layer.matmul.get_friendly_name()
@@ -115,7 +118,7 @@ def _readable(pattern: Pattern, later: Later) -> tuple[list[tuple[PatternLayer, 
             if layer.half is not None and not later.covers(layer.half, weight):
                 reasons.append(f"{name}: what it loses by half-reading is not what the high plane of its weights misses")
                 continue
-            if odd := weight.not_finite():
+            if odd := "" if looked_at else weight.not_finite():
                 reasons.append(f"{name}: {odd}")
                 continue
             readable.append((layer, weight))

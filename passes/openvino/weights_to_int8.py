@@ -12,19 +12,18 @@ from pathlib import Path
 
 import openvino as ov
 
-from scap_ov.passes.openvino.find_sites import find_sites
-from scap_ov.passes.rules.weight_matrix import NOT_FINITE
+from scap_ov.passes.rules.constants import is_finite
 
 
 def weights_to_int8(model: ov.Model) -> ov.Model:
-    """A copy of a model in which NNCF has compressed float weights; integer weights stay as they are, and so do those with NaN or infinity.
+    """A copy of a model in which NNCF has compressed float weights.
 
-    :raises BadModelError: the model is sparse already, or has no layer.
+    Integer weights stay as they are, and so do those with NaN or infinity, which NNCF would spread over the whole row, whatever reads them.
     """
     import nncf
 
-    odd = [name for name, reason in find_sites(model, lm_head=True).skipped if NOT_FINITE in reason]
-
+    matrices = [node for node in model.get_ops() if node.get_type_name() == "Constant" and len(node.shape) > 1]
+    odd = [node.get_friendly_name() for node in matrices if not is_finite(node)]
     level = logging.getLogger("nncf").level
     nncf.set_log_level(logging.ERROR)  # it tells of its work on standard output, which is for figures
     try:

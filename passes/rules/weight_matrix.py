@@ -9,14 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import openvino as ov
 
-from scap_ov.mapped_pages import let_go
-from scap_ov.passes.rules.constants import FLOATS, float_values, unpack_integers
+from scap_ov.passes.rules.constants import FLOATS, float_values, is_finite, unpack_integers
 from scap_ov.sites import WeightSpec
 
 _ROWS = 16  # output channels that a thread multiplies at a time: with 14,336 inputs in float64 they are 1.8 MB, which stay in the cache
-NOT_FINITE = "holds NaN or infinity"  # of a weight or its scales, in the reason why a layer stays stock
-_EXPONENTS = {"f32": 0x7F800000, "f16": 0x7C00, "bf16": 0x7F80}  # all of these bits are set in NaN and infinity, and in nothing else
-_AT_ONCE, _LARGE = 1 << 17, 1 << 22  # elements whose exponents stay in a core's cache; bytes worth letting go
 _ROWS_OF_WHOLE = 4096  # where the weight is read as a whole for every part of it: a large output projection is not copied whole
 
 
@@ -125,14 +121,8 @@ class WeightMatrix:
         is NaN: no pruned form gives that.
         """
         if self.scale is not None:
-            return "" if np.isfinite(self.scale).all() else f"its scale {NOT_FINITE}"
-        bits = float_values(self.constant).reshape(-1).view(np.uint32 if self.spec.dtype == "f32" else np.uint16)
-        exponent = bits.dtype.type(_EXPONENTS[self.spec.dtype])
-        parts = (bits[start : start + _AT_ONCE] & exponent for start in range(0, len(bits), _AT_ONCE))
-        found = any(part.max() == exponent for part in parts)
-        if bits.nbytes > _LARGE:
-            let_go(np.asarray(self.constant.data))
-        return f"its weight {NOT_FINITE}" if found else ""
+            return "" if np.isfinite(self.scale).all() else "its scale holds NaN or infinity"
+        return "" if is_finite(self.constant) else "its weight holds NaN or infinity"
 
     def scales(self, rows: slice = slice(None)) -> np.ndarray:
         """The scale of every weight of some output channels of an integer weight, float32 [n, K]; 1 for a float one."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from scap_ov.errors import BadDatasetError, UsageError
+from scap_ov.errors import BadDatasetError
+from scap_ov.statistics.shards import shard_numbers
 
 if TYPE_CHECKING:
     from scap_ov.models.runner import InferenceData
@@ -65,15 +65,3 @@ class Shard:
         if index + 1 < self._number:
             msg = f"shard {self.name} is empty: the data has {index + 1} samples; give at most {max(index + 1, 1)} shards, or more tokens"
             raise BadDatasetError(msg)
-
-
-def shard_numbers(text: str) -> tuple[int, int]:
-    """`3/16` as (3, 16).
-
-    :raises UsageError: it is not of this form.
-    """
-    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
-    if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        msg = f"the shard is '{text}'; give its number and the number of all, such as 3/16"
-        raise UsageError(msg)
-    return int(found[1]), int(found[2])

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
     from scap_ov.backends import backend_of
     from scap_ov.calibration.checkpoint import check_checkpoint
     from scap_ov.calibration.cost import parse_bytes
-    from scap_ov.calibration.split import shard_numbers
+    from scap_ov.statistics.shards import shard_numbers
 
     shard = None if args.shard is None else shard_numbers(args.shard)
     if shard is not None and args.sequential:

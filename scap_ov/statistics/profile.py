@@ -9,6 +9,7 @@ pass over all samples.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
 from itertools import combinations
@@ -24,12 +25,14 @@ from scap_ov.statistics.checked import check_statistics, check_tables
 from scap_ov.statistics.observers import OBSERVERS
 from scap_ov.statistics.observers.moments import from_fixed_point
 from scap_ov.statistics.observers.reservoir import share_of_common_rows
+from scap_ov.statistics.shards import check_shards, joined_shards, missing_shards, parts_of_one_cut, shard_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from scap_ov.sites import Site
 
+_log = logging.getLogger(__name__)
 PROFILE_VERSION = 1
 _KIND = Kind("scap_ov_profile", "calibration profile", "`scap-ov calibrate`", PROFILE_VERSION)
 LEAST_BYTES, SHARE = 256_000_000, 0.15  # of the file; of the weights
@@ -37,7 +40,7 @@ _FIXED_BYTES = 180  # a channel, beside its rows
 _SITE_BYTES = 50_000  # a site: two histograms and the names
 MOST_ROWS, LEAST_ROWS = 2048, 64
 SHARDS = "shards"  # metadata: which parts of the data this profile is of; gone when all are there
-MOST_COMMON = 0.05  # of the rows that two profiles keep: texts repeat a line now and then
+MOST_COMMON = 0.05  # of the rows that two profiles keep; up to here it may be lines that texts repeat, and is told of only
 _COUNTED = ("samples", "tokens", "sensitivity_tokens", "sensitivity_forwards")  # metadata that adds up
 
 
@@ -126,7 +129,7 @@ class CalibrationProfile:
             check_type("what is to be merged", profile, CalibrationProfile, "profiles; CalibrationProfile.load reads one from a file")
         for (i, a), (j, b) in combinations(enumerate(profiles, 1), 2):
             _refuse_strangers(a, b)
-            _merge_shards(a, b)
+            joined_shards(*_shards(a, b))
             _refuse_same_data(a, b, f"profiles {i} and {j} of those given")
         return reduce(_merge_two, profiles)
 
@@ -139,15 +142,16 @@ class CalibrationProfile:
         return _merge_two(self, later)
 
     def of_shard(self, name: str) -> CalibrationProfile:
-        """The same profile, marked as that of one shard of the data, such as `3/16`; `merge` takes each once."""
-        return replace(self, metadata={**self.metadata, SHARDS: [name]})
+        """The same profile, marked as that of one shard of the data, such as `3/16`; `merge` takes each once.
+
+        :raises UsageError: there is no such shard.
+        """
+        return replace(self, metadata={**self.metadata, SHARDS: ["{}/{}".format(*shard_numbers(name))]})
 
     @property
     def missing_shards(self) -> list[str]:
         """Shards that are still to be merged; none where the data was not cut into shards, or all are there."""
-        held = self.metadata.get(SHARDS, [])
-        counts = {int(name.partition("/")[2]) for name in held}
-        return [f"{i}/{count}" for count in sorted(counts) for i in range(1, count + 1) if f"{i}/{count}" not in held]
+        return missing_shards(self.metadata.get(SHARDS, []))
 
     def save(self, path: str | Path) -> None:
         """Write as one safetensors file; bit-identical for equal profiles; the file appears only when it is complete.
@@ -188,6 +192,7 @@ class CalibrationProfile:
             statistics = {s.name: SiteStatistics(int(meta["counts"][s.name]), own[s.name]) for s in sites}
             check_statistics(sites, own)
             check_tables(statistics, sensitivity)
+            check_shards(meta["metadata"].get(SHARDS, []))
             return cls(str(meta["fingerprint"]), sites, statistics, int(meta["capacity"]), sensitivity, dict(meta["metadata"]))
 
 
@@ -225,22 +230,24 @@ def _refuse_same_data(a: CalibrationProfile, b: CalibrationProfile, which: str) 
     if one.count == two.count and share == 1:
         msg = f"{which} are of the same data, which would count twice; give each once"
         raise MismatchError(msg)
-    if share > MOST_COMMON and not _parts_of_one(a, b):
+    if not share or parts_of_one_cut(*_shards(a, b)):
+        return
+    found = f"{share:.{0 if share > MOST_COMMON else 1}%} of the rows that one of {which} keeps are in the other too"
+    if share > MOST_COMMON:
         msg = (
-            f"{share:.0%} of the rows that one of {which} keeps are in the other too, so their data overlaps and would count twice; "
+            f"{found}, so their data overlaps and would count twice; "
             "calibrate on parts that do not overlap, as --shard 1/2 and 2/2 make them"
         )
         raise MismatchError(msg)
+    _log.warning("%s: texts that are in both count twice", found)
 
 
-def _parts_of_one(a: CalibrationProfile, b: CalibrationProfile) -> bool:
-    """Whether the records name different shards of the same cut."""
-    one, two = (set(p.metadata.get(SHARDS, ())) for p in (a, b))
-    return bool(one and two) and len({name.partition("/")[2] for name in one | two}) == 1 and not one & two
+def _shards(a: CalibrationProfile, b: CalibrationProfile) -> tuple[list[str], list[str]]:
+    return a.metadata.get(SHARDS, []), b.metadata.get(SHARDS, [])
 
 
 def _merge_two(a: CalibrationProfile, b: CalibrationProfile) -> CalibrationProfile:
-    shards = _merge_shards(a, b)
+    shards = joined_shards(*_shards(a, b))
     capacity = min(a.capacity, b.capacity)
     statistics = {name: _merge_site(a.statistics[name], b.statistics[name], capacity) for name in a.statistics}
     counted = {key: a.metadata.get(key, 0) + b.metadata.get(key, 0) for key in _COUNTED if key in a.metadata or key in b.metadata}
@@ -248,15 +255,6 @@ def _merge_two(a: CalibrationProfile, b: CalibrationProfile) -> CalibrationProfi
     metadata = {key: value for key, value in {**a.metadata, **counted}.items() if key != SHARDS}
     merged = CalibrationProfile(a.fingerprint, a.sites, statistics, capacity, tables, {**metadata, SHARDS: shards})
     return merged if merged.missing_shards else replace(merged, metadata=metadata)
-
-
-def _merge_shards(a: CalibrationProfile, b: CalibrationProfile) -> list[str]:
-    one, two = a.metadata.get(SHARDS, []), b.metadata.get(SHARDS, [])
-    twice = sorted(set(one) & set(two))
-    if twice:
-        msg = f"shard {', '.join(twice)} is in two of the profiles; give each once, and merge the shards of another text on their own first"
-        raise MismatchError(msg)
-    return sorted([*one, *two], key=lambda name: tuple(map(int, reversed(name.split("/")))))
 
 
 def _merge_tables(a: CalibrationProfile, b: CalibrationProfile) -> dict[str, dict[str, np.ndarray]]:

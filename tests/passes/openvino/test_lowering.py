@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pruned_layers import infer, plan_of, straight_and_flat, vector, x_of
+from expert_blocks import experts_model
+from pruned_layers import infer, one_site, plan_of, straight_and_flat, vector, x_of
 
 from scap_ov.custom_ops.formats import planes
 from scap_ov.passes.openvino.find_sites import find_sites
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
 from scap_ov.passes.openvino.lowering import insert_and_lower
+from scap_ov.passes.rules import weight_matrix
 
 K, N = 128, 40
 
@@ -44,6 +46,20 @@ def test_steps_are_searched_once_where_all_is_lowered(monkeypatch):
     _, lowered = insert_and_lower(model, plan, find_sites(model, lm_head=True))
     assert lowered.skipped == []
     assert searched == [(N, K), (N, K)]
+
+
+@pytest.mark.parametrize("experts", [False, True])
+def test_weights_are_looked_at_for_nan_once(monkeypatch, experts):
+    """Float ones are read from the file for it, as a whole."""
+    looked_at = []
+    is_finite = weight_matrix.is_finite
+    monkeypatch.setattr(weight_matrix, "is_finite", lambda constant: looked_at.append(constant.get_friendly_name()) or is_finite(constant))
+    model = experts_model("f32", experts=3, k=96, n=40).model if experts else one_site(["f16"], [N], K).model
+    found = find_sites(model, lm_head=True)
+    _, lowered = insert_and_lower(model, plan_of(model, 0.4), found)
+    assert lowered.modified
+    assert not lowered.skipped
+    assert len(looked_at) == len(set(looked_at)) * 2  # by `found`, and by `plan_of`
 
 
 @pytest.mark.parametrize("rows", ["decode", "all"])

@@ -13,6 +13,7 @@ from scap_ov.backends import onnx
 from scap_ov.errors import UsageError
 from scap_ov.passes.openvino.find_sites import find_sites
 from scap_ov.passes.openvino.weights_to_int8 import weights_to_int8
+from scap_ov.passes.rules.constants import typed_constant
 
 
 def test_float_weights_become_8_bits_and_integers_stay(capfd):
@@ -35,6 +36,26 @@ def test_weights_that_are_not_finite_stay_as_they_are():
     found = find_sites(weights_to_int8(ov.Model([ops.result(layer) for layer in layers], [x], "m")))
     assert [match.weights[0].spec.dtype for match in found.matches] == ["u8"]
     assert found.skipped == [("bad", "its weight holds NaN or infinity")]
+
+
+@pytest.mark.parametrize("dtype", ["f16", "bf16", "f32"])
+def test_whatever_reads_a_weight_that_is_not_finite_it_stays_as_it_is(dtype):
+    """Layers that are no sites for another reason too: tables, batched weights, and those that two layers share."""
+    values = np.random.default_rng(0).standard_normal((3, 40, 64)).astype(np.float32)
+    values[1, 5, 7] = np.nan
+    table, batched = (typed_constant(part, list(part.shape), "f32") for part in (values[1], values))
+    if dtype != "f32":
+        table, batched = (ops.convert(ops.constant(part, getattr(ov.Type, dtype)), np.float32) for part in (values[1], values))
+    x = ops.gather(table, ops.parameter([-1, -1], np.int64), ops.constant(0))
+    shared = [ops.matmul(x, table, False, True) for _ in range(2)]
+    model = ov.Model([ops.result(node) for node in (*shared, ops.matmul(x, batched, False, True))], [x.input_value(1).get_node()], "m")
+    assert weights_in(weights_to_int8(model)) == weights_in(model) == [dtype] * 2
+
+
+def weights_in(model):
+    """Element types of the matrices."""
+    matrices = [node for node in model.get_ordered_ops() if node.get_type_name() == "Constant" and len(node.shape) > 1]
+    return [node.get_element_type().get_type_name() for node in matrices if node.shape[-1] == 64]
 
 
 def test_an_onnx_model_is_refused_in_one_sentence():

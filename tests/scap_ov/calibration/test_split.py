@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scap_ov.calibration.split import Shard, shard_numbers
-from scap_ov.errors import BadDatasetError, UsageError
+from scap_ov.calibration.split import Shard
+from scap_ov.errors import BadDatasetError
 
 
 class Data:
@@ -27,9 +27,3 @@ def test_every_sample_is_in_one_shard(count):
 def test_a_shard_beyond_the_data_is_told():
     with pytest.raises(BadDatasetError, match="shard 11/12 is empty: the data has 10 samples; give at most 10 shards"):
         list(Shard(Data(), 11, 12).get_inference_data())
-
-
-@pytest.mark.parametrize("text", ["0/4", "5/4", "3", "a/b", "-1/4", "1/0", "1/4/2", "٣/٤", ""])
-def test_what_is_no_shard_is_told(text):
-    with pytest.raises(UsageError, match="such as 3/16"):
-        shard_numbers(text)

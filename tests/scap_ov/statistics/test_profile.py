@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -87,6 +88,17 @@ def test_data_that_would_count_twice_is_refused(first: slice, second: slice, mes
         third.merge(one, two)
     with pytest.raises(MismatchError, match="count twice"):
         third.merge(one).merge(two)
+
+
+def test_few_samples_in_common_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    """They may be lines that two texts both hold, so it is no fault; nor is it nothing."""
+    samples = make_samples(SITES, 60)
+    one, two = (make_profile(samples[part], SITES, 4000) for part in (slice(0, 31), slice(30, 60)))
+    assert one.merge(two).metadata["samples"] == 61
+    assert re.search(r"\d\.\d% of the rows that one of profiles 1 and 2 .* count twice", caplog.text)
+    caplog.clear()
+    one.merge(make_profile(samples[31:], SITES, 4000))
+    assert not caplog.text
 
 
 def test_what_a_text_repeats_may_be_in_two_shards_of_it_and_in_one_pass() -> None:
