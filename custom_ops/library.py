@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import openvino as ov
 
 from scap_ov.custom_ops import library_path
-from scap_ov.errors import ExtensionError, reason_of
+from scap_ov.errors import ExtensionError, UsageError, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,11 @@ def add_library(core: ov.Core) -> None:
     """Make a Core know the ops of the library; doing so twice does no harm.
 
     :raises ExtensionError: there is no library, or it cannot be loaded.
+    :raises UsageError: it is no Core.
     """
+    if not hasattr(core, "add_extension"):
+        msg = f"core is of type {type(core).__name__}; give an openvino.Core"
+        raise UsageError(msg)
     loaded(core.add_extension)
 
 

@@ -7,9 +7,10 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scap_ov.arguments import check_path, check_progress, check_type
 from scap_ov.backends import backend_of
 from scap_ov.config import SparsityConfig
-from scap_ov.errors import UsageError, check_type
+from scap_ov.errors import UsageError
 from scap_ov.plan import LEFT_STOCK, SPARSE_ROWS
 from scap_ov.progress import TitledProgress
 
@@ -81,10 +82,18 @@ def calibrate(
     :raises UsageError: that is too little.
     :raises BadDatasetError: the data is empty, does not fit the model, or gives NaN.
     """
+    from scap_ov.calibration.checkpoint import check_checkpoint
     from scap_ov.calibration.split import Shard
 
     if memory is not None:
         check_type("memory", memory, Real, "a number of bytes, such as 4e9")
+        if not 0 < memory < float("inf"):
+            msg = f"memory is {memory}; give a number of bytes, such as 4e9, or leave it out"
+            raise UsageError(msg)
+    check_type("sequential", sequential, bool, "True or False")
+    check_progress(progress)
+    if checkpoint is not None:
+        check_checkpoint(checkpoint)
     if sequential and isinstance(dataset, Shard):
         msg = "sequential profiles of shards cannot be merged; leave sequential out, or calibrate in one run"
         raise UsageError(msg)
@@ -148,10 +157,10 @@ def save_model(model: object, path: str | Path, *, like: str | Path | None = Non
     :raises OutputError: it cannot be written; nothing half-written is left.
     :raises BadModelError: `like` is no model.
     """
-    check_type("path", path, (str, Path), "the path of an .xml or .onnx file, or of a folder")
-    if not str(path):
-        msg = "path is empty; give the path of an .xml or .onnx file, or of a folder, such as '.'"
-        raise UsageError(msg)
+    check_path("path", path, "the path of an .xml or .onnx file, or of a folder, such as '.'")
+    check_type("overwrite", overwrite, bool, "True or False")
+    if like is not None:
+        check_path("like", like, "the stock model's folder or file")
     backend = backend_of(model)
     if like is None:
         backend.save(model, path)
@@ -186,6 +195,10 @@ def apply_with_plan(
     chosen = _checked(calibration.config if isinstance(calibration, SparsityPlan) and config is None else config)
     if max_loss is not None:
         check_type("max_loss", max_loss, str, "text such as '1%' of perplexity, or 'kl=0.02' nats")
+        if not max_loss:
+            msg = "max_loss is empty; give '1%' of perplexity, or 'kl=0.02' nats, or leave it out"
+            raise UsageError(msg)
+    check_progress(progress)
     opened = backend.open_model(model)
     backend.check_stock(opened)
     opened = backend.in_format(opened, chosen.weight_format)

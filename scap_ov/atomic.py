@@ -25,7 +25,8 @@ _log = logging.getLogger(__name__)
 def new_file(path: str | Path) -> Iterator[Path]:
     """A path to write to. It takes the place of `path` when the block ends well; when it does not, `path` is as it was before.
 
-    A link is followed; a device or pipe such as /dev/null gets the bytes.
+    A link is followed; a device or pipe such as /dev/null gets the bytes. A file that is replaced keeps its mode, a new one has that of any
+    new file.
 
     :raises OutputError: an operation of the block, or the replacement, failed.
     """
@@ -42,6 +43,7 @@ def new_file(path: str | Path) -> Iterator[Path]:
         with scratch_folder(target) as scratch:
             part = scratch / target.name
             yield part
+            os.chmod(part, stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask())  # safetensors writes 0600
             sync(part)
             os.replace(part, target)
             sync(target.parent)
@@ -197,7 +199,11 @@ def _rename(scratch: Path, final: Path, *, replace: bool) -> None:
         return
     with scratch_folder(final) as old:
         os.rename(final, old)
-        os.rename(scratch, final)
+        try:
+            os.rename(scratch, final)
+        except BaseException:
+            os.rename(old, final)
+            raise
 
 
 def _move_up(scratch: Path, final: Path, *, replace: bool) -> None:

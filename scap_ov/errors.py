@@ -51,17 +51,12 @@ class MissingDependencyError(ScapError):
     """An optional dependency is needed for what was asked."""
 
 
-def check_type(name: str, value: object, kinds: type | tuple[type, ...], give: str) -> None:
-    """What a caller gave must be of a kind; a bool is no number.
-
-    :raises UsageError: it is of none of these.
-    """
-    if not isinstance(value, kinds) or isinstance(value, bool):
-        msg = f"{name} is of type {type(value).__name__}; give {give}"
-        raise UsageError(msg)
-
-
 def reason_of(error: BaseException) -> str:
-    """The line of another package's message that tells the cause: OpenVINO's come with a trace before it and blank lines behind it."""
+    """What tells the cause: of the operating system its words, without number and path; of another package's message one line.
+
+    OpenVINO's come with a trace before it and blank lines behind it.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from ")]
     return lines[-1] if lines else type(error).__name__

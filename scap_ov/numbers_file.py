@@ -12,8 +12,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from scap_ov.arguments import check_path
 from scap_ov.atomic import new_file
-from scap_ov.errors import OutputError, ScapError, UsageError
+from scap_ov.errors import OutputError, ScapError, UsageError, reason_of
 from scap_ov.json_values import JsonObject
 
 
@@ -39,11 +40,13 @@ def read_numbers(path: str | Path, kind: Kind) -> tuple[JsonObject, dict[str, np
     :raises UsageError: it is no such file, damaged, or of a newer version.
     """
     try:
+        with check_path("path", path, f"a file that {kind.writer} wrote").open("rb"):
+            pass  # safe_open says of every file that it cannot open that there is none
         with safe_open(str(path), framework="numpy") as f:
             text = (f.metadata() or {}).get(kind.key)
             tensors = {key: f.get_tensor(key) for key in f.keys()} if text else {}  # noqa: SIM118 - safe_open is no mapping
     except (OSError, SafetensorError) as e:
-        msg = f"{path} cannot be read as a {kind.what} ({e}); give a file that {kind.writer} wrote"
+        msg = f"{path} cannot be read as a {kind.what} ({reason_of(e)}); give a file that {kind.writer} wrote"
         raise UsageError(msg) from e
     if text is None:
         msg = f"{path} is a safetensors file but no {kind.what}; give a file that {kind.writer} wrote"
@@ -65,7 +68,9 @@ def write_numbers(path: str | Path, kind: Kind, meta: JsonObject, tensors: Mappi
 
     :param meta: the description, with its `version`.
     :raises OutputError: writing failed.
+    :raises UsageError: the path is none.
     """
+    check_path("path", path, f"a file to write the {kind.what} to")
     try:
         with new_file(path) as part:
             save_file(

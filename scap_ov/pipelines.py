@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from scap_ov import dial
+from scap_ov.arguments import check_path
 from scap_ov.custom_ops.library import extension_path
 from scap_ov.errors import BadModelError, ExtensionError, UsageError, reason_of
 from scap_ov.models.genai import import_genai, told
@@ -78,9 +79,11 @@ def open_pipeline(
     :raises BadModelError: openvino-genai refuses the folder.
     :raises MissingDependencyError: openvino-genai is not installed.
     """
-    path = Path(folder)
+    path = check_path("folder", folder, "a model folder with tokenizers")
+    if draft is not None:
+        check_path("draft", draft, "the folder of the model that drafts")
     kind = _kind(path) if kind is None else kind
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         msg = f"kind is {kind!r}; give one of {', '.join(KINDS)}"
         raise UsageError(msg)
     if (draft is not None or draft_level is not None) and kind not in ("llm", "continuous_batching"):

@@ -16,6 +16,7 @@ from scap_ov.passes.openvino.lowering import insert_and_lower
 from scap_ov.passes.openvino.write_experts import ExpertLayers, write_experts
 from scap_ov.passes.rules.experts import Activation
 from scap_ov.plan import SparsityPlan
+from scap_ov.runtime import compiling_core
 from scap_ov.sample_models.synthetic import random_weight
 from scap_ov.sites import Site
 
@@ -65,4 +66,4 @@ def inputs_of(model: ov.Model, seed: int) -> dict[int, np.ndarray]:
 
 def _magnitudes(stock: ov.Model, value: ov.Output) -> np.ndarray:
     tapped = ov.Model([value], stock.get_parameters(), "tapped")
-    return np.abs(ov.Core().compile_model(tapped, "CPU")(inputs_of(stock, 0))[0])
+    return np.abs(compiling_core().compile_model(tapped, "CPU")(inputs_of(stock, 0))[0])

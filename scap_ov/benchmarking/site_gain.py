@@ -23,7 +23,7 @@ from scap_ov.benchmarking.site_models import copies_of, repeated, sparse_model, 
 from scap_ov.config import SparsityConfig
 from scap_ov.plan import SparsityPlan
 from scap_ov.progress import TitledProgress
-from scap_ov.runtime import register
+from scap_ov.runtime import compiling_core
 from scap_ov.sites import Site, SiteKind, expert_pairs
 
 _SECONDS = 0.5  # of timing per shape, behind building and compiling
@@ -146,8 +146,7 @@ def ratio_of_times(
 
     :param seconds: of timing; five runs at least.
     """
-    core = ov.Core()
-    register(core)
+    core = compiling_core()
     quantise = {} if config.dynamic_quantization else {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
     requests = []
     for model in (stock, sparse):

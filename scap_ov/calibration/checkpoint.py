@@ -9,8 +9,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from scap_ov.arguments import check_path
 from scap_ov.atomic import new_file
 from scap_ov.errors import OutputError
+from scap_ov.storage.outputs import check_files
 
 _MARK, _VERSION = "scap_ov_checkpoint", 2
 
@@ -60,13 +62,14 @@ class Checkpoint:
 def check_checkpoint(path: str | Path) -> str | None:
     """What a checkpoint says it is of, or None where there is no file yet. Any other file is left as it is.
 
-    :raises OutputError: the file is no checkpoint, or its folder does not exist.
+    :raises OutputError: the file is no checkpoint, or cannot be written.
     """
-    path = Path(path)
+    path = check_path("checkpoint", path, "a file in a folder that can be written")
+    if path.is_dir():
+        msg = f"the checkpoint {path} is a folder; give a file, which is made, and removed when all is measured"
+        raise OutputError(msg)
+    check_files({"checkpoint": path}, overwrite=True)
     if not path.exists():
-        if not path.absolute().parent.is_dir():
-            msg = f"the checkpoint {path} is in a folder that does not exist; give a file in an existing folder"
-            raise OutputError(msg)
         return None
     try:
         with safe_open(str(path), framework="numpy") as f:

@@ -14,7 +14,7 @@ from scap_ov.cli.files import OutputFile
 from scap_ov.cli.options import add_json_option, positive
 from scap_ov.cli.output import Output, plain
 from scap_ov.cli.record import record_of
-from scap_ov.errors import MismatchError, OutputError, UsageError
+from scap_ov.errors import MismatchError, OutputError, UsageError, reason_of
 from scap_ov.json_values import JsonMapping, JsonObject
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _read(name: str, path: str) -> JsonObject:
         figures = json.loads(Path(path).read_text(encoding="utf-8"))
         found = isinstance(figures, dict) and key in figures
     except (OSError, ValueError, RecursionError) as e:
-        msg = f"--{name} {path} cannot be read ({e}); give a file that `{command} --json FILE` wrote"
+        msg = f"--{name} {path} cannot be read ({reason_of(e)}); give a file that `{command} --json FILE` wrote"
         raise UsageError(msg) from e
     if not found:
         msg = f"--{name} {path} has no {key}; give a file that `{command} --json FILE` wrote"

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scap_ov.arguments import check_path
 from scap_ov.cli.output import Output
 from scap_ov.errors import BadDatasetError, UsageError
 from scap_ov.models.text import is_blank
@@ -21,7 +22,7 @@ def data_path(text: str) -> Path:
 
     :raises BadDatasetError: there is no such file.
     """
-    path = Path(text)
+    path = check_path("--data", text, "a text file, a .jsonl, or self")
     if not path.is_file():
         msg = f"--data {text}: there is no such file; give a text file, a .jsonl, or self"
         raise BadDatasetError(msg)

@@ -7,9 +7,12 @@ import difflib
 import importlib
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
 from typing import NoReturn, TypeVar
@@ -72,7 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     :param argv: arguments without the program's name; `sys.argv[1:]` by default.
-    :return: 0 on success, 2 on a usage error or bad input, 130 after Ctrl-C, 1 on any other failure.
+    :return: 0 on success, 2 on a usage error or bad input, 130 after Ctrl-C, 143 and 129 after SIGTERM and SIGHUP, 1 on any other
+        failure.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
@@ -80,18 +84,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # what the terminal cannot show is escaped, rather than an error behind the work
             stream.reconfigure(errors="backslashreplace")
     try:
-        return _run(argv)
+        with _ended_by_signals():
+            return _run(argv)
     except ScapError as e:
         return _fail(str(e), e.exit_code, debug=debug)
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
-    except KeyboardInterrupt:
-        return _fail("interrupted; nothing half-written is left", 130, debug=debug)
+    except KeyboardInterrupt as e:
+        number = e.args[0] if e.args else signal.SIGINT
+        return _fail("interrupted; nothing half-written is left", 128 + number, debug=debug)
     except Exception as e:  # noqa: BLE001 - the last resort of a program: one line, and the traceback on request
-        return _fail(
-            f"unexpected {type(e).__name__}: {' '.join(str(e).split())[:300]}; run again with --debug for the traceback", 1, debug=debug
-        )
+        return _unexpected(e, debug=debug)
 
 
 def parser_of(name: str) -> tuple[Parser, ModuleType]:
@@ -159,6 +163,34 @@ def _help() -> None:
     for name, (_, description) in COMMANDS.items():
         print(f"  {name:16} {description}")
     print("\n`scap-ov COMMAND --help` lists a command's options; `scap-ov --version` prints the version.")
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Whoever ends us (a batch system, systemd, a closed terminal) gets what Ctrl-C gets: files of ours, and processes, are cleared away.
+
+    A signal that is ignored, as by nohup, stays ignored; where the program that called `main` has a handler, it keeps it.
+    """
+    ours = threading.current_thread() is threading.main_thread()
+    taken = [number for number in (signal.SIGTERM, signal.SIGHUP) if ours and signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _interrupt(number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt(number)
+
+
+def _unexpected(error: Exception, *, debug: bool) -> int:
+    if isinstance(error, OSError) and error.filename is not None:
+        return _fail(f"{error.filename} cannot be used ({error.strerror}); give another path", 2, debug=debug)
+    told = " ".join(str(error).split())[:300]
+    return _fail(f"unexpected {type(error).__name__}: {told}; run again with --debug for the traceback", 1, debug=debug)
 
 
 def _fail(message: str, code: int, *, debug: bool) -> int:

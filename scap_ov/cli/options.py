@@ -10,7 +10,7 @@ from typing import Any
 
 from scap_ov.cli.files import OutputFile
 from scap_ov.config import CHOICES, SparsityConfig
-from scap_ov.errors import UsageError
+from scap_ov.errors import UsageError, reason_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -66,7 +66,7 @@ def read_config(args: argparse.Namespace) -> SparsityConfig:
         try:
             values = tomllib.loads(Path(args.config).read_text(encoding="utf-8-sig"))
         except (OSError, ValueError, RecursionError) as e:  # a TOMLDecodeError is a ValueError
-            msg = f"--config {args.config} cannot be read ({e}); give a TOML file with keys such as target_sparsity = 0.5"
+            msg = f"--config {args.config} cannot be read ({reason_of(e)}); give a TOML file with keys such as target_sparsity = 0.5"
             raise UsageError(msg) from e
     defaults = {f.name: f.default for f in dataclasses.fields(SparsityConfig)}
     for key, value in vars(args).items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from scap_ov.errors import BadModelError
+from scap_ov.errors import BadModelError, reason_of
 from scap_ov.json_values import JsonObject
 from scap_ov.storage.model_files import model_file
 from scap_ov.storage.rt_info import CONFIG_FILE, checked_summary
@@ -26,7 +26,10 @@ def record_of(model: str) -> JsonObject | None:
         try:
             record = json.loads(noted.read_text(encoding="utf-8"))
             return {"config": dict(record.get("config", {})), "summary": checked_summary(record["summary"])}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+        except OSError as e:
+            msg = f"{noted} cannot be read ({reason_of(e)}); make it readable, or remove it"
+            raise BadModelError(msg) from e
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             msg = f"{noted} is damaged ({e}); remove it, or apply the plan to the stock model again"
             raise BadModelError(msg) from e
     backend = backend_of(model)

@@ -7,7 +7,8 @@ from numbers import Real
 import openvino as ov
 
 from scap_ov import dial
-from scap_ov.errors import UsageError, check_type
+from scap_ov.arguments import check_type
+from scap_ov.errors import UsageError
 from scap_ov.passes.openvino.choose_level import ChooseLevel
 from scap_ov.passes.openvino.level_blocks import levels_in
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import openvino as ov
 
-from scap_ov.errors import BadDatasetError, MismatchError, UsageError, check_type
+from scap_ov.arguments import check_count, check_progress, check_type
+from scap_ov.errors import BadDatasetError, MismatchError, UsageError
 from scap_ov.evaluation.at_level import at_level
 from scap_ov.evaluation.bytes_read import weight_bytes_per_token
 from scap_ov.evaluation.instrument import SparseView, sparse_view
@@ -59,12 +59,17 @@ def evaluate(
     :raises MismatchError: the models have different vocabularies.
     :raises UsageError: the model has no such level.
     """
-    if rows not in MAX_TOKENS:
+    if not isinstance(rows, str) or rows not in MAX_TOKENS:
         msg = f"rows is {rows!r}; give all or decode"
         raise UsageError(msg)
-    for name, value in (("window", window), ("max_tokens", max_tokens)):
-        if value is not None:
-            check_type(name, value, Integral, "a whole number")
+    check_count("window", window, 2)
+    if max_tokens is not None:
+        check_count("max_tokens", max_tokens, 2)
+    for name, one in (("model", model), ("reference", reference)):
+        check_type(name, one, (ov.Model, str, Path), "an openvino.Model, or the path of a model folder or .xml")
+    if properties is not None:
+        check_type("properties", properties, Mapping, "a dict of properties of the CPU plugin")
+    check_progress(progress)
     window = min(window, DECODE_WINDOW) if rows == "decode" else window
     tokenizer = tokenizer if tokenizer is not None else _tokenizer_folder(model, reference, text)
     windows = text_windows(text, tokenizer, window=window, max_tokens=max_tokens or MAX_TOKENS[rows])

@@ -12,6 +12,7 @@ from scap_ov.gradients.cut import Piece
 from scap_ov.gradients.gradient import gradients
 from scap_ov.gradients.layout import Layout
 from scap_ov.passes.rules.tensors import Key, key_of
+from scap_ov.runtime import compiling_core
 
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0", "KV_CACHE_PRECISION": "f32"}
 Arrays = Sequence[np.ndarray]
@@ -112,7 +113,7 @@ class Prologue:
     def __init__(self, outputs: Sequence[ov.Output], inputs: Sequence[ov.Node]) -> None:
         self._keys = [key_of(v) for v in outputs]
         used = ov.Model([ops.result(v) for v in outputs], list(inputs), "prologue")
-        self._request = ov.Core().compile_model(used, "CPU", EXACT).create_infer_request()
+        self._request = compiling_core().compile_model(used, "CPU", EXACT).create_infer_request()
 
     @property
     def ports(self) -> list[ov.Output]:
@@ -141,7 +142,7 @@ class _Compiled:
         self._request = None
         if computed:
             built = ov.Model([ops.result(v) for v in computed], list(inputs), name)
-            self._request = ov.Core().compile_model(built, "CPU", EXACT).create_infer_request()
+            self._request = compiling_core().compile_model(built, "CPU", EXACT).create_infer_request()
 
     def __call__(self, arrays: Arrays) -> list[np.ndarray]:
         if self._request is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openvino as ov
 
+from scap_ov.arguments import check_count, check_path, check_type
 from scap_ov.errors import BadDatasetError, UsageError, reason_of
 from scap_ov.models.genai import import_genai, open_pipeline, openvino_file, told
 from scap_ov.models.inputs import Inputs
@@ -47,6 +49,14 @@ def text_dataset(
     :param max_tokens: most tokens in all; a longer text gives windows that are spread over it evenly.
     :raises BadDatasetError: the file cannot be read or the text is too short for one window of two tokens.
     """
+    check_type("text", text, (str, Path), "the text itself, or the path of a UTF-8 file")
+    for name, value in (("seq_len", seq_len), ("max_tokens", max_tokens)):
+        check_type(name, value, Integral, "a whole number")
+    if not callable(tokenizer):
+        check_path("tokenizer", tokenizer, "a function from text to token ids, or the folder of one")
+    if not hasattr(model, "inputs"):
+        msg = f"model is of type {type(model).__name__}; give an openvino.Model, whose inputs are looked at"
+        raise UsageError(msg)
     if seq_len < 2 or max_tokens < seq_len:
         msg = f"seq_len is {seq_len} and max_tokens is {max_tokens}; give at least 2 tokens to a window and room for one window"
         raise UsageError(msg)
@@ -76,6 +86,9 @@ def self_dataset(
     :raises MissingDependencyError: openvino-genai is not installed.
     :raises BadModelError: there is no model, or openvino-genai cannot run it.
     """
+    check_path("folder", folder, "the folder of a model")
+    for name, value, least in (("tokens", tokens, 2), ("seq_len", seq_len, 2), ("seed", seed, 0)):
+        check_count(name, value, least)
     genai = import_genai("calibrating on the model's own text (instead of a text file) needs")
     xml = openvino_file(folder)
     encode = load_tokenizer(xml.parent)

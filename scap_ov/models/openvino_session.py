@@ -9,6 +9,7 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.models.tensors import Port, Value, array_of, fed
+from scap_ov.runtime import compiling_core
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -26,7 +27,7 @@ class OpenVINOSession(Generic[Name]):
     def __init__(self, model: ov.Model, names: Iterable[Name], properties: Mapping[str, object] | None = None) -> None:
         self.stateful = bool(model.get_sinks())
         self._names = list(names)
-        compiled = ov.Core().compile_model(model, "CPU", dict(properties or {}))
+        compiled = compiling_core().compile_model(model, "CPU", dict(properties or {}))
         self.ports: Sequence[Port] = compiled.inputs  # not the model's, which would keep its weights in memory
         self._request = compiled.create_infer_request()
 

@@ -8,7 +8,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from scap_ov.errors import BadDatasetError, UsageError, check_type
+from scap_ov.arguments import check_type
+from scap_ov.errors import BadDatasetError, UsageError
 from scap_ov.models.text import cut
 
 Tokenizer: TypeAlias = "Callable[[str], Sequence[int]] | str | Path"  # a function from text to token ids, or a folder with one

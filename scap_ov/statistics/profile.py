@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scap_ov.errors import MismatchError, UsageError, check_type
+from scap_ov.arguments import check_type
+from scap_ov.errors import MismatchError, UsageError
 from scap_ov.numbers_file import Kind, read_numbers, told_if_damaged, write_numbers
 from scap_ov.plan import site_from_dict
 from scap_ov.statistics.checked import check_statistics, check_tables

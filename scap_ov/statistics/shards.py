@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from scap_ov.errors import MismatchError, UsageError, check_type
+from scap_ov.arguments import check_type
+from scap_ov.errors import MismatchError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -9,7 +9,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from scap_ov.errors import BadDatasetError, UsageError
+from scap_ov.errors import BadDatasetError, UsageError, reason_of
 from scap_ov.models.tensors import port_name
 from scap_ov.models.text import is_blank
 from scap_ov.models.windows import text_windows
@@ -78,7 +78,7 @@ def _arrays(path: Path) -> Iterator[ValidationInput]:
         with np.load(path) as held:
             inputs = {name: held[name] for name in held.files}
     except (OSError, ValueError, BadZipFile) as e:
-        msg = f"--data {path} cannot be read as an .npz file ({e}); write it with numpy.savez(path, name=array, ...)"
+        msg = f"--data {path} cannot be read as an .npz file ({reason_of(e)}); write it with numpy.savez(path, name=array, ...)"
         raise BadDatasetError(msg) from e
     yield ValidationInput(None, inputs, True)
 

@@ -12,7 +12,7 @@ import scap_ov
 from scap_ov.api import apply_with_plan
 from scap_ov.custom_ops import OP_NAME
 from scap_ov.errors import BadModelError, OutputError, ScapError, UsageError
-from scap_ov.models.dataset import token_dataset
+from scap_ov.models.dataset import self_dataset, text_dataset, token_dataset
 from scap_ov.plan import SparsityPlan
 from scap_ov.storage.rt_info import read_record
 
@@ -90,6 +90,31 @@ def test_a_plan_brings_its_own_configuration(profile):
         ),
         (lambda: small_profile().merge("shard.safetensors"), "what is to be merged is of type str; give profiles"),
         (lambda: scap_ov.save_model(small_llm(), 5), "path is of type int; give the path"),
+        (lambda: scap_ov.save_model(small_llm(), "a\0b"), "path holds a null character"),
+        (lambda: scap_ov.save_model(small_llm(), "a", like=5), "like is of type int; give the stock model's folder or file"),
+        (lambda: scap_ov.save_model(small_llm(), "a", overwrite="no"), "overwrite is of type str; give True or False"),
+        (lambda: scap_ov.apply(small_llm(), small_profile(), max_loss=""), "max_loss is empty"),
+        (lambda: scap_ov.apply(small_llm(), small_profile(), progress=3), "progress is of type int; give a function"),
+        (lambda: scap_ov.calibrate(small_llm(), [], memory=float("nan")), "memory is nan; give a number of bytes"),
+        (lambda: scap_ov.calibrate(small_llm(), [], sequential="no"), "sequential is of type str; give True or False"),
+        (lambda: scap_ov.register("core"), "core is of type str; give an openvino.Core"),
+        (lambda: scap_ov.open_pipeline(None), "folder is of type NoneType; give a model folder"),
+        (lambda: scap_ov.open_pipeline(".", ["llm"]), "kind is .'llm'.; give one of llm"),
+        (lambda: small_profile().save(5), "path is of type int; give a file"),
+        (lambda: small_profile().save("a\0b"), "path holds a null character"),
+        (lambda: scap_ov.CalibrationProfile.load("a" * 300), "path aaa.*… cannot be used .File name too long"),
+        (lambda: scap_ov.evaluate(5, small_llm(), [[1, 2]]), "model is of type int; give an openvino.Model"),
+        (lambda: scap_ov.evaluate(small_llm(), [], [[1, 2]]), "reference is of type list; give an openvino.Model"),
+        (lambda: scap_ov.evaluate(small_llm(), small_llm(), [[1, 2]], rows=["all"]), "rows is .'all'.; give all or decode"),
+        (lambda: scap_ov.evaluate(small_llm(), small_llm(), [[1, 2]], window=0), "window is 0; give at least 2"),
+        (lambda: scap_ov.evaluate(small_llm(), small_llm(), [[1, 2]], properties=5), "properties is of type int; give a dict"),
+        (lambda: text_dataset("a b c", "nowhere", 5), "model is of type int; give an openvino.Model"),
+        (lambda: text_dataset("a b c", 5, small_llm()), "tokenizer is of type int; give a function"),
+        (lambda: text_dataset(5, "nowhere", small_llm()), "text is of type int; give the text itself"),
+        (lambda: text_dataset("a b c", "nowhere", small_llm(), seq_len="8"), "seq_len is of type str; give a whole number"),
+        (lambda: self_dataset(None), "folder is of type NoneType; give the folder of a model"),
+        (lambda: self_dataset(".", tokens=1.5), "tokens is of type float; give a whole number"),
+        (lambda: self_dataset(".", seed=-1), "seed is -1; give at least 0"),
         (lambda: scap_ov.save_model(small_llm(), ""), "path is empty"),
         (lambda: scap_ov.apply("", small_profile()), "the path of the model is empty"),
         (lambda: scap_ov.evaluate(small_llm(), small_llm(), "text", window=12.5), "window is of type float; give a whole number"),

@@ -52,6 +52,39 @@ def test_a_file_is_replaced_in_one_step_and_a_link_is_followed(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "real"]
 
 
+@pytest.mark.parametrize(("before", "mode"), [(None, 0o640), (0o604, 0o604)])
+def test_a_file_has_the_mode_of_any_new_file_or_that_of_the_one_it_replaces(tmp_path, before, mode):
+    """Whatever wrote it: safetensors gives its files to their owner alone, and a profile is there to be shared."""
+    target = tmp_path / "out"
+    if before is not None:
+        target.write_text("old")
+        target.chmod(before)
+    mask = os.umask(0o027)
+    try:
+        with new_file(target) as part:
+            part.write_text("new")
+            part.chmod(0o600)
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE(target.stat().st_mode) == mode
+
+
+def test_a_folder_that_cannot_be_replaced_comes_back(tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_text("old")
+    rename = os.rename
+
+    def interrupted(source, target):
+        if Path(target) == tmp_path / "out" and (Path(source) / "m.xml").exists():
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr(atomic.os, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "out", replace=True) as scratch:
+        fill(scratch)
+    assert contents(tmp_path) == ["out/old"]
+
+
 def test_a_device_and_a_pipe_get_the_bytes(tmp_path):
     with new_file("/dev/null") as part:
         part.write_text("x")

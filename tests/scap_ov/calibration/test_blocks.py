@@ -8,6 +8,7 @@ import pytest
 import tiny_models as tiny
 from small_llm import SHAPE, TEXT, letters, small_llm
 
+import scap_ov
 from scap_ov.calibration.block_model import BlockModel
 from scap_ov.calibration.borders import Borders
 from scap_ov.calibration.checkpoint import Checkpoint, check_checkpoint
@@ -17,7 +18,7 @@ from scap_ov.calibration.probe_model import ProbeModel
 from scap_ov.calibration.samples import pick_windows
 from scap_ov.calibration.sensitivity import measure_sensitivity
 from scap_ov.calibration.site_gradients import block_gradients, whole_gradients
-from scap_ov.errors import OutputError, UncutError
+from scap_ov.errors import OutputError, UncutError, UsageError
 from scap_ov.models.dataset import text_dataset
 from scap_ov.plan import SitePlan
 from scap_ov.sample_models.random_llm import build
@@ -184,8 +185,15 @@ def test_a_foreign_checkpoint_is_refused_and_left_alone(model, dataset, tmp_path
     Checkpoint(tmp_path / "other", ["another"]).put({"a": np.zeros(1)})
     with pytest.raises(OutputError, match="is of another model, other data or options"):
         measure_sensitivity(model, dataset, observe(model, dataset), checkpoint=tmp_path / "other")
-    with pytest.raises(OutputError, match="a folder that does not exist"):
-        check_checkpoint(tmp_path / "nowhere" / "file")
+
+
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_the_work(model, dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr("scap_ov.calibration.observe.observe", lambda *_, **__: pytest.fail("the work has begun"))
+    for path, told in ((tmp_path / "nowhere" / "file", "its folder does not exist"), (tmp_path, "is a folder")):
+        with pytest.raises(OutputError, match=told):
+            scap_ov.calibrate(model, dataset, checkpoint=path)
+    with pytest.raises(UsageError, match="File name too long"):
+        scap_ov.calibrate(model, dataset, checkpoint="a" * 300)
 
 
 def test_borders_come_back_last_first_from_memory_and_from_the_file():

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import json
 import logging
 import os
 import pty
 import shlex
+import signal
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -167,6 +170,37 @@ def test_interruption_is_one_line_and_exit_130(monkeypatch: pytest.MonkeyPatch, 
 
     command(monkeypatch, run)
     assert error_of(capsys, "fake") == (130, "scap-ov: error: interrupted; nothing half-written is left")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_whoever_ends_the_process_gets_what_ctrl_c_gets(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(args: object, out: object) -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(10)
+
+    command(monkeypatch, run)
+    assert error_of(capsys, "fake") == (128 + number, "scap-ov: error: interrupted; nothing half-written is left")
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_a_signal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by nohup."""
+    monkeypatch.setattr("signal.getsignal", lambda _: signal.SIG_IGN)
+    monkeypatch.setattr("signal.signal", lambda *_: pytest.fail("it was changed"))
+    command(monkeypatch, lambda args, out: None)
+    assert main(["fake"]) == 0
+
+
+def test_a_path_that_cannot_be_used_is_told_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(args: object, out: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "closed/text.txt")
+
+    command(monkeypatch, run)
+    assert error_of(capsys, "fake") == (2, "scap-ov: error: closed/text.txt cannot be used (Permission denied); give another path")
 
 
 def test_json_on_standard_output_stands_alone(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
