@@ -26,7 +26,7 @@ from scap_ov.benchmarking.paired import median_ratio
 from scap_ov.sample_models.random_llm import SHAPES, WEIGHTS
 from scap_ov.sample_models.real_weights import FORMS
 
-MEASURED_LAYERS = {REAL: 30, "llama-3.2-1b": 16, "llama-3.1-8b": 4, "qwen3-30b-a3b": 6}
+MEASURED_LAYERS = {REAL: 30, "qwen2.5-0.5b": 24, "llama-3.2-1b": 16, "llama-3.1-8b": 4, "qwen3-30b-a3b": 6}
 # of the last two what fits the time; the rest is extrapolated
 
 

@@ -43,6 +43,7 @@ class Shape:
 
 
 SHAPES = {
+    "qwen2.5-0.5b": Shape("qwen2.5-0.5b", 24, 896, 4864, 14, 2, 151936),
     "llama-3.2-1b": Shape("llama-3.2-1b", 16, 2048, 8192, 32, 8, 128256),
     "llama-3.1-8b": Shape("llama-3.1-8b", 32, 4096, 14336, 32, 8, 128256),
     "qwen3-30b-a3b": Shape("qwen3-30b-a3b", 48, 2048, 768, 32, 4, 151936, head_size=128, experts=128, used=8),
@@ -166,7 +167,8 @@ def _rotation(positions: ov.Node, shape: Shape) -> tuple[ov.Output, ov.Output]:
 
 
 def _rotate(x: ov.Output, cosine: ov.Output, sine: ov.Output) -> ov.Output:
-    halves = ops.split(x, ops.constant(-1), 2)
+    half = x.get_partial_shape()[3].get_length() // 2
+    halves = ops.variadic_split(x, ops.constant(3), np.array([half, half]))  # what the plugin joins to one RoPE node, as of exports
     turned = ops.concat([ops.multiply(halves.output(1), np.float32(-1)), halves.output(0)], -1)
     return ops.add(ops.multiply(x, cosine), ops.multiply(turned, sine)).output(0)
 
