@@ -23,6 +23,7 @@ from scap_ov.sites import Site
 
 _LEAST_GAIN = 1.0
 _SECONDS = 0.25  # of timing for each number of rows
+_TRIED = (48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
 _LEAST_BYTES = 128 << 10  # of a site's weights; smaller ones take no time worth choosing by
 
 RowGain = Callable[[Site, int, float, SparsityConfig], float]
@@ -70,15 +71,20 @@ def _gain_of(gain: RowGain, site: Site, level: float, config: SparsityConfig, me
 
 
 def _most_rows(limit: int, gain: Callable[[int], float]) -> int:
-    """The most rows at which pruning is faster, by bisection from `limit` down: the gain falls with the rows. One row is always pruned."""
-    wins, loses, probe = 1, limit + 1, limit
-    while loses - wins > 1:
-        if gain(probe) >= _LEAST_GAIN:
-            wins = probe
-        else:
-            loses = probe
-        probe = (wins + loses) // 2
-    return wins
+    """The most rows at which pruning is faster: from `limit` down to the first number tried that wins, then by bisection above it.
+
+    Not by bisection alone: dense rows go another way from some number on, so pruning may lose at three and win at four or eight. The
+    numbers tried below a limit are those below a larger one too, so that a larger limit never gives fewer rows. One row is always pruned.
+    """
+    loses = limit + 1
+    for rows in (limit, *(rows for rows in _TRIED if rows < limit)):
+        if rows == 1 or gain(rows) >= _LEAST_GAIN:
+            break
+        loses = rows
+    while loses - rows > 1:
+        middle = (rows + loses) // 2
+        rows, loses = (middle, loses) if gain(middle) >= _LEAST_GAIN else (rows, middle)
+    return rows
 
 
 def measure_row_gain(site: Site, rows: int, sparsity: float, config: SparsityConfig) -> float:

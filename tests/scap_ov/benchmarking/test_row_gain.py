@@ -47,17 +47,27 @@ def gain_up_to(most: dict[int, int], asked: list[tuple[int, int, float]] | None 
     return gain
 
 
-def test_rows_by_bisection_once_for_each_shape_at_the_median_sparsity() -> None:
+def test_rows_from_the_limit_down_once_for_each_shape_at_the_median_sparsity() -> None:
     asked: list[tuple[int, int, float]] = []
     rows = rows_that_pay(plan(), {}, gain=gain_up_to({640: 2, 4096: 9}, asked))
     assert rows == {"a": 2, "b": 2, "c": 4}
-    assert asked == [(640, 4, 0.5), (640, 2, 0.5), (640, 3, 0.5), (4096, 4, 0.5)]
+    assert asked == [(640, 4, 0.5), (640, 3, 0.5), (640, 2, 0.5), (4096, 4, 0.5)]
 
 
 @pytest.mark.parametrize(("limit", "wins", "expected"), [(16, 11, 11), (16, 40, 16), (16, 1, 1), (2, 1, 1), (64, 63, 63)])
 def test_the_limit_is_the_configuration(limit: int, wins: int, expected: int) -> None:
     rows = rows_that_pay(plan(max_sparse_rows=limit), {"a": "slower", "b": "slower"}, gain=gain_up_to({4096: wins}))
     assert rows == {"c": expected}
+
+
+@pytest.mark.parametrize("limit", [4, 6, 8, 12, 16, 24])
+def test_a_larger_limit_never_gives_fewer_rows(limit: int) -> None:
+    """Where dense rows are fast at three, slow from four on and fast again from nine: as paths of the op change over rows."""
+
+    def gain(_site: Site, rows: int, _sparsity: float, _config: SparsityConfig) -> float:
+        return 1.2 if 4 <= rows < 9 else 0.9
+
+    assert set(rows_that_pay(plan(max_sparse_rows=limit), {}, gain=gain).values()) == {min(limit, 8)}
 
 
 def test_nothing_is_measured_where_there_is_nothing_to_choose() -> None:
@@ -71,7 +81,7 @@ def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
     first = rows_that_pay(plan(), {}, measured=Measurements(tmp_path / "kept"), gain=gain_up_to({640: 2, 4096: 3}))
     again = Measurements(tmp_path / "kept")
     assert rows_that_pay(plan(), {}, measured=again, gain=lambda *_: pytest.fail("measured")) == first
-    assert (again.measured, again.reused) == (0, 6)
+    assert (again.measured, again.reused) == (0, 5)
 
 
 def test_the_plan_keeps_the_choice_and_no_note_goes_beyond_the_configuration(tmp_path: Path) -> None:
