@@ -196,5 +196,6 @@ def held_limit(found: Mapping[str, Any]) -> str:
     loss, low, high, limit = (float(value) for value in (found["loss"], *found["interval_95"], most))
     text = f"on {found['tokens']:,} held-out tokens"
     if measure == "perplexity":
-        return f"perplexity rises by {loss:.2%} {text} (95 % interval {low:.2%} to {high:.2%}); the limit is {limit:.2%}"
+        way = "rises" if loss >= 0 else "falls"
+        return f"perplexity {way} by {abs(loss):.2%} {text} (95 % interval of the rise {low:.2%} to {high:.2%}); the limit is {limit:.2%}"
     return f"the divergence is {loss:.4f} nats {text} (95 % interval {low:.4f} to {high:.4f}); the limit is {limit:g}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import importlib
 import os
 import re
@@ -14,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn, TypeVar
 
@@ -80,6 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller, as `>&-` does
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for as long as the process
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what the terminal cannot show is escaped, rather than an error behind the work
             stream.reconfigure(errors="backslashreplace")
@@ -189,6 +194,8 @@ def _interrupt(number: int, _frame: object) -> NoReturn:
 def _unexpected(error: Exception, *, debug: bool) -> int:
     if isinstance(error, OSError) and error.filename is not None:
         return _fail(f"{error.filename} cannot be used ({error.strerror}); give another path", 2, debug=debug)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return _fail(f"output cannot be written ({error.strerror}); free some space, or send it somewhere else", 1, debug=debug)
     told = " ".join(str(error).split())[:300]
     return _fail(f"unexpected {type(error).__name__}: {told}; run again with --debug for the traceback", 1, debug=debug)
 

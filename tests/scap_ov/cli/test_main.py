@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_up_profile import small_profile
 
 from scap_ov.cli import main as cli
 from scap_ov.cli.main import COMMANDS, main
@@ -201,6 +202,22 @@ def test_a_path_that_cannot_be_used_is_told_without_a_traceback(
 
     command(monkeypatch, run)
     assert error_of(capsys, "fake") == (2, "scap-ov: error: closed/text.txt cannot be used (Permission denied); give another path")
+
+
+def test_closed_streams_and_a_full_disk_behind_them(tmp_path: Path) -> None:
+    """`>&-` leaves Python without sys.stdout; a redirected output may not fit."""
+    command = f"{shlex.quote(sys.executable)} -I -m scap_ov.cli.main"
+    made_profile = tmp_path / "profile"
+    small_profile().save(made_profile)
+    for number, stream in enumerate((">&-", "2>&-")):
+        line = f"{command} merge {made_profile} -o {tmp_path / str(number)} {stream}"
+        assert subprocess.run(["bash", "-c", line], check=False, timeout=120).returncode == 0
+        assert (tmp_path / str(number)).is_file()
+    done = subprocess.run(
+        ["bash", "-c", f"{command} completion bash > /dev/full"], capture_output=True, text=True, check=False, timeout=120
+    )
+    told = "scap-ov: error: output cannot be written (No space left on device); free some space, or send it somewhere else"
+    assert (done.returncode, done.stderr.strip().splitlines()[:1]) == (1, [told])
 
 
 def test_json_on_standard_output_stands_alone(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
