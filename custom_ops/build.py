@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -67,8 +69,11 @@ def _install(library: Path, folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         scratch = folder / f".{LIBRARY_NAME}.{os.getpid()}"
-        shutil.copyfile(library, scratch)
-        scratch.replace(target)
+        try:
+            shutil.copyfile(library, scratch)
+            scratch.replace(target)
+        finally:
+            scratch.unlink(missing_ok=True)
     except OSError as e:
         msg = f"the library cannot be written to {folder} ({e.strerror}); make the folder writable or install scap_ov in a venv of yours"
         raise ExtensionError(msg) from e
@@ -96,9 +101,17 @@ def _check_compiler() -> None:
 
 
 def _run(command: list[str], what: str, *, verbose: bool) -> None:
-    done = subprocess.run(command, capture_output=not verbose, text=True, check=False)
-    if done.returncode:
-        lines = [] if verbose else [line for line in (done.stdout + done.stderr).splitlines() if "error" in line.lower()]
+    stream = None if verbose else subprocess.PIPE
+    # A session of its own: the compilers that the build tool has started end with it, whatever ends us.
+    with subprocess.Popen(command, stdout=stream, stderr=stream, text=True, start_new_session=True) as build:
+        try:
+            told = build.communicate()
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(build.pid, signal.SIGKILL)
+            raise
+    if build.returncode:
+        lines = [] if verbose else [line for part in told for line in part.splitlines() if "error" in line.lower()]
         reason = f": {lines[0].strip()}" if lines else ""
         msg = f"compiling {what} failed{reason}; it needs cmake and a C++17 compiler, --verbose shows the whole output"
         raise ExtensionError(msg)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import stat
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -53,6 +57,28 @@ def test_what_does_not_compile_is_told_with_the_compilers_first_error(installed,
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "compiling the extension library failed: gemv.cpp:1: error: no such register; it needs cmake" in line
     assert not folder.exists()
+
+
+def test_an_interruption_ends_the_compilers_too(installed, tmp_path, capsys):
+    """They were children of cmake, which alone was ended: they went on for minutes, each on a core."""
+    pid = tmp_path / "pid"
+    folder = installed(f"#!/bin/sh\nsleep 100 &\necho $! > {pid}.part; mv {pid}.part {pid}\nwait\n")
+
+    def interrupt():
+        while not pid.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    assert main(["build-extension"]) == 128 + signal.SIGTERM
+    assert "interrupted" in capsys.readouterr().err
+    assert not folder.exists()
+    state = Path(f"/proc/{pid.read_text().strip()}/stat")
+    for _ in range(500):  # the kernel may take a moment
+        if not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.01)
+    pytest.fail("the compiler is still there")
 
 
 def test_a_missing_cmake_is_told_with_the_cure(monkeypatch, tmp_path, capsys):
