@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scap_ov.models.genai import open_pipeline
+from scap_ov.models.genai import generate_streamed, open_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,8 +45,6 @@ def ask(
     :raises BadModelError: openvino-genai refuses the folder.
     """
     pipeline = open_pipeline(folder, library=library, **properties)
-    import openvino_genai as genai  # it is there: the pipeline is
-
     config = pipeline.get_generation_config()
     config.max_new_tokens = max_new_tokens
     config.do_sample = False
@@ -55,13 +53,12 @@ def ask(
     for question in questions:
         pieces: list[str] = []
 
-        def streamer(piece: str, pieces: list[str] = pieces) -> genai.StreamingStatus:
+        def keep(piece: str, pieces: list[str] = pieces) -> None:
             pieces.append(piece)
             if write:
                 write(piece)
-            return genai.StreamingStatus.RUNNING
 
-        result = pipeline.generate([question], config, streamer)
+        result = generate_streamed(pipeline, question, config, keep)
         answers.append(Answer(question, "".join(pieces), float(result.perf_metrics.get_throughput().mean)))
         if write:
             write("\n")

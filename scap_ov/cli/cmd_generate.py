@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
 from scap_ov.cli.levels import add_level_option
 from scap_ov.cli.options import add_json_option, positive, seed
@@ -34,7 +33,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
     """Generate; the text goes to standard output as it comes, the speed to standard error."""
     from scap_ov.dial import set_level
     from scap_ov.errors import UsageError
-    from scap_ov.models.genai import BACKENDS, import_genai, library_for, open_pipeline, openvino_file, told
+    from scap_ov.models.genai import BACKENDS, generate_streamed, library_for, open_pipeline, openvino_file, told
     from scap_ov.storage.model_files import level_name
 
     if args.backend.upper() not in BACKENDS:
@@ -49,7 +48,7 @@ def run(args: argparse.Namespace, out: Output) -> None:
     if not prompt.strip():
         msg = "the prompt is empty; give it as second argument or on standard input"
         raise UsageError(msg)
-    genai, xml = import_genai(), openvino_file(args.model)
+    xml = openvino_file(args.model)
     pipeline = open_pipeline(xml, args.backend.upper(), library_for(xml))
     if args.level is not None:
         set_level(args.level, level_name(xml))
@@ -61,13 +60,12 @@ def run(args: argparse.Namespace, out: Output) -> None:
     config.apply_chat_template = not args.raw
     pieces: list[str] = []
 
-    def stream(piece: str) -> Any:
+    def write(piece: str) -> None:
         pieces.append(piece)
         out.stream(piece)
-        return genai.StreamingStatus.RUNNING
 
     with told(xml, "run", "a prompt may be too long for the model, --raw leaves out a chat template that does not fit"):
-        metrics = pipeline.generate([prompt], config, stream).perf_metrics
+        metrics = generate_streamed(pipeline, prompt, config, write).perf_metrics
     out.stream("\n")
     speed, first = float(metrics.get_throughput().mean), float(metrics.get_ttft().mean) / 1000
     tokens = int(metrics.get_num_generated_tokens())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,9 +136,17 @@ def _writer(genai: Any, xml: Path) -> Callable[[list[ov.Tensor], list[Any]], lis
         except RuntimeError as e:  # paged attention replaces fused attention, which not every model has
             _log.warning("the model writes its text one sequence at a time, which is slower: paged attention refuses it (%s)", reason_of(e))
         else:
-            return lambda prompts, configs: [list(r.m_generation_ids[0]) for r in pipeline.generate(prompts, configs)]
+            return partial(_in_steps, pipeline)
     single = open_pipeline(xml, "SDPA")
     return lambda prompts, configs: [list(single.generate(p, c).tokens[0]) for p, c in zip(prompts, configs, strict=True)]
+
+
+def _in_steps(pipeline: Any, prompts: list[ov.Tensor], configs: list[Any]) -> list[list[int]]:
+    """What `generate` writes, step by step: Ctrl-C is heard of between two calls only."""
+    handles = [pipeline.add_request(number, *request) for number, request in enumerate(zip(prompts, configs, strict=True))]
+    while pipeline.has_non_finished_requests():
+        pipeline.step()
+    return [list(handle.read_all()[0].generated_ids) for handle in handles]
 
 
 def _sampling(genai: Any, new_tokens: int, seed: int) -> Any:

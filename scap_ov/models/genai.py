@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,37 @@ def open_pipeline(path: str | Path, backend: str = "PA", library: str | None = N
         properties["ATTENTION_BACKEND"] = "SDPA"
     with linked_folder(xml) as folder, told(xml, "load", "is it a language model in a complete folder with tokenizers?"):
         return genai.LLMPipeline(str(folder), "CPU", **properties)
+
+
+def generate_streamed(pipeline: Any, prompt: str, config: Any, write: Callable[[str], object]) -> Any:
+    """`generate` that hands on its text piece by piece, and that Ctrl-C ends at the next token.
+
+    It runs in a thread of its own: the main thread, the only one that Python tells of signals, would hear of none before the end.
+
+    :param write: takes the pieces, in that thread; what it raises ends the text, and is raised again.
+    :return: what `generate` returns for one prompt.
+    """
+    status = import_genai().StreamingStatus
+    stopped = threading.Event()
+    failed: list[Exception] = []
+
+    def streamer(piece: str) -> Any:
+        try:
+            write(piece)
+        except Exception as e:  # noqa: BLE001 - openvino-genai would print its traceback: raised below
+            failed.append(e)
+            stopped.set()
+        return status.CANCEL if stopped.is_set() else status.RUNNING
+
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            result = thread.submit(pipeline.generate, [prompt], config, streamer).result()
+        except BaseException:
+            stopped.set()
+            raise
+    if failed:
+        raise failed[0]
+    return result
 
 
 def openvino_file(path: str | Path) -> Path:

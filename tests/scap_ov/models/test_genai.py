@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
+import time
 
 import numpy as np
 import onnx
 import pytest
 import tokenizers
 from openvino import opset13 as ops
+from openvino_genai import StreamingStatus
 from small_llm import small_folder, small_llm
 from small_onnx import small_decoder
 
 from scap_ov.errors import BadModelError, MissingDependencyError, UsageError
 from scap_ov.models import dataset
-from scap_ov.models.genai import open_pipeline, openvino_file, told
+from scap_ov.models.genai import generate_streamed, open_pipeline, openvino_file, told
 from scap_ov.storage.model_folder import write_model_folder
 
 
@@ -42,6 +47,41 @@ def test_a_model_that_genai_cannot_load_is_one_sentence(tmp_path):
     xml.write_text("<net garbage")
     with pytest.raises(BadModelError, match="openvino-genai cannot load"):
         open_pipeline(tmp_path / "stock")
+
+
+class Writer:
+    """A pipeline that writes until it is stopped."""
+
+    def __init__(self):
+        self.pieces = 0
+
+    def generate(self, prompts, config, streamer):
+        while self.pieces < 2000 and streamer("piece ") is StreamingStatus.RUNNING:
+            self.pieces += 1
+            time.sleep(0.001)
+        return prompts
+
+
+def test_ctrl_c_ends_a_text_at_the_next_token():
+    """It was heard of when the text was complete."""
+    writer = Writer()
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        generate_streamed(writer, "prompt", None, lambda _: None)
+    assert writer.pieces < 2000
+
+
+def test_what_takes_the_pieces_may_go_away():
+    """As `head` does."""
+    writer = Writer()
+
+    def write(_):
+        if writer.pieces == 2:
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        generate_streamed(writer, "prompt", None, write)
+    assert writer.pieces == 2
 
 
 def test_genai_that_is_not_there(tmp_path, monkeypatch):
