@@ -1,4 +1,4 @@
-"""Where a decode step goes: the CPU plugin's counters by kind of op, stock and pruned steps in turn, in one process.
+"""Where a decode step goes: the CPU plugin's counters by kind of op, stock and pruned in turn, in one process.
 
     python benchmarks/step_profile.py stock sparse --steps 30 --json step.json
 
@@ -25,7 +25,7 @@ from scap_ov.passes.openvino.sparse_op import names_of
 from scap_ov.runtime import register
 from scap_ov.storage.model_files import model_file
 
-WARMUP = 5  # steps that are not counted
+TURN = 10  # steps of one side before the other's, so that code and threads are warm as in decoding; the first turn is not counted
 
 
 class Side:
@@ -98,11 +98,12 @@ def main() -> None:
     parser.add_argument("--json")
     args = parser.parse_args()
     sides = {"stock": Side(args.stock, args.rows), "sparse": Side(args.sparse, args.rows)}
-    for turn in range(WARMUP + args.steps):
-        for name in sides if turn % 2 else reversed(sides):
-            if turn == WARMUP:
-                sides[name].begin()
-            sides[name].step()
+    for turn in range(1 + -(-args.steps // TURN)):
+        for side in sides.values() if turn % 2 else reversed(sides.values()):
+            if turn == 1:
+                side.begin()
+            for _ in range(TURN):
+                side.step()
     step = {name: mean(side.milliseconds) for name, side in sides.items()}
     kinds = {name: side.kinds(sides["sparse"].layers) for name, side in sides.items()}
     _print(kinds, step)
