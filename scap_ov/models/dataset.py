@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import partial
 from numbers import Integral
 from pathlib import Path
@@ -144,8 +145,15 @@ def _writer(genai: Any, xml: Path) -> Callable[[list[ov.Tensor], list[Any]], lis
 def _in_steps(pipeline: Any, prompts: list[ov.Tensor], configs: list[Any]) -> list[list[int]]:
     """What `generate` writes, step by step: Ctrl-C is heard of between two calls only."""
     handles = [pipeline.add_request(number, *request) for number, request in enumerate(zip(prompts, configs, strict=True))]
-    while pipeline.has_non_finished_requests():
-        pipeline.step()
+    try:
+        while pipeline.has_non_finished_requests():
+            pipeline.step()
+    except BaseException:
+        for handle in handles:  # else openvino-genai complains, on standard error, of what they hold
+            handle.cancel()
+        with suppress(RuntimeError):
+            pipeline.step()
+        raise
     return [list(handle.read_all()[0].generated_ids) for handle in handles]
 
 
