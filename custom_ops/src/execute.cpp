@@ -68,10 +68,12 @@ void sparse_matmul(const SparseMatMulArgs& a, const Implementation& implementati
     const DenseActivations& dense = implementation.dense;
     const size_t least = a.weight.step ? dense.least_rows_of_planes : dense.least_rows;
     const size_t most = rows.any_pruned || !quantizes_activations(a) ? kMaxGemvRows : least - 1;
-    if (a.m <= most && (rows.all_pruned || !rows.any_pruned))
-        run_gemv(a, implementation, rows, Scan(a, implementation, rows.any_pruned, x).kept());
-    else
-        run_gemm(a, implementation, rows, x);
+    if (a.m > most || (rows.any_pruned && !rows.all_pruned)) return run_gemm(a, implementation, rows, x);
+    const ReadAhead ahead(a.weight.data, first_reads(a));
+    const Scan scan(a, implementation, rows.any_pruned, x);
+    ahead.stop();
+    run_gemv(a, implementation, rows, scan.kept());
+    ahead.start();
 }
 
 }  // namespace scap_ov

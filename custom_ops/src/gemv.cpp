@@ -16,12 +16,12 @@
 namespace scap_ov {
 namespace {
 
-constexpr size_t kColumnStep = 128;                 // a task's columns: whole tiles of every format
-constexpr size_t kSerialBytes = size_t{128} << 10;  // less weight is not worth waking a thread (96 KB of 576 -> 576: 3 % slower with two)
-constexpr size_t kLongRowBytes = 12288;             // 4.5 and 6 KB rows are 25-35 % faster whole than in halves, 16 KB ones the same
-constexpr size_t kPieceBytes = 512;                 // the least piece of a row when there are more threads than parts
-constexpr size_t kPartBytes = size_t{128} << 10;    // dense weight bytes of a part, at least
-constexpr size_t kMaxParts = 8;                     // a power of two
+constexpr size_t kColumnStep = 128;                // a task's columns: whole tiles of every format
+constexpr size_t kSerialBytes = size_t{48} << 10;  // less weight is not worth a second thread, awake and with its part in its cache
+constexpr size_t kLongRowBytes = 12288;            // 4.5 and 6 KB rows are 25-35 % faster whole than in halves, 16 KB ones the same
+constexpr size_t kPieceBytes = 512;                // the least piece of a row when there are more threads than parts
+constexpr size_t kPartBytes = size_t{80} << 10;    // dense weight bytes of a part, at least
+constexpr size_t kMaxParts = 8;                    // a power of two
 constexpr size_t kPartChannels = 512;  // input channels of a part, where it is not one of two: else adding up is 10 % of the time
 constexpr size_t kPartRows = 16384;    // bytes of a row times parts, for the same reason
 
@@ -80,6 +80,7 @@ struct Gemv {
     float* y;              // [parts, M, n_padded]
     uint8_t* scratch;      // [parts * pieces, scratch_bytes]
     size_t scratch_bytes;
+    std::atomic<uint8_t>* taken;    // [parts * pieces]
     std::atomic<uint8_t>* arrived;  // [pieces, parts] nodes of the tree of sums, in heap order
 
     size_t column(size_t piece) const {
@@ -123,17 +124,24 @@ struct Split {
     bool parallel;
 };
 
-Split split_of(const SparseMatMulArgs& a, const KeptChannels& kept) {
-    const size_t row_bytes = a.weight.row_bytes, steps = ceil_div(a.weight.n_padded, kColumnStep);
-    const size_t threads = ceil_div(thread_count(), a.beside);
-    const bool parallel = size_t{kept.group_begin[kept.all_lists()]} * row_bytes > kSerialBytes && thread_count() > 1;
-    if (row_bytes >= kLongRowBytes) return {1, parallel ? std::min(threads, steps) : 1, parallel};
+// Parts of the kept channels.
+size_t parts_of(const SparseMatMulArgs& a, const KeptChannels& kept) {
+    const size_t row_bytes = a.weight.row_bytes;
+    if (row_bytes >= kLongRowBytes) return 1;
     const auto divides = [&](size_t parts) {
         const bool cheap = parts == 2 || (parts * kPartChannels <= a.k && parts * row_bytes <= kPartRows);
         return parts <= kMaxParts && parts <= kept.groups && parts * kPartBytes <= kept.lists * a.k * row_bytes && cheap;
     };
     size_t parts = 1;
     while (divides(2 * parts)) parts *= 2;
+    return parts;
+}
+
+Split split_of(const SparseMatMulArgs& a, const KeptChannels& kept) {
+    const size_t row_bytes = a.weight.row_bytes, steps = ceil_div(a.weight.n_padded, kColumnStep);
+    const size_t threads = ceil_div(thread_count(), a.beside), parts = parts_of(a, kept);
+    const bool parallel = size_t{kept.group_begin[kept.all_lists()]} * row_bytes > kSerialBytes && thread_count() > 1;
+    if (row_bytes >= kLongRowBytes) return {1, parallel ? std::min(threads, steps) : 1, parallel};
     if (!parallel || parts >= threads) return {parts, 1, parallel};
     const size_t most = std::max<size_t>(std::min(steps, row_bytes / kPieceBytes), 1);
     return {parts, std::min(ceil_div(threads, parts), most), parallel};
@@ -160,6 +168,14 @@ Scan::Scan(const SparseMatMulArgs& a, const Implementation& implementation, bool
     implementation.compact(compact);
 }
 
+FirstReads first_reads(const SparseMatMulArgs& a) {
+    const PackedWeight& w = a.weight;
+    const size_t rows = a.k / parts_of(a, kept_of(a)), part = rows * w.row_bytes;
+    const size_t scales = is_integer(a.format) ? ceil_div(a.k, w.group_size) * w.n_padded * (w.scale_is_f16 ? 2 : 4) : 0;
+    // The last part, which a second thread begins with, its scales, and the first part.
+    return {{{w.data + (a.k - rows) * w.row_bytes, part}, {static_cast<const uint8_t*>(w.scale), scales}, {w.data, rows < a.k ? part : 0}}};
+}
+
 void run_gemv(const SparseMatMulArgs& a, const Implementation& implementation, const Rows& rows, const KeptChannels& kept) {
     const int format = static_cast<int>(a.format);
     const Split split = split_of(a, kept);
@@ -169,6 +185,7 @@ void run_gemv(const SparseMatMulArgs& a, const Implementation& implementation, c
     Layout sums;
     sums.add<float>(split.parts * part_size);
     sums.add<uint8_t>(tasks * scratch_bytes);
+    sums.add<std::atomic<uint8_t>>(tasks);
     sums.add<std::atomic<uint8_t>>(tasks);
     Scratch scratch(sums.bytes);
     Gemv gemv{a,
@@ -182,13 +199,16 @@ void run_gemv(const SparseMatMulArgs& a, const Implementation& implementation, c
               nullptr,
               nullptr,
               scratch_bytes,
+              nullptr,
               nullptr};
     gemv.y = scratch.take<float>(split.parts * part_size);
     gemv.scratch = scratch.take<uint8_t>(tasks * scratch_bytes);
+    gemv.taken = scratch.take<std::atomic<uint8_t>>(tasks);
     gemv.arrived = scratch.take<std::atomic<uint8_t>>(tasks);
-    for (size_t i = 0; i < tasks; ++i) new (&gemv.arrived[i]) std::atomic<uint8_t>(0);
+    for (std::atomic<uint8_t>* marks : {gemv.taken, gemv.arrived})
+        for (size_t i = 0; i < tasks; ++i) new (&marks[i]) std::atomic<uint8_t>(0);
     if (split.parallel)
-        parallel_for(tasks, [&](size_t task) { gemv.run_task(task); });
+        from_both_ends(tasks, gemv.taken, [&](size_t task) { gemv.run_task(task); });
     else
         for (size_t task = 0; task < tasks; ++task) gemv.run_task(task);
 }

@@ -1,5 +1,6 @@
 // The path of few rows, at most kMaxGemvRows, pruned or not alike.
 #pragma once
+#include "read_ahead.hpp"
 #include "rows.hpp"
 #include "scratch.hpp"
 
@@ -16,6 +17,9 @@ private:
     Scratch scratch_;
     KeptChannels kept_;
 };
+
+// Where a call's threads begin to read, if they drop little.
+FirstReads first_reads(const SparseMatMulArgs& args);
 
 // The product of what was kept with the weight, written to the call's outputs.
 void run_gemv(const SparseMatMulArgs& args, const Implementation& implementation, const Rows& rows, const KeptChannels& kept);

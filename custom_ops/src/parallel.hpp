@@ -3,7 +3,9 @@
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 
 namespace scap_ov {
 
@@ -25,6 +27,18 @@ void parallel_for(size_t tasks, const Body& body) {
             for (size_t i = range.begin(); i != range.end(); ++i) body(i);
         },
         tbb::simple_partitioner{});
+}
+
+// The same, one thread from the first task on and the others from the last one back, each taking what nobody has taken: who is faster does
+// more. `taken` has a 0 for each task.
+template <class Body>
+void from_both_ends(size_t tasks, std::atomic<uint8_t>* taken, const Body& body) {
+    parallel_for(thread_count() < tasks ? thread_count() : tasks, [&](size_t thread) {
+        for (size_t i = 0; i < tasks; ++i) {
+            const size_t task = thread == 0 ? i : tasks - 1 - i;
+            if (taken[task].exchange(1, std::memory_order_relaxed) == 0) body(task);
+        }
+    });
 }
 
 }  // namespace scap_ov

@@ -1,5 +1,7 @@
 // scap_ov::SparseMatMul as OpenVINO sees it: attributes, checks, shapes. Inputs and meaning: docs/packing.md.
 #pragma once
+#include <atomic>
+#include <memory>
 #include <openvino/op/op.hpp>
 #include <string>
 #include <vector>
@@ -25,7 +27,7 @@ public:
     std::shared_ptr<SparseMatMul> with_inputs(const ov::OutputVector& inputs) const;
     // Take over what the checks of such an op found.
     void adopt_checks(const SparseMatMul& validated) { checked_ = validated.checked_; }
-    bool is_projection() const { return attributes_.projection; }
+    bool is_projection() const { return attributes_->projection; }
 
 private:
     // What the packed constant holds behind the weight, in this order; bytes of each in `sections`.
@@ -51,10 +53,9 @@ private:
         bool operator==(const Attributes& other) const;
     };
 
-    // Found by the checks. The CPU plugin clones and validates the op at every call where shapes are dynamic: what is known
-    // about the constant goes along with the clone and is not checked again.
+    // Found by the checks.
     struct Checked {
-        ov::Shape packed;  // shape of the constant; empty: nothing is known
+        ov::Shape packed;  // shape of the constant
         PackedLayout layout;
         size_t offset[kSectionCount] = {};       // of each section in the constant
         std::shared_ptr<const Reading> reading;  // of a model with levels
@@ -69,8 +70,13 @@ private:
     size_t block_bytes(Section section) const;
     void check_call(const ov::TensorVector& outputs, const ov::TensorVector& inputs) const;
 
-    Attributes attributes_;
-    Checked checked_;
+    static std::shared_ptr<const Attributes> default_attributes();
+
+    // The CPU plugin clones and validates the op at every call where shapes are dynamic: attributes, and what is known about the constant,
+    // are shared with the clone and not checked again.
+    std::shared_ptr<const Attributes> attributes_ = default_attributes();
+    std::shared_ptr<const Checked> checked_;                // null: nothing is known
+    mutable std::atomic<const void*> contiguous_{nullptr};  // where a constant without gaps was
     LargePages pages_;
 };
 
