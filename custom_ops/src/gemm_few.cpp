@@ -23,6 +23,8 @@ constexpr size_t kLeastStripBytes = 2048;             // where sums of many rows
 constexpr size_t kStripSumBytes = size_t{512} << 10;  // of a strip
 constexpr size_t kBlockChannels = 128;                // input channels of a block,
 constexpr size_t kWideBlockChannels = 64;             // of wide rows, each of which is in another page: of 128 the TLB of L1 has too few
+constexpr size_t kLeastBlockChannels = 16;            // what groups of x are a multiple of
+constexpr size_t kPagesBytes = size_t{512} << 10;     // of a strip that is unpacked as a whole
 constexpr size_t kDeepRowBytes = 3072;                // of bytes and planes, for which 128 are faster
 constexpr size_t kMostRowBytes = 4096;                // of bytes and planes that gain by being tall
 constexpr size_t kMaxParts = 4;                       // a power of two
@@ -39,7 +41,16 @@ bool is_wide(const PackedWeight& weight) {
     return row_bytes(weight) >= kWideRowBytes;
 }
 
-size_t block_channels(const SparseMatMulArgs& a) {
+// Bytes and planes of wide rows are unpacked by whole strips.
+bool unpacks_strips(const SparseMatMulArgs& a, const FewRows& few) {
+    return few.pages[static_cast<int>(a.format)] && is_wide(a.weight);
+}
+
+size_t block_channels(const SparseMatMulArgs& a, const FewRows& few) {
+    if (unpacks_strips(a, few)) {
+        const size_t channels = kPagesBytes * a.weight.row_bytes / (kStripBytes * a.weight.n_padded);
+        return channels / kLeastBlockChannels * kLeastBlockChannels;
+    }
     const bool deep = a.format == WeightFormat::u4 ? !is_wide(a.weight) : row_bytes(a.weight) <= kDeepRowBytes;
     return deep ? kBlockChannels : kWideBlockChannels;
 }
@@ -58,6 +69,7 @@ struct FewGemm {
         const size_t steps = ceil_div(args.weight.n_padded, kColumnStep);
         return std::min(steps * piece / pieces * kColumnStep, args.weight.n_padded);
     }
+    bool in_strips() const { return unpacks_strips(args, implementation.few); }
     size_t strip_columns() const {
         const size_t n = args.weight.n_padded, of_sums = kStripSumBytes / sizeof(float) / args.m;
         const size_t most = kStripBytes * n / args.weight.row_bytes, least = kLeastStripBytes * n / args.weight.row_bytes;
@@ -73,7 +85,8 @@ struct FewGemm {
 
     void run_task(size_t task, float* sums, std::atomic<uint8_t>* arrived) const {
         const size_t part = task / pieces, piece = task % pieces, groups = ceil_div(q.k, q.group_size);
-        const size_t bytes = implementation.few.scratch_bytes(args.m, block_groups, q.group_size);
+        const size_t tile_columns = in_strips() ? round_up(strip_columns(), kColumnStep) : kColumnStep;
+        const size_t bytes = implementation.few.scratch_bytes(args.m, block_groups, q.group_size, tile_columns);
         Scratch scratch(round_up(bytes, 64) + (parts == 1 ? Scratch::bytes_for<float>(part_size()) : 0));
         FewRowsParams p{};
         p.weight = &args.weight;
@@ -81,6 +94,7 @@ struct FewGemm {
         p.group_from = groups * part / parts;
         p.group_to = groups * (part + 1) / parts;
         p.block_groups = block_groups;
+        p.tile_columns = tile_columns;
         p.scratch = scratch.take<uint8_t>(bytes);
         p.y_stride = stride();
         float* own = parts == 1 ? scratch.take<float>(part_size()) : nullptr;
@@ -91,7 +105,7 @@ struct FewGemm {
             p.next_to = strip + 1 < count ? strip_from(piece, strip + 2) : p.n_to;
             p.prefetched = strip != 0;
             p.y = own ? own : sums + part * part_size() + p.n_from;
-            implementation.few.kernel[static_cast<int>(args.format)](p);
+            (in_strips() ? implementation.few.pages : implementation.few.kernel)[static_cast<int>(args.format)](p);
             if (own) write_outputs(args, implementation, rows, own, p.y_stride, 0, args.m, p.n_from, p.n_to);
         }
         if (!own) add_up(part, piece, sums, arrived);
@@ -129,12 +143,13 @@ FewRows::Range of_nibbles(const PackedWeight& w, const FewRows& few) {
 }
 
 // Bytes and planes: reading hides behind multiplying but for the first block of a part or piece, so weights gain that are not wider than
-// tall. Wide rows gain where they are a power of two apart, for then those of a tile of gemm.hpp share few sets of the caches.
+// tall; and wide ones, of which whole pages are read.
 FewRows::Range of_bytes(const PackedWeight& w, const FewRows& few) {
+    const FewRows::ByShape& by_shape = w.step ? few.planes : few.bytes;
     if (w.group_size < w.k) return {};
-    if (is_wide(w)) return w.step || (w.row_bytes & (w.row_bytes - 1)) ? FewRows::Range{} : few.wide_bytes;
+    if (is_wide(w)) return by_shape.wide;
     if (row_bytes(w) > kMostRowBytes || w.k < w.n_padded) return {};
-    return w.k >= 2 * w.n_padded ? few.tall : few.square;
+    return w.k >= 2 * w.n_padded ? by_shape.tall : by_shape.square;
 }
 
 }  // namespace
@@ -148,7 +163,7 @@ bool takes_few(const SparseMatMulArgs& a, const Implementation& implementation) 
 }
 
 void run_gemm_few(const SparseMatMulArgs& a, const Implementation& implementation, const Rows& rows, const float* x) {
-    const size_t channels = block_channels(a);
+    const size_t channels = block_channels(a, implementation.few);
     DenseActivations activations = kActivations;
     activations.largest_group = channels;
     const QuantizedRows quantized(a, activations, implementation.few.quantize, x, false);

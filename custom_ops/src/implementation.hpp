@@ -10,11 +10,15 @@ struct FewRows {
     struct Range {
         size_t least, most;  // numbers of rows that are faster here than elsewhere; none: 0, 0
     };
-    Range narrow, middle, wide;                                                    // nibbles, by the bytes of a row of the weight
-    Range tall, square, wide_bytes;                                                // bytes, by the weight's shape, see gemm_few.cpp
-    void (*quantize)(const QuantizeRowsParams&) noexcept;                          // as dense.digits == 1 says
-    void (*kernel[kFormatCount])(const FewRowsParams&) noexcept;                   // null where there is none
-    size_t (*scratch_bytes)(size_t m, size_t groups, size_t group_size) noexcept;  // of a block of so many activation groups
+    Range narrow, middle, wide;  // nibbles, by the bytes of a row of the weight
+    struct ByShape {
+        Range tall, square, wide;  // see gemm_few.cpp
+    } bytes, planes;
+    void (*quantize)(const QuantizeRowsParams&) noexcept;         // as dense.digits == 1 says
+    void (*kernel[kFormatCount])(const FewRowsParams&) noexcept;  // null where there is none
+    void (*pages[kFormatCount])(const FewRowsParams&) noexcept;   // of long rows of the weight, likewise
+    // Of a block of so many activation groups.
+    size_t (*scratch_bytes)(size_t m, size_t groups, size_t group_size, size_t tile_columns) noexcept;
 };
 
 struct Implementation {

@@ -41,7 +41,7 @@ static_assert(kFineGroup <= kWidenQuads * kQuad, "a fine group does not fit into
 
 constexpr size_t kMrFew = 6;                                         // 12 accumulators of 16 bits
 constexpr FewRows::Range kFewRows[3] = {{9, 24}, {9, 16}, {9, 32}};  // narrow, middle and wide rows of the weight
-constexpr FewRows::Range kFewRowsOfBytes[3] = {};
+constexpr FewRows::ByShape kFewRowsOfBytes{}, kFewRowsOfPlanes{};
 
 // finish(r, dot): the products of one group, of row r, at both registers of columns.
 template <int Rows, TileKind Kind, class Finish>

@@ -75,7 +75,7 @@ const Implementation& implementation() {
         table.quantize_rows = quantize_digits;
         table.gemm_half_qd8 = gemm_amx<HighPlane>;
         table.dense = {kBlockK, kTileBytes, 2, kMaxGemvRows + 1, 4};
-        table.few.tall = table.few.square = table.few.wide_bytes = {0, 0};
+        table.few.bytes = table.few.planes = {};
         table.few.narrow = table.few.middle = table.few.wide = {0, 0};  // tiles of two digits are more exact
 #define X(Trait, name) use_tiles<Trait>(table, WeightFormat::name);
 #include "formats/format_list.inc"

@@ -29,6 +29,7 @@
 #include "kernels/generic/kernels.hpp"
 // and bytes of few rows
 #include "kernels/generic/gemm_few_bytes.hpp"
+#include "kernels/generic/gemm_few_pages.hpp"
 
 #if defined(__clang__)
 #    pragma clang attribute pop

@@ -13,11 +13,11 @@ namespace scap_ov {
 namespace SCAP_OV_ISA {
 namespace {
 
-// Of a block of so many activation groups, for either kind of tile.
-inline size_t few_scratch_bytes(size_t m, size_t groups, size_t group_size) noexcept {
+// Of a block of so many activation groups, for any kind of tile.
+inline size_t few_scratch_bytes(size_t m, size_t groups, size_t group_size, size_t tile_columns) noexcept {
     const size_t channels = groups * round_up(group_size, kQuad), fine = groups * ceil_div(group_size, kFineGroup);
-    const size_t tile = kStreams * (channels / kQuad + 1) * 2 * Simd::kBytes;
-    return tile + groups * kFewColumns * 2 * sizeof(float) + round_up(m * channels, 64) + m * (fine + 2 * groups) * sizeof(float);
+    return tile_bytes(channels, tile_columns) + groups * kFewColumns * 2 * sizeof(float) + round_up(m * channels, 64) +
+           m * (fine + 2 * groups) * sizeof(float);
 }
 
 // Columns [n, n + 128) of a block, or the last 64, to its tile; returns how many bytes apart streams are.
@@ -91,15 +91,9 @@ template <class Format>
 inline void gemm_few(const FewRowsParams& p) noexcept {
     const PackedWeight& w = *p.weight;
     const QuantizeRowsParams& q = *p.q;
-    const size_t step = p.block_groups, channels = step * round_up(q.group_size, kQuad);
+    const size_t step = p.block_groups;
     const EvenRows parts(q.m, FewTile<Format>::kMr);
-    FewBlock block{};
-    block.scale = static_cast<float*>(p.scratch);
-    block.zero_point = block.scale + step * kFewColumns;
-    block.tile = reinterpret_cast<uint8_t*>(block.zero_point + step * kFewColumns);
-    block.x = reinterpret_cast<int8_t*>(block.tile + kStreams * (channels / kQuad + 1) * 2 * Simd::kBytes);
-    block.x_scale = reinterpret_cast<float*>(block.x + round_up(q.m * channels, 64));
-    block.x_sums = block.x_scale + q.m * step * q.fine();
+    FewBlock block(p);
     const auto lines = [&](size_t group, size_t n_from, size_t n_to) {
         if (n_from == n_to) return LinesAhead();
         const size_t from = group * q.group_size, to = at_most(at_most(group + step, p.group_to) * q.group_size, w.k);
@@ -117,11 +111,22 @@ inline void gemm_few(const FewRowsParams& p) noexcept {
     }
 }
 
+// Of gemm_few_pages.hpp.
+template <class Format>
+void gemm_few_pages(const FewRowsParams& p) noexcept;
+
 // Null where there is none.
 template <class Format>
 constexpr decltype(&gemm_few<U4>) few_kernel() {
-    if constexpr (std::is_same_v<Format, U4> || (Format::kInteger && kFewRowsOfBytes[0].most > 0))
+    if constexpr (std::is_same_v<Format, U4> || (Format::kInteger && kFewRowsOfBytes.tall.most > 0))
         return &gemm_few<Format>;
+    else
+        return nullptr;
+}
+template <class Format>
+constexpr decltype(&gemm_few<U4>) pages_kernel() {
+    if constexpr (!std::is_same_v<Format, U4> && Format::kInteger && kFewRowsOfBytes.tall.most > 0)
+        return &gemm_few_pages<Format>;
     else
         return nullptr;
 }

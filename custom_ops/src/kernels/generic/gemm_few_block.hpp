@@ -62,7 +62,25 @@ struct FewBlock {
     float *x_scale, *x_sums;  // bytes: [parts of rows][fine groups][rows] and [parts of rows][groups][rows][2]
     float *scale, *zero_point;
     uint8_t* tile;
+
+    explicit FewBlock(const FewRowsParams& p);  // in p.scratch
 };
+
+// One of gemm_few.hpp, or of a whole strip.
+inline size_t tile_bytes(size_t channels, size_t columns) {
+    return ceil_div(columns, kFewColumns) * kStreams * (channels / kQuad + 1) * 2 * Simd::kBytes;
+}
+
+inline FewBlock::FewBlock(const FewRowsParams& p) : group(p.group_from), groups(p.block_groups) {
+    const QuantizeRowsParams& q = *p.q;
+    const size_t channels = groups * round_up(q.group_size, kQuad);
+    scale = static_cast<float*>(p.scratch);
+    zero_point = scale + groups * kFewColumns;
+    tile = reinterpret_cast<uint8_t*>(zero_point + groups * kFewColumns);
+    x = reinterpret_cast<int8_t*>(tile + tile_bytes(channels, p.tile_columns));
+    x_scale = reinterpret_cast<float*>(x + round_up(q.m * channels, 64));
+    x_sums = x_scale + q.m * groups * q.fine();
+}
 
 // Input channels of activation group g, four at a time.
 inline size_t quads_of(const QuantizeRowsParams& q, size_t g) {

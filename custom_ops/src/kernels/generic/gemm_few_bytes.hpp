@@ -105,14 +105,22 @@ struct FewBytesByRows<Registers, std::index_sequence<R...>> {
 template <int Registers>
 constexpr auto& kMicroFewBytes = FewBytesByRows<Registers, std::make_index_sequence<kMrFewBytes>>::kKernel;
 
-// Columns [n, n + 64 Registers) of a block to its tile; returns how many bytes apart streams are.
+inline void prefetch_lines(LinesAhead& ahead, size_t count) {
+    size_t step;
+    const uint8_t* at = count ? ahead.take(count, count, &step) : nullptr;
+    for (size_t i = 0; at && i < count; ++i) prefetch_line(at + i * step);
+}
+
+// Columns [n, n + 64 Registers) of a block to its tile, and `lines` lines ahead for every four input channels; returns how many bytes apart
+// streams are.
 template <class Format, int Registers>
-inline size_t interleave_block(const FewRowsParams& p, const FewBlock& block, size_t n) {
+inline size_t interleave_block(const FewRowsParams& p, const FewBlock& block, size_t n, size_t lines, LinesAhead& ahead) {
     const size_t stream_bytes = stream_bytes_of(*p.q, block, Registers);
     uint8_t* out = block.tile;
     for (size_t g = block.group; g < block.group + block.groups; ++g) {
         const Steps<Format> steps(*p.weight, g * p.q->group_size, n, Registers * kColumnBlock);
         for_quads(p, g, [&](const uint8_t* const* rows) {
+            prefetch_lines(ahead, lines);
             interleave_bytes<Format, Registers>(rows, *p.weight, steps, n, out, stream_bytes);
             out += Registers * Simd::kBytes;
         });
@@ -120,15 +128,16 @@ inline size_t interleave_block(const FewRowsParams& p, const FewBlock& block, si
     return stream_bytes;
 }
 
+// All rows of x times a tile, columns [n, n + 64 Registers) of a block, whose streams are stream_bytes apart.
 template <class Format, int Registers>
-inline void multiply_bytes_tile(const FewRowsParams& p, const FewBlock& block, const EvenRows& parts, size_t n, LinesAhead& ahead) {
+inline void multiply_streams(const FewRowsParams& p, const FewBlock& block, const EvenRows& parts, size_t n, const uint8_t* tile,
+                             size_t stream_bytes, LinesAhead& ahead) {
     const QuantizeRowsParams& q = *p.q;
     MicroFewBytes a;
     for (size_t g = 0; g < block.groups; ++g)
         expand_group<Format>(*p.weight, (block.group + g) * q.group_size, n, Registers * kColumnBlock, block.scale + g * kFewColumns,
                              block.zero_point + g * kFewColumns);
     a.quads = quads_of(q, block);
-    const size_t stream_bytes = interleave_block<Format, Registers>(p, block, n);
     a.groups = block.groups;
     a.group_quads = quads_of(q, block.group);
     a.scale_stride = kFewColumns;
@@ -136,7 +145,7 @@ inline void multiply_bytes_tile(const FewRowsParams& p, const FewBlock& block, c
     a.accumulate = block.group != p.group_from;
     for (size_t stream = 0; stream < kStreams; ++stream) {
         const size_t c = 16 * (stream % 4) + 8 * (stream / 4);
-        a.tile = block.tile + stream * stream_bytes;
+        a.tile = tile + stream * stream_bytes;
         a.scale = block.scale + c;
         a.zero_point = block.zero_point + c;
         a.x = block.x;
@@ -153,6 +162,15 @@ inline void multiply_bytes_tile(const FewRowsParams& p, const FewBlock& block, c
             a.x_sums += block.groups * rows * 2;
         }
     }
+}
+
+template <class Format, int Registers>
+inline void multiply_bytes_tile(const FewRowsParams& p, const FewBlock& block, const EvenRows& parts, size_t n, LinesAhead& ahead) {
+    // Micro-kernels prefetch a line a quad: with one of them for all rows that would be half of the lines, so all are prefetched here.
+    const size_t lines = parts.parts == 1 ? 2 * kStreams : 0;
+    const size_t stream_bytes = interleave_block<Format, Registers>(p, block, n, lines, ahead);
+    LinesAhead none;
+    multiply_streams<Format, Registers>(p, block, parts, n, block.tile, stream_bytes, lines ? none : ahead);
 }
 
 template <class Format>

@@ -64,8 +64,11 @@ struct Steps<Format, true> {
 };
 
 // step * high + low, two bytes in every 16 bits: 15 * 16 < 256, so nothing is carried over.
+inline Simd::Int join_bytes(Simd::Int high, Simd::Int low, Simd::Int step) {
+    return Simd::add_bytes(Simd::multiply_words(high, step), low);
+}
 inline Simd::Int join_bytes(Simd::Int high, Simd::Int low, const int32_t* step) {
-    return Simd::add_bytes(Simd::multiply_words(high, Simd::load(step)), low);
+    return join_bytes(high, low, Simd::load(step));
 }
 
 // Four rows of both planes, columns [n, n + columns); rows are those of the high plane.

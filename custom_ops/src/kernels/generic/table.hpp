@@ -74,12 +74,16 @@ inline Implementation table(const char* name, const char* description, uint32_t 
             kFewRows[0],
             kFewRows[1],
             kFewRows[2],
-            kFewRowsOfBytes[0],
-            kFewRowsOfBytes[1],
-            kFewRowsOfBytes[2],
+            kFewRowsOfBytes,
+            kFewRowsOfPlanes,
             quantize_rows,
             {
 #define X(Trait, name) few_kernel<Trait>(),
+#include "formats/format_list.inc"
+#undef X
+            },
+            {
+#define X(Trait, name) pages_kernel<Trait>(),
 #include "formats/format_list.inc"
 #undef X
             },

@@ -77,10 +77,15 @@ void gemm_f32(const GemmParams& p) noexcept {
 constexpr size_t kLeastRowsOfPlanes = kMaxGemvRows + 1;
 
 // None: plain C++ gains nothing from an order of reading.
-constexpr FewRows::Range kFewRows[3] = {}, kFewRowsOfBytes[3] = {};
+constexpr FewRows::Range kFewRows[3] = {};
+constexpr FewRows::ByShape kFewRowsOfBytes{}, kFewRowsOfPlanes{};
 
 template <class Format>
 constexpr void (*few_kernel())(const FewRowsParams&) noexcept {
+    return nullptr;
+}
+template <class Format>
+constexpr void (*pages_kernel())(const FewRowsParams&) noexcept {
     return nullptr;
 }
 constexpr decltype(FewRows::scratch_bytes) few_scratch_bytes = nullptr;
