@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
+from numbers import Real
 from pathlib import Path
 
+from scap_ov.arguments import check_path
 from scap_ov.custom_ops.library import loaded
 from scap_ov.errors import UsageError
 
@@ -30,10 +33,10 @@ def set_level(level: float, model: str | Path | None = None) -> None:
     :raises UsageError: no such model is open, or one has no such level; says what there is, and nothing is changed.
     :raises ExtensionError: the extension library is missing or does not fit.
     """
-    if isinstance(level, bool) or not isinstance(level, (int, float)):
+    if isinstance(level, bool) or not isinstance(level, Real):
         msg = f"level is {level!r}; give a number such as 0.4"
         raise UsageError(msg)
-    _call("scap_ov_set_level", ctypes.c_double(level), _name(model))
+    _call("scap_ov_set_level", ctypes.c_double(float(level)), _name(model))
 
 
 def level(model: str | Path | None = None) -> float:
@@ -69,7 +72,9 @@ def models_with_levels() -> tuple[str, ...]:
 
 
 def _name(model: str | Path | None) -> ctypes.c_char_p:
-    return ctypes.c_char_p(None if model is None else Path(model).name.encode())
+    if model is None:
+        return ctypes.c_char_p(None)
+    return ctypes.c_char_p(os.fsencode(check_path("model", model, "the name of a model, or the path of its folder").name))
 
 
 @functools.cache

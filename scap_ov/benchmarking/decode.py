@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
+from scap_ov.arguments import check_count, check_progress, check_type
 from scap_ov.benchmarking.paired import Spread, alternate, median_ratio
 from scap_ov.dial import set_level
 from scap_ov.errors import BadModelError, UsageError
@@ -87,8 +88,10 @@ def benchmark(
     :raises UsageError: the model has not all of these levels.
     :raises MissingDependencyError: openvino-genai is not installed.
     """
-    backend = backend.upper()
     _check_options(backend, prompt_tokens, new_tokens, repeats, loads)
+    backend = backend.upper()
+    check_type("levels", levels, Sequence, "a list of levels, such as [0.25, 0.5]")
+    check_progress(progress)
     files = {"model": _file(model), "reference": _file(reference)}
     libraries = {name: library_for(file) for name, file in files.items()}
     step = _Steps(progress, 2 * loads + repeats + 1)
@@ -154,12 +157,12 @@ class _Turns:
 
 
 def _check_options(backend: str, prompt_tokens: int, new_tokens: int, repeats: int, loads: int) -> None:
-    if backend not in BACKENDS:
+    if not isinstance(backend, str) or backend.upper() not in BACKENDS:
         msg = f"backend is {backend!r}; give PA (paged attention, the default of openvino-genai) or SDPA"
         raise UsageError(msg)
-    if min(prompt_tokens, repeats, loads) < 1 or new_tokens < 2:
-        msg = "prompt_tokens, repeats and loads must be at least 1, new_tokens at least 2"
-        raise UsageError(msg)
+    for name, value in (("prompt_tokens", prompt_tokens), ("repeats", repeats), ("loads", loads)):
+        check_count(name, value, 1)
+    check_count("new_tokens", new_tokens, 2)
 
 
 def _check_levels(levels: Sequence[float], file: Path) -> None:

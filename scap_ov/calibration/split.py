@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from scap_ov.errors import BadDatasetError
+from scap_ov.errors import BadDatasetError, UsageError
 from scap_ov.statistics.shards import shard_numbers
 
 if TYPE_CHECKING:
@@ -39,8 +39,11 @@ class Shard:
     """
 
     def __init__(self, dataset: InferenceData, number: int, count: int) -> None:
-        """:raises UsageError: there is no such shard."""
+        """:raises UsageError: there is no such shard, or it is no dataset."""
         self._number, self._count = shard_numbers(f"{number}/{count}")
+        if not hasattr(dataset, "get_inference_data"):
+            msg = f"dataset is of type {type(dataset).__name__}; give an nncf.Dataset, or anything with get_inference_data()"
+            raise UsageError(msg)
         self._dataset = dataset
 
     @property

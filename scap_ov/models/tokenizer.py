@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from scap_ov.arguments import check_path
 from scap_ov.errors import BadModelError, MissingDependencyError, UsageError, reason_of
 from scap_ov.models.genai import import_genai
 from scap_ov.optional import optional
@@ -70,6 +71,7 @@ def load_tokenizer(folder: str | Path) -> Tokenize:
     :raises BadModelError: it has one and it is damaged.
     :raises UsageError: it has none.
     """
+    check_path("folder", folder, "the folder of a tokenizer")
     failed: list[Exception] = []
     for name, read in (("openvino_tokenizer.xml", _with_genai), ("tokenizer.json", _with_tokenizers),
                        ("tokenizer_config.json", _with_transformers)):  # fmt: skip

@@ -6,6 +6,7 @@ import html
 import re
 from pathlib import Path
 
+from scap_ov.arguments import check_type
 from scap_ov.custom_ops import OP_NAMES
 from scap_ov.errors import BadModelError
 
@@ -22,7 +23,9 @@ def model_file(path: str | Path) -> Path:
     2. A folder with several models of other names is refused, for the user knows which one is meant.
 
     :raises BadModelError: there is no such file or folder, or the folder holds no model, or several.
+    :raises UsageError: it is no path.
     """
+    check_type("the path of the model", path, (str, Path), f"a model folder with {MODEL_FILE}, an .xml or an .onnx")
     if not str(path):
         msg = f"the path of the model is empty; give a model folder with {MODEL_FILE}, such as '.', an .xml or an .onnx"
         raise BadModelError(msg)

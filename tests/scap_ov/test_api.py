@@ -10,10 +10,13 @@ from small_llm import small_folder, small_llm
 
 import scap_ov
 from scap_ov.api import apply_with_plan
+from scap_ov.calibration.split import Shard
 from scap_ov.custom_ops import OP_NAME
 from scap_ov.errors import BadModelError, OutputError, ScapError, UsageError
 from scap_ov.models.dataset import self_dataset, text_dataset, token_dataset
+from scap_ov.models.tokenizer import load_tokenizer
 from scap_ov.plan import SparsityPlan
+from scap_ov.storage.model_folder import read_model
 from scap_ov.storage.rt_info import read_record
 
 
@@ -112,6 +115,15 @@ def test_a_plan_brings_its_own_configuration(profile):
         (lambda: text_dataset("a b c", 5, small_llm()), "tokenizer is of type int; give a function"),
         (lambda: text_dataset(5, "nowhere", small_llm()), "text is of type int; give the text itself"),
         (lambda: text_dataset("a b c", "nowhere", small_llm(), seq_len="8"), "seq_len is of type str; give a whole number"),
+        (lambda: scap_ov.benchmark("a", "b", repeats=3.5), "repeats is of type float; give a whole number"),
+        (lambda: scap_ov.benchmark("a", "b", new_tokens=1), "new_tokens is 1; give at least 2"),
+        (lambda: scap_ov.benchmark("a", "b", backend=None), "backend is None; give PA"),
+        (lambda: scap_ov.benchmark("a", "b", levels=0.5), "levels is of type float; give a list of levels"),
+        (lambda: scap_ov.set_level(0.5, 3), "model is of type int; give the name of a model"),
+        (lambda: scap_ov.level([]), "model is of type list; give the name of a model"),
+        (lambda: read_model(None), "the path of the model is of type NoneType; give a model folder"),
+        (lambda: load_tokenizer(None), "folder is of type NoneType; give the folder of a tokenizer"),
+        (lambda: Shard([], 1, 2), "dataset is of type list; give an nncf.Dataset"),
         (lambda: self_dataset(None), "folder is of type NoneType; give the folder of a model"),
         (lambda: self_dataset(".", tokens=1.5), "tokens is of type float; give a whole number"),
         (lambda: self_dataset(".", seed=-1), "seed is -1; give at least 0"),
