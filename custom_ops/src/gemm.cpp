@@ -48,7 +48,8 @@ struct Gemm {
     // do.
     std::vector<size_t> strip_borders() const {
         const size_t n = args.weight.n_padded, threads = ceil_div(thread_count(), args.beside), finest = ceil_div(n, kColumnStep);
-        const size_t most = implementation.gemm_columns(args.m, args.weight.step != nullptr);
+        const size_t group_size = products[0].q ? products[0].q->group_size : 0;
+        const size_t most = implementation.gemm_columns(args.m, args.weight.step != nullptr, group_size);
         std::vector<size_t> borders;
         for (size_t strips = round_up(ceil_div(n, most), threads);; strips += threads) {
             const size_t count = std::min(strips, finest);

@@ -40,7 +40,8 @@ struct Implementation {
     void (*gemm_half_f32)(const GemmParams&) noexcept;
     size_t (*gemv_scratch_bytes)(size_t m, size_t columns) noexcept;
     size_t (*gemm_scratch_bytes)(size_t k, size_t group_size) noexcept;
-    size_t (*gemm_columns)(size_t m, bool in_planes) noexcept;  // of a task with m rows, at most; a multiple of 128
+    // Of a task with m rows, at most; a multiple of 128. group_size is that of x, or 0.
+    size_t (*gemm_columns)(size_t m, bool in_planes, size_t group_size) noexcept;
     DenseActivations dense;
     FewRows few;
 };

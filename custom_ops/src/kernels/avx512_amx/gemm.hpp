@@ -169,7 +169,8 @@ void unpack_block(const GemmParams& p, size_t n, size_t columns, SignedBlock& bl
     block.integers = !Format::kStepped && group_size <= kExactChannels;
     block.quads = (block.groups - 1) * ceil_div(group_size, kQuad) + ceil_div(end - from - (block.groups - 1) * group_size, kQuad);
     block.strip_bytes = (block.quads + kStripPadding) * kNr * kQuad;
-    ColumnBytes bytes;
+    alignas(64) int32_t add[kMostColumns], step[kMostColumns];
+    const ColumnBytes bytes{add, step};
     size_t alike = from;  // up to which channel `bytes` is of use
     uint8_t* out = block.tile;
     for (size_t g = 0, k = from; g < block.groups; ++g) {
@@ -182,7 +183,7 @@ void unpack_block(const GemmParams& p, size_t n, size_t columns, SignedBlock& bl
             FourRows rows{{}, k + kAhead + kQuad <= w.k ? kAhead * w.row_bytes : 0, w.k * w.row_bytes};
             // past the end of a group the last row again: x is 0 there
             for (size_t i = 0; i < kQuad; ++i) rows.at[i] = w.data + at_most(k + i, to - 1) * w.row_bytes;
-            unpack_signed<Format>(rows, bytes, n, columns, out, block.strip_bytes);
+            unpack_signed<Format, true>(rows, bytes, n, columns, out, block.strip_bytes);
         }
         k = at_most(from + (g + 1) * group_size, w.k);
     }
@@ -219,35 +220,6 @@ inline void multiply_block(const GemmParams& p, const SignedBlock& block, size_t
 
 inline size_t groups_per_block(size_t group_size) {
     return group_size >= kBlockK ? 1 : kBlockK / group_size;
-}
-
-inline size_t amx_columns(size_t m, bool in_planes) noexcept {
-    return m <= (in_planes ? 128 : 64) ? kMostColumns : kMostColumns / 2;  // long pieces of rows to read; of many rows sums that stay in L2
-}
-
-inline size_t amx_scratch_bytes(size_t, size_t group_size) noexcept {
-    const size_t groups = groups_per_block(group_size);
-    return groups * (2 * sizeof(float) * kMostColumns + round_up(group_size, kQuad) * kMostColumns) + kStripPadding * kQuad * kMostColumns +
-           kOverrun;
-}
-
-template <class Format>
-void gemm_amx(const GemmParams& p) noexcept {
-    const QuantizeRowsParams& q = *p.q;
-    const size_t groups = ceil_div(q.k, q.group_size), step = groups_per_block(q.group_size);
-    SignedBlock block{};
-    block.scale = static_cast<float*>(p.scratch);
-    block.zero_point = block.scale + step * kMostColumns;
-    block.tile = reinterpret_cast<uint8_t*>(block.zero_point + step * kMostColumns);
-    const TileRegisters configured;
-    for (size_t n = p.n_from; n < p.n_to; n += kMostColumns) {
-        const size_t columns = at_most(kMostColumns, p.n_to - n);
-        for (block.group = 0; block.group < groups; block.group += step) {
-            block.groups = at_most(step, groups - block.group);
-            unpack_block<Format>(p, n, columns, block);
-            multiply_block(p, block, n, columns);
-        }
-    }
 }
 
 }  // namespace

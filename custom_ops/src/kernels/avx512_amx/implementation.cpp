@@ -40,6 +40,8 @@
 #include "kernels/avx512_amx/unpack.hpp"
 //
 #include "kernels/avx512_amx/gemm.hpp"
+//
+#include "kernels/avx512_amx/gemm_streamed.hpp"
 
 #if defined(__clang__)
 #    pragma clang attribute pop

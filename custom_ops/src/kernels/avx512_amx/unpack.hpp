@@ -10,8 +10,8 @@ constexpr size_t kMostColumns = 1024;  // of a task
 
 // What the columns of a task are unpacked with, a byte of each in all four bytes of an int32.
 struct ColumnBytes {
-    alignas(64) int32_t add[kMostColumns];   // to every byte
-    alignas(64) int32_t step[kMostColumns];  // planes: in both halves
+    int32_t* add;   // to every byte
+    int32_t* step;  // planes: in both halves
 };
 
 // Whether sums of these bytes have something taken off.
@@ -34,7 +34,7 @@ inline void load_scales(const PackedWeight& w, size_t k, size_t n, size_t column
 
 // Of the group, or the step group, of input channel k.
 template <class Format>
-inline void load_bytes(const PackedWeight& w, size_t k, size_t n, size_t columns, ColumnBytes& bytes) {
+inline void load_bytes(const PackedWeight& w, size_t k, size_t n, size_t columns, const ColumnBytes& bytes) {
     if constexpr (Format::kStepped) return;
     for (size_t c = 0; c < columns; c += Simd::kLanes) {
         Simd::Int add = Simd::broadcast(128);
@@ -62,9 +62,11 @@ inline size_t channels_alike(const PackedWeight& w, size_t k) {
 
 constexpr size_t kAhead = 16;  // rows of the weight
 
-// A line of a row, and the same line of a later row on its way into L2. One by one, between the arithmetic: bursts wait for each other.
+// A line of a row and, Ahead, the same line of a later row on its way into L2. One by one, between the arithmetic: bursts wait for each
+// other.
+template <bool Ahead>
 inline Simd::Int load_line(const uint8_t* from, size_t ahead) {
-    _mm_prefetch(reinterpret_cast<const char*>(from + ahead), _MM_HINT_T1);
+    if constexpr (Ahead) _mm_prefetch(reinterpret_cast<const char*>(from + ahead), _MM_HINT_T1);
     return Simd::load(from);
 }
 
@@ -84,18 +86,19 @@ inline void store_signed(const Simd::Int* quads, const int32_t* add, uint8_t* ou
 }
 
 // 64 columns of U8.
+template <bool Ahead>
 inline void unpack_bytes(const FourRows& rows, size_t at, const int32_t* add, uint8_t* out, size_t strip_bytes) {
     Simd::Int row[kQuad], quads[kQuad];
-    for (size_t i = 0; i < kQuad; ++i) row[i] = load_line(rows.at[i] + at, rows.ahead);
+    for (size_t i = 0; i < kQuad; ++i) row[i] = load_line<Ahead>(rows.at[i] + at, rows.ahead);
     Simd::interleave(row, quads);
     store_signed<U8>(quads, add, out, strip_bytes);
 }
 
 // 128 columns of nibbles, or, Single, the 64 of a last block; of planes step * high + low.
-template <class Format, bool Single>
+template <class Format, bool Single, bool Ahead>
 inline void unpack_nibbles(const FourRows& rows, size_t at, const int32_t* add, const int32_t* step, uint8_t* out, size_t strip_bytes) {
     Simd::Int row[kQuad], high[kQuad], low[kQuad], quads[kQuad];
-    const auto load = [&](const uint8_t* from) { return Single ? Simd::last_nibbles(from, 0) : load_line(from, rows.ahead); };
+    const auto load = [&](const uint8_t* from) { return Single ? Simd::last_nibbles(from, 0) : load_line<Ahead>(from, rows.ahead); };
     for (size_t i = 0; i < kQuad; ++i) row[i] = load(rows.at[i] + at);
     Simd::interleave(row, high);
     if constexpr (Format::kTwoPlanes) {
@@ -115,15 +118,15 @@ inline void unpack_nibbles(const FourRows& rows, size_t at, const int32_t* add, 
 }
 
 // Four rows, columns [n, n + columns), interleaved byte by byte.
-template <class Format>
+template <class Format, bool Ahead>
 inline void unpack_signed(const FourRows& rows, const ColumnBytes& bytes, size_t n, size_t columns, uint8_t* out, size_t strip_bytes) {
     size_t c = 0;
     if constexpr (!Format::kNibbles && !Format::kTwoPlanes) {
-        for (; c < columns; c += kColumnBlock, out += 2 * strip_bytes) unpack_bytes(rows, n + c, bytes.add + c, out, strip_bytes);
+        for (; c < columns; c += kColumnBlock, out += 2 * strip_bytes) unpack_bytes<Ahead>(rows, n + c, bytes.add + c, out, strip_bytes);
     } else {
         for (; c + U4::kTileColumns <= columns; c += U4::kTileColumns, out += 4 * strip_bytes)
-            unpack_nibbles<Format, false>(rows, U4::byte_offset(n + c), bytes.add + c, bytes.step + c, out, strip_bytes);
-        if (c < columns) unpack_nibbles<Format, true>(rows, U4::byte_offset(n + c), bytes.add + c, bytes.step + c, out, strip_bytes);
+            unpack_nibbles<Format, false, Ahead>(rows, U4::byte_offset(n + c), bytes.add + c, bytes.step + c, out, strip_bytes);
+        if (c < columns) unpack_nibbles<Format, true, Ahead>(rows, U4::byte_offset(n + c), bytes.add + c, bytes.step + c, out, strip_bytes);
     }
 }
 

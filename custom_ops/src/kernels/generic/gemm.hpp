@@ -53,7 +53,7 @@ inline size_t gemm_scratch_bytes(size_t k, size_t group_size) noexcept {
     return quantized > plain ? quantized : plain;
 }
 
-inline size_t gemm_columns(size_t, bool in_planes) noexcept {
+inline size_t gemm_columns(size_t, bool in_planes, size_t) noexcept {
     return in_planes ? TileShape<U8Planes>::kColumns : TileShape<U8>::kColumns;
 }
 

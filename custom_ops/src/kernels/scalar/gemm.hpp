@@ -93,7 +93,7 @@ constexpr decltype(FewRows::scratch_bytes) few_scratch_bytes = nullptr;
 inline size_t gemm_scratch_bytes(size_t, size_t) noexcept {
     return 0;
 }
-inline size_t gemm_columns(size_t, bool) noexcept {
+inline size_t gemm_columns(size_t, bool, size_t) noexcept {
     return kGemmColumns;
 }
 
