@@ -1,4 +1,4 @@
-"""Write a model's .xml and .bin with constants on 64-byte boundaries.
+"""Write a model's .xml and .bin with constants on 64-byte boundaries, large ones on pages.
 
 `ov.save_model` puts constants at arbitrary offsets and the CPU plugin maps them as they lie, so that every 64-byte load of a
 weight row would cross a cache line (aligned weights decode 11 % faster, ADR 0001). The .xml's offsets are free to choose: OpenVINO
@@ -23,6 +23,8 @@ from scap_ov.mapped_pages import let_go
 from scap_ov.storage.large_file import large_file
 
 ALIGNMENT = 64  # a cache line, and the widest vector load
+PAGE = 4096  # bytes; prefetchers stop at the end of one, so strips of a large weight are to begin where pages do
+_PAGES = 1 << 20  # bytes; constants from here on begin with a page
 _LARGE = 16 << 20  # bytes; constants from here on do not stay in memory where they are pages of a file, and are compared in pieces
 _LOOKED_AT = 64  # bytes of a constant that differ in most constants that do
 _CONSTANT = re.compile(r'(<data element_type="[^"]*" shape="[^"]*" )offset="(\d+)" size="(\d+)"')
@@ -98,7 +100,8 @@ def _text(xml: Path) -> str:
 
 
 def _write(text: str, constants: Sequence[np.ndarray], target: Path) -> None:
-    """Write an .xml/.bin pair in which each constant of 64 bytes or more starts on a 64-byte boundary; equal constants are stored once.
+    """Write an .xml/.bin pair in which each constant of 64 bytes or more starts on a 64-byte boundary, from 1 MB on on a page's;
+    equal constants are stored once.
 
     :param constants: bytes of each, in the order of the .xml.
     """
@@ -109,7 +112,7 @@ def _write(text: str, constants: Sequence[np.ndarray], target: Path) -> None:
             if own < number:
                 places.append(places[own])
                 continue
-            step = ALIGNMENT if data.size >= ALIGNMENT else 8  # small constants are never read by a kernel
+            step = _boundary(data.size)
             out.fill_to(-(-out.size // step) * step)
             places.append(out.size)
             out.write(data)
@@ -120,6 +123,13 @@ def _write(text: str, constants: Sequence[np.ndarray], target: Path) -> None:
         out_text.write(_CONSTANT.sub(lambda match: f'{match[1]}offset="{next(place_of)}" size="{match[3]}"', text))
         out_text.flush()
         os.fsync(out_text.fileno())
+
+
+def _boundary(size: int) -> int:
+    """Where a constant of `size` bytes may begin: at multiples of this many bytes."""
+    if size < ALIGNMENT:
+        return 8  # never read by a kernel
+    return PAGE if size >= _PAGES else ALIGNMENT
 
 
 def _first_equal(constants: Sequence[np.ndarray]) -> list[int]:

@@ -63,6 +63,16 @@ def test_the_bin_is_the_same_by_either_road_and_is_written_once(tmp_path: Path, 
     np.testing.assert_array_equal(*answers)
 
 
+def test_large_constants_begin_with_a_page(tmp_path: Path) -> None:
+    x = ops.parameter([1, 512], np.float32, name="x")
+    y = ops.matmul(ops.add(x, ops.constant(np.ones(512, np.float32))), ops.constant(np.ones((512, 512), np.float32)), False, False)
+    y = ops.matmul(ops.add(y, ops.constant(np.zeros(512, np.float32))), ops.constant(np.zeros((512, 512), np.float32)), False, False)
+    save_aligned(ov.Model([ops.result(y)], [x], "m"), tmp_path / "m.xml")
+    places = [(int(size), int(offset)) for _, offset, size in aligned._CONSTANT.findall((tmp_path / "m.xml").read_text())]
+    assert [offset % aligned.PAGE for size, offset in places if size == 1 << 20] == [0, 0]
+    assert all(offset % aligned.ALIGNMENT == 0 for size, offset in places if size >= aligned.ALIGNMENT)
+
+
 def test_constants_in_the_bodies_of_a_branch_are_copied(tmp_path: Path) -> None:
     model = with_branches()
     save_aligned(model, tmp_path / "m.xml")
