@@ -100,8 +100,7 @@ def _text(xml: Path) -> str:
 
 
 def _write(text: str, constants: Sequence[np.ndarray], target: Path) -> None:
-    """Write an .xml/.bin pair in which each constant of 64 bytes or more starts on a 64-byte boundary, from 1 MB on on a page's;
-    equal constants are stored once.
+    """Write an .xml/.bin pair with constants where `_boundary` has them begin; equal constants are stored once.
 
     :param constants: bytes of each, in the order of the .xml.
     """
