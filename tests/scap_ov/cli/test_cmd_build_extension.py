@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from signal_stack import leave_signal_stack
 
 from scap_ov.cli.main import main
 from scap_ov.custom_ops import LIBRARY_NAME, build
@@ -69,6 +70,7 @@ def test_an_interruption_ends_the_compilers_too(installed, tmp_path, capsys):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
+    leave_signal_stack()
     threading.Thread(target=interrupt, daemon=True).start()
     assert main(["build-extension"]) == 128 + signal.SIGTERM
     assert "interrupted" in capsys.readouterr().err

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_up_profile import small_profile
+from signal_stack import leave_signal_stack
 
 from scap_ov.cli import main as cli
 from scap_ov.cli.main import COMMANDS, main
@@ -181,6 +182,7 @@ def test_whoever_ends_the_process_gets_what_ctrl_c_gets(
         os.kill(os.getpid(), number)
         time.sleep(10)
 
+    leave_signal_stack()
     command(monkeypatch, run)
     assert error_of(capsys, "fake") == (128 + number, "scap-ov: error: interrupted; nothing half-written is left")
     assert signal.getsignal(number) is signal.SIG_DFL

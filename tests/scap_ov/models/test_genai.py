@@ -14,6 +14,7 @@ import pytest
 import tokenizers
 from openvino import opset13 as ops
 from openvino_genai import StreamingStatus
+from signal_stack import leave_signal_stack
 from small_llm import small_folder, small_llm
 from small_onnx import small_decoder
 
@@ -65,6 +66,7 @@ class Writer:
 def test_ctrl_c_ends_a_text_at_the_next_token():
     """It was heard of when the text was complete."""
     writer = Writer()
+    leave_signal_stack()
     threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         generate_streamed(writer, "prompt", None, lambda _: None)
