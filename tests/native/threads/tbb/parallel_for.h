@@ -24,7 +24,11 @@ void parallel_for(const blocked_range<T>& range, const Body& body, const simple_
         for (T i = next++; i < range.end(); i = next++) body(blocked_range<T>(i, i + 1, 1));
     };
     std::vector<std::thread> others;
-    for (int i = 1; i < concurrency; ++i) others.emplace_back(work);
+    for (int i = 1; i < concurrency; ++i)
+        others.emplace_back([&work, i] {
+            thread_index = i;
+            work();
+        });
     work();
     for (std::thread& other : others) other.join();
 }

@@ -8,10 +8,39 @@
 namespace tbb {
 
 inline thread_local int concurrency = 1;
+inline thread_local int thread_index = 0;
+
+// A thread of its own for what was queued last, waited for before the next, or when the thread that queued it ends.
+class Queued {
+public:
+    template <class Body>
+    void start(const Body& body) {
+        wait();
+        thread_ = std::thread([body] {
+            thread_index = 1;
+            body();
+        });
+    }
+    ~Queued() { wait(); }
+
+private:
+    void wait() {
+        if (thread_.joinable()) thread_.join();
+    }
+    std::thread thread_;
+};
 
 namespace this_task_arena {
 inline int max_concurrency() {
     return concurrency;
+}
+inline int current_thread_index() {
+    return thread_index;
+}
+template <class Body>
+void enqueue(const Body& body) {
+    static thread_local Queued queued;
+    queued.start(body);
 }
 }  // namespace this_task_arena
 
