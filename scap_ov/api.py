@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scap_ov.arguments import check_path, check_progress, check_type
+from scap_ov.arguments import check_path, check_positive, check_progress, check_type
 from scap_ov.backends import backend_of
 from scap_ov.config import SparsityConfig
 from scap_ov.errors import UsageError
-from scap_ov.plan import LEFT_STOCK, SPARSE_ROWS
 from scap_ov.progress import TitledProgress
 
 if TYPE_CHECKING:
@@ -28,6 +25,7 @@ if TYPE_CHECKING:
     from scap_ov.benchmarking.decode import BenchmarkResult
     from scap_ov.benchmarking.measured import Measurements
     from scap_ov.evaluation.result import EvaluationResult
+    from scap_ov.tuning.max_loss import LossLimit
 
 
 def apply(
@@ -86,10 +84,7 @@ def calibrate(
     from scap_ov.calibration.split import Shard
 
     if memory is not None:
-        check_type("memory", memory, Real, "a number of bytes, such as 4e9")
-        if not 0 < memory < float("inf"):
-            msg = f"memory is {memory}; give a number of bytes, such as 4e9, or leave it out"
-            raise UsageError(msg)
+        check_positive("memory", memory, "a number of bytes, such as 4e9, or leave it out")
     check_type("sequential", sequential, bool, "True or False")
     check_progress(progress)
     if checkpoint is not None:
@@ -193,11 +188,7 @@ def apply_with_plan(
         msg = f"form is {form!r}; give one of {', '.join(backend.FORMS)}"
         raise UsageError(msg)
     chosen = _checked(calibration.config if isinstance(calibration, SparsityPlan) and config is None else config)
-    if max_loss is not None:
-        check_type("max_loss", max_loss, str, "text such as '1%' of perplexity, or 'kl=0.02' nats")
-        if not max_loss:
-            msg = "max_loss is empty; give '1%' of perplexity, or 'kl=0.02' nats, or leave it out"
-            raise UsageError(msg)
+    limit = _limit(max_loss)
     check_progress(progress)
     opened = backend.open_model(model)
     backend.check_stock(opened)
@@ -208,11 +199,13 @@ def apply_with_plan(
             raise UsageError(msg)
         plan = calibration
     else:
-        plan = _plan(backend, opened, calibration, chosen, data, max_loss, progress)
+        plan = _plan(backend, opened, calibration, chosen, data, limit, progress)
     backend.check_plan(opened, plan)
     stock: dict[str, str] = {}
     if form == "lowered" and backend.LOWERS and plan.config.replace == "where_faster":
-        plan, stock = _with_decision(_with_head(backend, opened, plan), measured, progress)
+        from scap_ov.benchmarking.decision import with_decision
+
+        plan, stock = with_decision(_with_head(backend, opened, plan), measured, progress)
     return backend.rewrite(opened, plan, form, stock, progress=progress), plan
 
 
@@ -225,25 +218,12 @@ def _with_head(backend: AnyBackend, model: AnyOpened, plan: SparsityPlan) -> Spa
     return with_dense_head(plan, backend.find(model, plan.config)[0])
 
 
-def _with_decision(
-    plan: SparsityPlan, measured: Measurements | None, progress: TitledProgress | None
-) -> tuple[SparsityPlan, dict[str, str]]:
-    """Which sites stay stock because the op would lose there, and how many rows the others prune.
+def _limit(max_loss: str | None) -> LossLimit | None:
+    if max_loss is None:
+        return None
+    from scap_ov.tuning.max_loss import LossLimit
 
-    As the plan notes it, so that a saved plan gives one model, else measured.
-
-    :return: the plan with the decision noted, and the decision.
-    """
-    from scap_ov.benchmarking.measured import Measurements
-    from scap_ov.benchmarking.row_gain import rows_that_pay
-    from scap_ov.benchmarking.site_gain import sites_that_lose
-
-    if plan.left_stock is not None:
-        return plan, dict(plan.left_stock)
-    known, widest = measured or Measurements(), plan.widest()  # of levels: at the highest one
-    stock = sites_that_lose(widest, measured=known, progress=progress)
-    rows = rows_that_pay(widest, stock, measured=known, progress=progress)
-    return replace(plan, notes={**plan.notes, LEFT_STOCK: stock, SPARSE_ROWS: rows}), stock
+    return LossLimit.parse(max_loss)
 
 
 def _plan(
@@ -252,17 +232,17 @@ def _plan(
     calibration: Calibration | None,
     config: SparsityConfig,
     data: InferenceData | None,
-    max_loss: str | None,
+    limit: LossLimit | None,
     progress: TitledProgress | None,
 ) -> SparsityPlan:
     from scap_ov.statistics.profile import CalibrationProfile
 
-    if config.drops_nothing and not max_loss:
+    if config.drops_nothing and not limit:
         return _lossless(backend, model, config)
     if isinstance(calibration, CalibrationProfile):
         profile, fitted, held_out = calibration, data, data
-        if data is None and (max_loss or config.compensation):
-            what = "max-loss is checked on text that is held out" if max_loss else "compensation is learned on text"
+        if data is None and (limit or config.compensation):
+            what = "max-loss is checked on text that is held out" if limit else "compensation is learned on text"
             msg = f"{what}, and a profile holds none; give text beside the profile (data=, or --data), or calibrate on data"
             raise UsageError(msg)
     else:
@@ -270,14 +250,14 @@ def _plan(
 
         fitted = _dataset(calibration)
         held_out = HeldOutSplit(fitted, held_out=True)
-        fitted = HeldOutSplit(fitted, held_out=False) if max_loss else fitted
+        fitted = HeldOutSplit(fitted, held_out=False) if limit else fitted
         profile = backend.calibrate(model, fitted, sequential=False, progress=progress)
-    if max_loss and config.levels:
+    if limit and config.levels:
         msg = "max-loss finds one sparsity, and levels are several; leave one of the two out"
         raise UsageError(msg)
-    if not max_loss or held_out is None:  # max_loss was refused above where there is none
+    if not limit or held_out is None:  # a limit was refused above where there is none
         return backend.fit(model, profile, fitted, config, progress=progress)
-    from scap_ov.tuning.max_loss import LossLimit, largest_sparsity
+    from scap_ov.tuning.max_loss import largest_sparsity
 
     if config.fewer_experts:
         msg = "max-loss measures plans with all experts; leave it or fewer_experts out"
@@ -286,7 +266,7 @@ def _plan(
         msg = "max-loss searches plans without compensation; leave one of the two out"
         raise UsageError(msg)
     shown = None if progress is None else lambda done, total: progress(done, total, "searching the largest sparsity")
-    return largest_sparsity(model, held_out, profile, config, LossLimit.parse(max_loss), progress=shown).plan
+    return largest_sparsity(model, held_out, profile, config, limit, progress=shown).plan
 
 
 def _lossless(backend: AnyBackend, model: AnyOpened, config: SparsityConfig) -> SparsityPlan:

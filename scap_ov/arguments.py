@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+import math
+from numbers import Integral, Real
 from pathlib import Path
 
 from scap_ov.errors import UsageError
@@ -28,6 +29,17 @@ def check_count(name: str, value: object, least: int) -> None:
     check_type(name, value, Integral, "a whole number")
     if value < least:  # type: ignore[operator]
         msg = f"{name} is {value}; give at least {least}"
+        raise UsageError(msg)
+
+
+def check_positive(name: str, value: object, give: str) -> None:
+    """A number above 0, and finite.
+
+    :raises UsageError: it is none.
+    """
+    check_type(name, value, Real, give)
+    if not 0 < value < math.inf:  # type: ignore[operator]
+        msg = f"{name} is {value}; give {give}"
         raise UsageError(msg)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scap_ov.arguments import check_type
 from scap_ov.calibration.samples import pick_windows
 from scap_ov.errors import BadDatasetError, UsageError
 from scap_ov.fitting.allocation.sensitivity import predicted_loss
@@ -72,13 +73,15 @@ class LossLimit:
 
         :raises UsageError: it is neither.
         """
+        check_type("max_loss", text, str, "text such as '1%' of perplexity, or 'kl=0.02' nats")
         found = re.fullmatch(r"(?:(kl|perplexity)=)?([0-9.eE+-]+)(%?)", text.strip())
         try:
             value = float(found[2]) / (100 if found[3] else 1) if found else math.nan
         except ValueError:
             value = math.nan
         if not found or not 0 < value < 10 or (found[1] == "kl" and found[3]):
-            msg = f"max-loss is '{text}'; give a share of perplexity such as 1%, or kl=0.02 for a mean divergence in nats"
+            told = f"max-loss is '{text}'" if text else "max_loss is empty"
+            msg = f"{told}; give a share of perplexity such as 1%, or kl=0.02 for a mean divergence in nats"
             raise UsageError(msg)
         return cls(found[1] or "perplexity", value)
 

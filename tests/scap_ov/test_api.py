@@ -97,6 +97,7 @@ def test_a_plan_brings_its_own_configuration(profile):
         (lambda: scap_ov.save_model(small_llm(), "a", like=5), "like is of type int; give the stock model's folder or file"),
         (lambda: scap_ov.save_model(small_llm(), "a", overwrite="no"), "overwrite is of type str; give True or False"),
         (lambda: scap_ov.apply(small_llm(), small_profile(), max_loss=""), "max_loss is empty"),
+        (lambda: scap_ov.apply(small_llm(), None, max_loss="much"), "max-loss is 'much'"),
         (lambda: scap_ov.apply(small_llm(), small_profile(), progress=3), "progress is of type int; give a function"),
         (lambda: scap_ov.calibrate(small_llm(), [], memory=float("nan")), "memory is nan; give a number of bytes"),
         (lambda: scap_ov.calibrate(small_llm(), [], sequential="no"), "sequential is of type str; give True or False"),
