@@ -22,7 +22,7 @@ import openvino as ov
 from machine import machine
 
 from scap_ov.passes.openvino.sparse_op import names_of
-from scap_ov.runtime import register
+from scap_ov.runtime import compiling_core, register
 from scap_ov.storage.model_files import model_file
 
 TURN = 10  # steps of one side before the other's, so that code and threads are warm as in decoding; the first turn is not counted
@@ -32,7 +32,7 @@ class Side:
     """One model: its request, and the plugin's counters summed up by kind."""
 
     def __init__(self, folder: str, rows: int) -> None:
-        core = ov.Core()
+        core = compiling_core()
         register(core)
         model = core.read_model(model_file(folder))
         self.layers = layers_of(model)

@@ -236,7 +236,7 @@ inline size_t amx_columns(size_t m, bool in_planes, size_t group_size) noexcept 
     return m <= (in_planes ? 128 : 64) ? kMostColumns : kMostColumns / 2;  // long pieces of rows to read; of many rows sums that stay in L2
 }
 
-inline size_t amx_scratch_bytes(size_t, size_t group_size) noexcept {
+inline size_t amx_scratch_bytes(size_t group_size) noexcept {
     const size_t groups = groups_per_block(group_size), streamed = streamed_scratch_bytes(kStreamedRows, 2 * kStreamedColumns);
     const size_t tiles = groups * (2 * sizeof(float) * kMostColumns + round_up(group_size, kQuad) * kMostColumns) +
                          kStripPadding * kQuad * kMostColumns + kOverrun;

@@ -70,7 +70,7 @@ const Implementation& implementation() {
         table.description = "AVX-512 with VNNI, and AMX tiles of bytes for many rows";
         table.required_features |= kAmxInt8;
         table.gemm_scratch_bytes = [](size_t k, size_t group_size) noexcept {
-            const size_t floats = gemm_scratch_bytes(k, group_size), tiles = amx_scratch_bytes(k, group_size);
+            const size_t floats = gemm_scratch_bytes(k, group_size), tiles = amx_scratch_bytes(group_size);
             return floats > tiles ? floats : tiles;
         };
         table.gemm_columns = amx_columns;
