@@ -143,11 +143,11 @@ bool LevelAttributes::operator==(const LevelAttributes& o) const {
     return levels == o.levels && start == o.start && model == o.model && op == o.op;
 }
 
-void LevelAttributes::visit(ov::AttributeVisitor& visitor) {
-    visitor.on_attribute("levels", levels);
-    visitor.on_attribute("start_level", start);
-    visitor.on_attribute("level_model", model);
-    visitor.on_attribute("level_op", op);
+void LevelAttributes::visit(ov::AttributeVisitor& visitor, const std::string& prefix) {
+    visitor.on_attribute(prefix + "levels", levels);
+    visitor.on_attribute(prefix + "start_level", start);
+    visitor.on_attribute(prefix + "level_model", model);
+    visitor.on_attribute(prefix + "level_op", op);
 }
 
 std::string LevelAttributes::objection() const {

@@ -50,7 +50,8 @@ struct LevelAttributes {
 
     bool operator==(const LevelAttributes& other) const;
     size_t count() const { return levels.empty() ? 1 : levels.size(); }
-    void visit(ov::AttributeVisitor& visitor);
+    // `prefix` stands before the names of attributes: "up_".
+    void visit(ov::AttributeVisitor& visitor, const std::string& prefix = "");
     // What is wrong with them, or an empty string.
     std::string objection() const;
 };

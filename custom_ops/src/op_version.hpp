@@ -10,7 +10,8 @@ namespace scap_ov {
 
 inline constexpr int64_t kVersionOfLevels = 2;
 inline constexpr int64_t kVersionOfProjection = 3;
-inline constexpr int64_t kOpVersion = 3;
+inline constexpr int64_t kVersionOfBlocks = 4;
+inline constexpr int64_t kOpVersion = 4;
 
 // Collects the names of the attributes that an op visits.
 class AttributeNames : public ov::AttributeVisitor {

@@ -75,9 +75,9 @@ AllowedBytes PackedLayout::whole_threshold_bytes(const StoredAs& stored) const {
     return stored.planes ? AllowedBytes{0, sizeof(float), k * sizeof(float)} : AllowedBytes{0};
 }
 
-std::string PackedLayout::check_section(const char* section, const std::string& of, size_t bytes, size_t levels,
+std::string PackedLayout::check_section(const std::string& section, const std::string& of, size_t bytes, size_t levels,
                                         const AllowedBytes& allowed) const {
-    const std::string named = std::string("section ") + section + of;
+    const std::string named = "section " + section + of;
     const size_t got = bytes / levels;
     if (got * levels != bytes) return named + " has " + text(bytes) + " bytes, which are not those of " + text(levels) + " levels";
     if (got == allowed.first || got == allowed.second || got == allowed.third) return "";

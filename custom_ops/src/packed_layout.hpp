@@ -47,7 +47,8 @@ struct PackedLayout {
     AllowedBytes threshold_bytes() const;                              // of the centre, too: one number or one for each channel
     AllowedBytes whole_threshold_bytes(const StoredAs& stored) const;  // of planes
     // `levels`: blocks of the section, one for each level where it depends on the level.
-    std::string check_section(const char* section, const std::string& of, size_t bytes, size_t levels, const AllowedBytes& allowed) const;
+    std::string check_section(const std::string& section, const std::string& of, size_t bytes, size_t levels,
+                              const AllowedBytes& allowed) const;
 };
 
 // Offsets of sections that lie one behind the other from 0 on; returns the end.

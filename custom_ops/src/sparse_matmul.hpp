@@ -1,14 +1,12 @@
 // scap_ov::SparseMatMul as OpenVINO sees it: attributes, checks, shapes. Inputs and meaning: docs/packing.md.
 #pragma once
-#include <atomic>
 #include <memory>
 #include <openvino/op/op.hpp>
 #include <string>
-#include <vector>
 
-#include "levels.hpp"
+#include "contiguous.hpp"
 #include "mapped_memory.hpp"
-#include "packed_layout.hpp"
+#include "site.hpp"
 
 namespace scap_ov {
 
@@ -30,44 +28,19 @@ public:
     bool is_projection() const { return attributes_->projection; }
 
 private:
-    // What the packed constant holds behind the weight, in this order; bytes of each in `sections`.
-    // Files of pruning alone end before the sections of planes.
-    enum Section : size_t { kScale, kZeroPoint, kCenter, kThreshold, kCompensation, kBase, kStep, kOffset, kWholeThreshold, kSectionCount };
-
     struct Attributes {
-        int64_t version = 1;             // see op_version.hpp
-        std::string weight_type = "u8";  // a name of weight_type.hpp
-        int64_t group_size = 0;
-        std::string scale_type;  // f16, f32 or empty
-        std::vector<int64_t> output_sizes;
-        std::vector<int64_t> sections;
-        std::string rows = "decode";  // decode, all
-        int64_t max_sparse_rows = 4;
-        float ramp = 0.0f;  // relative width of the ramp above the threshold; files that were written before it was there have none
-        bool dynamic_quantization = true;
-        int64_t planes = 0;  // 1: u8 and i8 in two planes of nibbles; files that were written before it was there have none
-        int64_t step_group = 0;
-        LevelAttributes levels;   // from version 2 on
+        int64_t version = 1;      // see op_version.hpp
+        SiteAttributes site;      // levels from version 2 on
         bool projection = false;  // from version 3 on: see sparse_projection.hpp
-
-        bool operator==(const Attributes& other) const;
     };
 
     // Found by the checks.
     struct Checked {
         ov::Shape packed;  // shape of the constant
-        PackedLayout layout;
-        size_t offset[kSectionCount] = {};       // of each section in the constant
-        std::shared_ptr<const Reading> reading;  // of a model with levels
+        Site site;
     };
 
-    void check_attributes(Checked& checked) const;
-    StoredAs stored() const;
     void check(const std::string& objection) const;
-    void check_packed(const ov::Shape& shape, Checked& checked) const;
-    size_t section_bytes(Section section) const;
-    size_t blocks(Section section) const;
-    size_t block_bytes(Section section) const;
     void check_call(const ov::TensorVector& outputs, const ov::TensorVector& inputs) const;
 
     static std::shared_ptr<const Attributes> default_attributes();
@@ -75,8 +48,8 @@ private:
     // The CPU plugin clones and validates the op at every call where shapes are dynamic: attributes, and what is known about the constant,
     // are shared with the clone and not checked again.
     std::shared_ptr<const Attributes> attributes_ = default_attributes();
-    std::shared_ptr<const Checked> checked_;                // null: nothing is known
-    mutable std::atomic<const void*> contiguous_{nullptr};  // where a constant without gaps was
+    std::shared_ptr<const Checked> checked_;  // null: nothing is known
+    ContiguousConstant contiguous_;
     LargePages pages_;
 };
 

@@ -33,7 +33,7 @@ def edited(folder: Path, source: Path, attribute: str) -> Path:
     ("attribute", "sentence"),
     [
         ('version="1"', None),
-        ('version="4"', "SparseMatMul is of version 4, this library of scap_ov knows"),
+        ('version="5"', "SparseMatMul is of version 5, this library of scap_ov knows"),
         ('version="0"', "SparseMatMul is of version 0"),
         ('shine="0"', "SparseMatMul has the attribute shine, which this library of scap_ov does not know; upgrade scap_ov"),
     ],
