@@ -1,4 +1,4 @@
-"""The library under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer, and libFuzzer over both ops."""
+"""The library under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer, and libFuzzer over the ops."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from builds import KEPT, ROOT, Build, fuzzer, fuzzer_build, gcc_build, preloaded, sanitized_library, thread_program
 from report import SEED, Part
 
-FUZZERS = ("fuzz_sparse_matmul", "fuzz_sparse_experts")
+FUZZERS = ("fuzz_sparse_matmul", "fuzz_sparse_experts", "fuzz_sparse_block")
 FOUND = Path(__file__).parent / "found"  # inputs that once failed: <fuzzer>-<what>
 # OpenVINO itself is built without sanitizers: its strings and vectors are not told apart, and it frees what it keeps at exit
 _OPTIONS = "detect_leaks=0:detect_container_overflow=0:allocator_may_return_null=0:handle_segv=1"
@@ -67,6 +67,8 @@ def sanitized_sweep(cases: int) -> Part:
         "-k",
         "not large_pages",  # that one is about how files are mapped, which the sanitizer changes
         "tests/custom_ops/test_op.py",
+        "tests/custom_ops/test_block_op.py",
+        "tests/custom_ops/test_block.py",
         "tests/custom_ops/test_row_policy.py",
     ]
     for what, argv in (("sweep", sweep), ("tests", tests)):
