@@ -113,23 +113,28 @@ std::shared_ptr<const SparseBlock::Checked> SparseBlock::check_constant(size_t b
     return checked;
 }
 
-// Of x and h, whose last dimension is left open.
-ov::PartialShape SparseBlock::leading_shape() const {
-    ov::PartialShape both[2];
-    for (const Input input : {kX, kH}) {
-        const char* name = input == kX ? "x" : "h";
-        const size_t width = input == kX ? checked_->sites[kO].k() : checked_->h;
-        const ov::element::Type type = get_input_element_type(input);
-        NODE_VALIDATION_CHECK(this, type == ov::element::f32 || type.is_dynamic(), name, " is ", type, "; convert it to f32");
-        ov::PartialShape& shape = both[input] = get_input_partial_shape(input);
-        if (shape.rank().is_dynamic()) continue;
-        NODE_VALIDATION_CHECK(this, shape.size() >= 1 && shape[shape.size() - 1].compatible(static_cast<int64_t>(width)), name,
-                              " has shape ", shape, "; its last dimension must be ", width);
-        shape[shape.size() - 1] = ov::Dimension::dynamic();
-    }
-    NODE_VALIDATION_CHECK(this, ov::PartialShape::merge_into(both[0], both[1]), "x has shape ", get_input_partial_shape(kX), " and h ",
-                          get_input_partial_shape(kH), "; all dimensions but the last must be the same");
-    return both[0];
+void SparseBlock::check_input(size_t input, const char* name, size_t width) const {
+    const ov::element::Type type = get_input_element_type(input);
+    NODE_VALIDATION_CHECK(this, type == ov::element::f32 || type.is_dynamic(), name, " is ", type, "; convert it to f32");
+    const ov::PartialShape& shape = get_input_partial_shape(input);
+    if (shape.rank().is_dynamic()) return;
+    NODE_VALIDATION_CHECK(this, shape.size() >= 1 && shape[shape.size() - 1].compatible(static_cast<int64_t>(width)), name, " has shape ",
+                          shape, "; its last dimension must be ", width);
+}
+
+// Of h2; what x knows and h does not is in it.
+ov::PartialShape SparseBlock::output_shape() const {
+    check_input(kX, "x", checked_->sites[kO].k());
+    check_input(kH, "h", checked_->h);
+    const ov::PartialShape& x = get_input_partial_shape(kX);
+    ov::PartialShape shape = get_input_partial_shape(kH);
+    if (x.rank().is_dynamic()) return shape;
+    if (shape.rank().is_dynamic()) shape = ov::PartialShape::dynamic(x.rank());
+    bool same = shape.size() == x.size();
+    for (size_t i = 0; same && i + 1 < x.size(); ++i) same = ov::Dimension::merge(shape[i], shape[i], x[i]);
+    NODE_VALIDATION_CHECK(this, same, "x has shape ", x, " and h ", get_input_partial_shape(kH),
+                          "; all dimensions but the last must be the same");
+    return shape;
 }
 
 void SparseBlock::validate_and_infer_types() {
@@ -143,7 +148,7 @@ void SparseBlock::validate_and_infer_types() {
         if (const auto constant = ov::as_type_ptr<const ov::op::v0::Constant>(get_input_node_shared_ptr(kPacked)))
             pages_.prefer(constant->get_data_ptr(), constant->get_byte_size());
     }
-    ov::PartialShape shape = leading_shape();
+    ov::PartialShape shape = output_shape();
     const size_t outputs = attributes_->has_next() ? checked_->sites[kNext].output_sizes().size() : 0;
     set_output_size(1 + outputs);
     for (size_t i = 0; i <= outputs; ++i) {

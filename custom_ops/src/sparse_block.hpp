@@ -55,7 +55,8 @@ private:
     Site check_site(Part part, size_t bytes) const;
     void check_sizes(Checked& checked) const;
     void check_norm(Part part, float eps, const Checked& checked) const;
-    ov::PartialShape leading_shape() const;
+    void check_input(size_t input, const char* name, size_t width) const;
+    ov::PartialShape output_shape() const;
     void check_call(const ov::TensorVector& outputs, const ov::TensorVector& inputs) const;
 
     static std::shared_ptr<const Attributes> default_attributes();
