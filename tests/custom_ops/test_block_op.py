@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino as ov
 import pytest
+from large_pages import asks_for_large_pages
 from openvino import opset13 as ops
 from random_blocks import OP, as_op, as_single_ops, feeds_of, packed_block, random_block
 
 from scap_ov import dial
 from scap_ov.passes.openvino.sparse_op import creator
 from scap_ov.runtime import register
+from scap_ov.storage.aligned import save_aligned
 
 BLOCK = random_block("i8", group_size=32)  # K 48, H 96, hidden 160, next 96, 32, 32
 CONSTANT, ATTRIBUTES = packed_block(BLOCK)
@@ -215,6 +218,14 @@ def test_files_and_compiled_models_are_read_again(next_sizes: tuple[int, ...], t
     for other in (again, again.clone(), imported):
         for y, want in zip(outputs_of(other, feeds), expected, strict=True):
             np.testing.assert_array_equal(y, want)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="madvise and /proc are Linux's")
+def test_mapped_constants_ask_for_large_pages_before_they_are_read(tmp_path: Path) -> None:
+    save_aligned(as_op(random_block("i8", k=576)), tmp_path / "block.xml")
+    model = core().read_model(tmp_path / "block.xml")
+    assert asks_for_large_pages(tmp_path / "block.bin")
+    assert model.inputs
 
 
 def test_an_attribute_of_a_newer_library_is_refused_by_name(tmp_path: Path) -> None:

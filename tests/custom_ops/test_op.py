@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import pytest
+from large_pages import asks_for_large_pages
 from openvino import opset13 as ops
 from openvino.utils.node_factory import NodeFactory
 
@@ -152,16 +153,5 @@ def test_mapped_constants_ask_for_large_pages_before_they_are_read(k: int, n: in
     core = ov.Core()
     register(core)
     model = core.read_model(tmp_path / "large.xml")
-    assert _asks_for_large_pages(tmp_path / "large.bin")
+    assert asks_for_large_pages(tmp_path / "large.bin")
     assert core.compile_model(model, "CPU")([np.ones((1, k), np.float32)])
-
-
-def _asks_for_large_pages(file: Path) -> bool:
-    """Whether a mapping of this file in the process has the flag of madvise(MADV_HUGEPAGE)."""
-    own = False
-    for line in Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines():
-        if "-" in line.split()[0]:
-            own = line.endswith(str(file))
-        elif own and line.startswith("VmFlags:") and "hg" in line.split():
-            return True
-    return False
