@@ -100,11 +100,11 @@ def packed_block(block: Block) -> tuple[np.ndarray, dict[str, Any]]:
     return whole, attributes
 
 
-def as_op(block: Block, **changed: Any) -> ov.Model:
-    """x, h -> SparseBlock; `changed` attributes instead of its own."""
-    x, h = (ops.parameter([-1, -1, width], np.float32) for width in block.channels)
+def as_op(block: Block, inputs: tuple[ov.Node, ov.Node] | None = None) -> ov.Model:
+    """x, h -> SparseBlock; float32 [?, ?, K] and [?, ?, H] by default."""
+    x, h = inputs or (ops.parameter([-1, -1, width], np.float32) for width in block.channels)
     constant, attributes = packed_block(block)
-    node = creator(OP)([x.output(0), h.output(0), ops.constant(constant).output(0)], attributes | changed)
+    node = creator(OP)([x.output(0), h.output(0), ops.constant(constant).output(0)], attributes)
     return ov.Model(node.outputs(), [x, h])
 
 

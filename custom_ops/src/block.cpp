@@ -71,38 +71,88 @@ void activate(const SparseBlockArgs& a, const Implementation& implementation, si
     });
 }
 
-}  // namespace
+// Activations that are f16 outside and f32 inside.
+struct Halves {
+    const Implementation& implementation;
+    size_t m;
 
-void sparse_block(const SparseBlockArgs& a, const Implementation& implementation) {
-    if (a.m == 0) return;
+    void widen(const void* from, size_t n, float* to) const {
+        const uint16_t* half = static_cast<const uint16_t*>(from);
+        in_rows(m, [&](size_t row, size_t end) { implementation.widen(half + row * n, (end - row) * n, to + row * n); });
+    }
+    void narrow(const float* from, size_t n, void* to) const {
+        uint16_t* half = static_cast<uint16_t*>(to);
+        in_rows(m, [&](size_t row, size_t end) { implementation.narrow(from + row * n, (end - row) * n, half + row * n); });
+    }
+};
+
+// The same in f32; h1 and h2 in `sum`.
+void run_block(const SparseBlockArgs& a, const Implementation& implementation, const float* x, const float* residual, float* sum,
+               void* const* outputs) {
     const size_t h = a.down.weight.n, hidden = a.down.k;
     const bool gated = a.up.output_count == 2;
     Scratch scratch(Scratch::bytes_for<float>(a.m * h) + (gated ? 2 : 1) * Scratch::bytes_for<float>(a.m * hidden));
     float* update = scratch.take<float>(a.m * h);
     float* gate = scratch.take<float>(a.m * hidden);
     float* up = gated ? scratch.take<float>(a.m * hidden) : nullptr;
-    const auto run = [&](SparseMatMulArgs call, const float* x, void* const* outputs) {
-        call.x = x;
+    const auto run = [&](SparseMatMulArgs call, const float* values, void* const* to) {
+        call.x = values;
         call.m = a.m;
         call.positions = a.positions;
-        call.outputs = outputs;
+        call.outputs = to;
         sparse_matmul(call, implementation);
     };
     void* const of_h = update;
     void* const of_hidden[] = {gate, up};
-    run(a.o, a.x, &of_h);
-    add_and_normalise(a.h, a.m, h, a.norm_1, update, a.sum);
+    run(a.o, x, &of_h);
+    add_and_normalise(residual, a.m, h, a.norm_1, update, sum);
     run(a.up, update, of_hidden);
     activate(a, implementation, hidden, up, gate);
     run(a.down, gate, &of_h);
     if (a.next.output_count == 0) {
         in_rows(a.m, [&](size_t from, size_t to) {
-            for (size_t row = from; row < to; ++row) add(a.sum + row * h, update + row * h, h, a.sum + row * h);
+            for (size_t row = from; row < to; ++row) add(sum + row * h, update + row * h, h, sum + row * h);
         });
         return;
     }
-    add_and_normalise(a.sum, a.m, h, a.norm_2, update, a.sum);
-    run(a.next, update, a.outputs);
+    add_and_normalise(sum, a.m, h, a.norm_2, update, sum);
+    run(a.next, update, outputs);
+}
+
+}  // namespace
+
+void sparse_block(const SparseBlockArgs& a, const Implementation& implementation) {
+    if (a.m == 0) return;
+    if (!a.x_is_f16 && !a.h_is_f16)
+        return run_block(a, implementation, static_cast<const float*>(a.x), static_cast<const float*>(a.h), static_cast<float*>(a.sum),
+                         a.outputs);
+    const size_t h = a.down.weight.n, k = a.o.k, count = a.next.output_count;
+    const Halves halves{implementation, a.m};
+    const auto bytes = [&](size_t n) { return Scratch::bytes_for<float>(a.m * n); };
+    size_t of_x = 0;
+    if (a.x_is_f16) {
+        of_x = bytes(k);
+        for (size_t i = 0; i < count; ++i) of_x += bytes(a.next.output_sizes[i]);
+    }
+    Scratch scratch(of_x + (a.h_is_f16 ? bytes(h) : 0));
+    const float *x = static_cast<const float*>(a.x), *residual = static_cast<const float*>(a.h);
+    float* sum = static_cast<float*>(a.sum);
+    std::array<void*, kMaxOutputs> outputs{};
+    if (a.h_is_f16) {
+        sum = scratch.take<float>(a.m * h);
+        halves.widen(a.h, h, sum);
+        residual = sum;
+    }
+    if (a.x_is_f16) {
+        float* wide = scratch.take<float>(a.m * k);
+        halves.widen(a.x, k, wide);
+        x = wide;
+        for (size_t i = 0; i < count; ++i) outputs[i] = scratch.take<float>(a.m * a.next.output_sizes[i]);
+    }
+    run_block(a, implementation, x, residual, sum, a.x_is_f16 ? outputs.data() : a.outputs);
+    if (a.h_is_f16) halves.narrow(sum, h, a.sum);
+    if (a.x_is_f16)
+        for (size_t i = 0; i < count; ++i) halves.narrow(static_cast<float*>(outputs[i]), a.next.output_sizes[i], a.outputs[i]);
 }
 
 }  // namespace scap_ov

@@ -11,14 +11,15 @@ struct RmsNorm {
 };
 
 struct SparseBlockArgs {
-    const float* x;  // [M, K of o]
-    const float* h;  // [M, H]
+    const void* x;            // [M, K of o]
+    const void* h;            // [M, H]
+    bool x_is_f16, h_is_f16;  // outputs of next then are f16 too; sum is
     size_t m;
     size_t positions;                    // as in SparseMatMulArgs
     SparseMatMulArgs o, up, down, next;  // calls without x, its rows and positions, and outputs; next.output_count may be 0
     RmsNorm norm_1, norm_2;              // before up and before next
     Activation activation;
-    float* sum;            // [M, H], may be h
+    void* sum;             // [M, H], may be h
     void* const* outputs;  // of next
 };
 

@@ -18,6 +18,10 @@ constexpr const char* kPartNames[] = {"o", "up", "down", "next", "norm_1", "norm
 constexpr size_t kOffsetStep = 64;
 constexpr int64_t kNone = -1;  // offset of what is absent
 
+bool is_taken(const ov::element::Type& type) {
+    return type == ov::element::f32 || type == ov::element::f16;
+}
+
 // All dimensions but the last.
 bool same_rows(const ov::Shape& x, const ov::Shape& h) {
     return x.size() == h.size() && std::equal(x.begin(), x.end() - 1, h.begin());
@@ -115,7 +119,7 @@ std::shared_ptr<const SparseBlock::Checked> SparseBlock::check_constant(size_t b
 
 void SparseBlock::check_input(size_t input, const char* name, size_t width) const {
     const ov::element::Type type = get_input_element_type(input);
-    NODE_VALIDATION_CHECK(this, type == ov::element::f32 || type.is_dynamic(), name, " is ", type, "; convert it to f32");
+    NODE_VALIDATION_CHECK(this, is_taken(type) || type.is_dynamic(), name, " is ", type, "; convert it to f32 or f16");
     const ov::PartialShape& shape = get_input_partial_shape(input);
     if (shape.rank().is_dynamic()) return;
     NODE_VALIDATION_CHECK(this, shape.size() >= 1 && shape[shape.size() - 1].compatible(static_cast<int64_t>(width)), name, " has shape ",
@@ -154,7 +158,7 @@ void SparseBlock::validate_and_infer_types() {
     for (size_t i = 0; i <= outputs; ++i) {
         const size_t size = i == 0 ? checked_->h : checked_->sites[kNext].output_sizes()[i - 1];
         if (shape.rank().is_static()) shape[shape.size() - 1] = static_cast<int64_t>(size);
-        set_output_type(i, ov::element::f32, shape);
+        set_output_type(i, get_input_element_type(i == 0 ? kH : kX), shape);
     }
 }
 
@@ -196,8 +200,8 @@ void SparseBlock::check_call(const ov::TensorVector& outputs, const ov::TensorVe
         const char* name = input == kX ? "x" : "h";
         const size_t width = input == kX ? checked_->sites[kO].k() : checked_->h;
         const ov::Shape& shape = inputs[input].get_shape();
-        OPENVINO_ASSERT(inputs[input].get_element_type() == ov::element::f32, "SparseBlock got ", name, " of type ",
-                        inputs[input].get_element_type(), "; give f32");
+        OPENVINO_ASSERT(is_taken(inputs[input].get_element_type()), "SparseBlock got ", name, " of type ", inputs[input].get_element_type(),
+                        "; give f32 or f16");
         OPENVINO_ASSERT(!shape.empty() && shape.back() == width, "SparseBlock got ", name, " of shape ", shape,
                         "; its last dimension must be ", width);
         OPENVINO_ASSERT(is_contiguous(inputs[input]), "SparseBlock got an input that is not contiguous");
@@ -209,9 +213,11 @@ void SparseBlock::check_call(const ov::TensorVector& outputs, const ov::TensorVe
                     "SparseBlock got packed weights of ", packed.get_element_type(), packed.get_shape(), "; they were validated with u8[",
                     checked_->bytes, "]");
     OPENVINO_ASSERT(contiguous_.holds(packed), "SparseBlock got an input that is not contiguous");
-    for (const ov::Tensor& tensor : outputs)
-        OPENVINO_ASSERT(tensor.get_element_type() == ov::element::f32, "SparseBlock got an output of type ", tensor.get_element_type(),
-                        "; it must be f32");
+    for (size_t i = 0; i < count; ++i) {
+        const ov::element::Type type = inputs[i == 0 ? kH : kX].get_element_type();
+        OPENVINO_ASSERT(outputs[i].get_element_type() == type, "SparseBlock got output ", i, " of type ", outputs[i].get_element_type(),
+                        "; it must be that of ", i == 0 ? "h, " : "x, ", type);
+    }
 }
 
 bool SparseBlock::evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const {
@@ -232,8 +238,10 @@ bool SparseBlock::evaluate(ov::TensorVector& outputs, const ov::TensorVector& in
         args.norm_2 = norm(kNorm2, attributes_->eps_2);
     }
     args.activation = c.activation;
-    args.x = inputs[kX].data<const float>();
-    args.h = inputs[kH].data<const float>();
+    args.x = inputs[kX].data();
+    args.h = inputs[kH].data();
+    args.x_is_f16 = inputs[kX].get_element_type() == ov::element::f16;
+    args.h_is_f16 = inputs[kH].get_element_type() == ov::element::f16;
     ov::Shape shape = inputs[kH].get_shape();
     args.m = 1;
     for (size_t i = 0; i + 1 < shape.size(); ++i) args.m *= shape[i];
@@ -245,7 +253,7 @@ bool SparseBlock::evaluate(ov::TensorVector& outputs, const ov::TensorVector& in
         OPENVINO_ASSERT(is_contiguous(outputs[i]), "SparseBlock got an output that is not contiguous");
         pointers[i] = outputs[i].data();
     }
-    args.sum = static_cast<float*>(pointers[0]);
+    args.sum = pointers[0];
     args.outputs = pointers + 1;
     if (args.m <= kMaxGemvRows) Scratch::let_go_of_large();
     sparse_block(args, active_implementation());

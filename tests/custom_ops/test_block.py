@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import pytest
+from openvino import opset13 as ops
 from random_blocks import Block, as_op, as_single_ops, expected, feeds_of, random_block
 
 from scap_ov.runtime import register
@@ -95,6 +96,30 @@ def test_bits_depend_neither_on_threads_nor_on_how_rows_are_split(form: str) -> 
         flat = run(one, [feed.reshape(1, -1, feed.shape[-1]) for feed in feeds])
         for y, other in zip(outputs, flat, strict=True):
             np.testing.assert_array_equal(y, other.reshape(y.shape))
+
+
+@pytest.mark.parametrize("types", [(np.float16, np.float16), (np.float16, np.float32), (np.float32, np.float16)])
+@pytest.mark.parametrize("next_sizes", [(96, 33), ()])
+def test_half_floats(types: tuple[type, type], next_sizes: tuple[int, ...]) -> None:
+    """Rounded where they come in and go out; between that everything is f32."""
+    block = random_block("i8", next_sizes=next_sizes, max_sparse_rows=4)
+    x, h = (ops.parameter([-1, -1, width], dtype) for width, dtype in zip(block.channels, types, strict=True))
+    own, single = compiled(as_op(block, inputs=(x, h))), compiled(as_op(block))
+    for rows in ROWS:
+        feeds = [feed.astype(dtype) for feed, dtype in zip(feeds_of(block, 1, rows), types, strict=True)]
+        outputs = run(own, feeds)
+        wide = run(single, [feed.astype(np.float32) for feed in feeds])
+        for number, (y, other) in enumerate(zip(outputs, wide, strict=True)):
+            np.testing.assert_array_equal(y, other.astype(types[number == 0]))
+
+
+def test_a_plugin_that_computes_in_half_floats_takes_it() -> None:
+    block = random_block("i8")
+    feeds = feeds_of(block, 1, 3)
+    core = ov.Core()
+    register(core)
+    half = core.compile_model(as_op(block), "CPU", {"INFERENCE_PRECISION_HINT": "f16"})
+    compare(run(half, feeds), expected(block, *feeds), 0.02)
 
 
 def test_no_rows() -> None:

@@ -64,6 +64,13 @@ def test_shapes_come_from_what_x_and_h_know(x: list[int] | None, h: list[int] | 
     assert {output.get_element_type() for output in op.outputs()} == {ov.Type.f32}
 
 
+@pytest.mark.parametrize("x", [np.float32, np.float16])
+@pytest.mark.parametrize("h", [np.float32, np.float16])
+def test_outputs_have_the_types_of_h_and_x(x: type, h: type) -> None:
+    op = create(ops.parameter([-1, -1, 48], x), ops.parameter([-1, -1, 96], h))
+    assert [output.get_element_type() for output in op.outputs()] == [ov.Type(np.dtype(h)), *[ov.Type(np.dtype(x))] * 3]
+
+
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
@@ -141,8 +148,8 @@ def test_a_constant_of_another_sort_is_refused(constant: np.ndarray) -> None:
     [
         (([-1, 49], np.float32), ([-1, 96], np.float32), "x has shape [?,49]; its last dimension must be 48"),
         (([-1, 48], np.float32), ([-1, 48], np.float32), "h has shape [?,48]; its last dimension must be 96"),
-        (([-1, 48], np.float16), ([-1, 96], np.float32), "x is f16; convert it to f32"),
-        (([-1, 48], np.float32), ([-1, 96], np.float16), "h is f16; convert it to f32"),
+        (([-1, 48], np.int32), ([-1, 96], np.float32), "x is i32; convert it to f32 or f16"),
+        (([-1, 48], np.float32), ([-1, 96], np.float64), "h is f64; convert it to f32 or f16"),
         (([], np.float32), ([-1, 96], np.float32), "x has shape []"),
         (([2, 48], np.float32), ([3, 96], np.float32), "x has shape [2,48] and h [3,96]; all dimensions but the last must be the same"),
         (([-1, 48], np.float32), ([1, -1, 96], np.float32), "all dimensions but the last must be the same"),
@@ -156,14 +163,15 @@ def test_wrong_inputs_are_refused_with_a_sentence(x: tuple[list[int], type], h: 
 @pytest.mark.parametrize(
     ("place", "tensor", "sentence"),
     [
-        (0, np.ones((2, 48), np.float16), "x of type f16; give f32"),
+        (0, np.ones((2, 48), np.int8), "x of type i8; give f32 or f16"),
         (0, np.ones((2, 49), np.float32), "x of shape [2,49]; its last dimension must be 48"),
         (0, np.array(1, np.float32), "its last dimension must be 48"),
         (1, np.ones((3, 96), np.float32), "x of shape [2,48] and h of [3,96]"),
         (1, np.ones((1, 2, 96), np.float32), "x of shape [2,48] and h of [1,2,96]"),
         (2, np.zeros(64, np.uint8), "they were validated with u8["),
         (2, np.zeros(BYTES, np.int8), "they were validated with u8["),
-        (3, np.zeros((2, 96), np.float16), "an output of type f16; it must be f32"),
+        (3, np.zeros((2, 96), np.float16), "output 0 of type f16; it must be that of h, f32"),
+        (6, np.zeros((2, 32), np.float16), "output 3 of type f16; it must be that of x, f32"),
         (None, None, "gives 4 outputs, got 3 and 0"),
     ],
 )

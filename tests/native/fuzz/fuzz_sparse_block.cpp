@@ -66,22 +66,26 @@ void fuzz(Bytes bytes) {
     std::vector<uint8_t> packed(parts.bytes);
     bytes.fill(packed.data(), packed.size());
     const ov::Tensor weight(ov::element::u8, ov::Shape{parts.bytes}, packed.data());
-    const auto parameter = [] { return std::make_shared<ov::op::v0::Parameter>(ov::element::f32, ov::PartialShape::dynamic()); };
+    const auto float_type = [&] { return bytes.chance(200) ? ov::element::f32 : ov::element::f16; };
+    const ov::element::Type x_type = float_type(), h_type = float_type();
+    const auto parameter = [](ov::element::Type type) {
+        return std::make_shared<ov::op::v0::Parameter>(type, ov::PartialShape::dynamic());
+    };
     auto op = std::make_shared<SparseBlock>();
-    op->set_arguments(ov::OutputVector{parameter(), parameter(), std::make_shared<ov::op::v0::Constant>(weight)});
+    op->set_arguments(ov::OutputVector{parameter(x_type), parameter(h_type), std::make_shared<ov::op::v0::Constant>(weight)});
     op->visit_attributes(set);
     op->validate_and_infer_types();
     ov::Shape shape = {bytes.chance(20) ? 0 : 1 + bytes.byte() % 20u, k + (bytes.chance(5) ? 1u : 0u)};
     if (bytes.chance(128)) shape.insert(shape.begin(), 1 + bytes.byte() % 3u);
-    ov::Tensor x(ov::element::f32, shape);
+    ov::Tensor x(x_type, shape);
     shape.back() = h + (bytes.chance(5) ? 1u : 0u);
     if (bytes.chance(5)) shape.front() += 1;
-    ov::Tensor residual(ov::element::f32, shape);
+    ov::Tensor residual(h_type, shape);
     for (ov::Tensor* tensor : {&x, &residual}) bytes.fill(static_cast<uint8_t*>(tensor->data()), tensor->get_byte_size());
     const auto node = bytes.chance(128) ? op->clone_with_new_inputs(op->input_values()) : op;
     ov::TensorVector results;
     for (size_t i = 0; i < node->get_output_size(); ++i)
-        results.emplace_back(bytes.chance(250) ? ov::element::f32 : ov::element::i32, ov::Shape{0});
+        results.emplace_back(bytes.chance(250) ? i == 0 ? h_type : x_type : ov::element::i32, ov::Shape{0});
     node->evaluate(results, {x, residual, weight});
 }
 
