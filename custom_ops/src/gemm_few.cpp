@@ -23,14 +23,15 @@ constexpr size_t kLeastStripBytes = 2048;             // where sums of many rows
 constexpr size_t kStripSumBytes = size_t{512} << 10;  // of a strip
 constexpr size_t kBlockChannels = 128;                // input channels of a block,
 constexpr size_t kWideBlockChannels = 64;             // of wide rows, each of which is in another page: of 128 the TLB of L1 has too few
+constexpr size_t kWideByteChannels = 32;              // of bytes and planes: one activation group
+constexpr size_t kMostRowsOfBlocks = 12;              // of bytes
 constexpr size_t kLeastBlockChannels = 16;            // what groups of x are a multiple of
-constexpr size_t kPagesBytes = size_t{512} << 10;     // of a strip that is unpacked as a whole
+constexpr size_t kPagesBytes = size_t{512} << 10;     // of a strip that is interleaved as a whole
 constexpr size_t kDeepRowBytes = 3072;                // of bytes and planes, for which 128 are faster
 constexpr size_t kMostRowBytes = 4096;                // of bytes and planes that gain by being tall
 constexpr size_t kMaxParts = 4;                       // a power of two
 constexpr size_t kPartBytes = size_t{1} << 20;        // weight bytes of a part, at least
 constexpr size_t kSumBytes = size_t{2} << 20;         // of the sums of more than two parts, at most
-constexpr DenseActivations kActivations{kBlockChannels, kQuad, 1, 0, 0};
 
 // Of an input channel.
 size_t row_bytes(const PackedWeight& weight) {
@@ -41,18 +42,29 @@ bool is_wide(const PackedWeight& weight) {
     return row_bytes(weight) >= kWideRowBytes;
 }
 
-// Bytes and planes of wide rows are unpacked by whole strips.
-bool unpacks_strips(const SparseMatMulArgs& a, const FewRows& few) {
-    return few.pages[static_cast<int>(a.format)] && is_wide(a.weight);
+// How bytes and planes of wide rows are taken: planes, and bytes of as many rows of x as stay in registers, 32 input channels at a time
+// (kernels/generic/gemm_few_wide.hpp), for sums are loaded and stored for each block of them; bytes of more rows by whole strips.
+bool takes_wide_kernel(const SparseMatMulArgs& a) {
+    return a.format != WeightFormat::u4 && is_wide(a.weight) && (a.weight.step || a.m <= kMostRowsOfBlocks);
+}
+bool takes_pages(const SparseMatMulArgs& a) {
+    return a.format != WeightFormat::u4 && is_wide(a.weight) && !takes_wide_kernel(a);
 }
 
-size_t block_channels(const SparseMatMulArgs& a, const FewRows& few) {
-    if (unpacks_strips(a, few)) {
-        const size_t channels = kPagesBytes * a.weight.row_bytes / (kStripBytes * a.weight.n_padded);
-        return channels / kLeastBlockChannels * kLeastBlockChannels;
-    }
+// The kernel of this call; null where there is none.
+auto kernel_of(const SparseMatMulArgs& a, const FewRows& few) {
+    return takes_pages(a) ? few.pages : (takes_wide_kernel(a) ? few.wide_kernel : few.kernel)[static_cast<int>(a.format)];
+}
+
+size_t block_channels(const SparseMatMulArgs& a) {
+    if (takes_wide_kernel(a)) return kWideByteChannels;
+    if (takes_pages(a)) return kPagesBytes / kStripBytes / kLeastBlockChannels * kLeastBlockChannels;
     const bool deep = a.format == WeightFormat::u4 ? !is_wide(a.weight) : row_bytes(a.weight) <= kDeepRowBytes;
     return deep ? kBlockChannels : kWideBlockChannels;
+}
+
+DenseActivations activations_of(const SparseMatMulArgs& a) {
+    return {block_channels(a), kQuad, 1, 0, 0};
 }
 
 struct FewGemm {
@@ -69,7 +81,6 @@ struct FewGemm {
         const size_t steps = ceil_div(args.weight.n_padded, kColumnStep);
         return std::min(steps * piece / pieces * kColumnStep, args.weight.n_padded);
     }
-    bool in_strips() const { return unpacks_strips(args, implementation.few); }
     size_t strip_columns() const {
         const size_t n = args.weight.n_padded, of_sums = kStripSumBytes / sizeof(float) / args.m;
         const size_t most = kStripBytes * n / args.weight.row_bytes, least = kLeastStripBytes * n / args.weight.row_bytes;
@@ -85,7 +96,7 @@ struct FewGemm {
 
     void run_task(size_t task, float* sums, std::atomic<uint8_t>* arrived) const {
         const size_t part = task / pieces, piece = task % pieces, groups = ceil_div(q.k, q.group_size);
-        const size_t tile_columns = in_strips() ? round_up(strip_columns(), kColumnStep) : kColumnStep;
+        const size_t tile_columns = takes_pages(args) ? round_up(strip_columns(), kColumnStep) : kColumnStep;
         const size_t bytes = implementation.few.scratch_bytes(args.m, block_groups, q.group_size, tile_columns);
         Scratch scratch(round_up(bytes, 64) + (parts == 1 ? Scratch::bytes_for<float>(part_size()) : 0));
         FewRowsParams p{};
@@ -105,7 +116,7 @@ struct FewGemm {
             p.next_to = strip + 1 < count ? strip_from(piece, strip + 2) : p.n_to;
             p.prefetched = strip != 0;
             p.y = own ? own : sums + part * part_size() + p.n_from;
-            (in_strips() ? implementation.few.pages : implementation.few.kernel)[static_cast<int>(args.format)](p);
+            kernel_of(args, implementation.few)(p);
             if (own) write_outputs(args, implementation, rows, own, p.y_stride, 0, args.m, p.n_from, p.n_to);
         }
         if (!own) add_up(part, piece, sums, arrived);
@@ -155,22 +166,20 @@ FewRows::Range of_bytes(const PackedWeight& w, const FewRows& few) {
 }  // namespace
 
 bool takes_few(const SparseMatMulArgs& a, const Implementation& implementation) {
-    if (!implementation.few.kernel[static_cast<int>(a.format)]) return false;
+    if (!kernel_of(a, implementation.few)) return false;
     const FewRows::Range range =
         a.format == WeightFormat::u4 ? of_nibbles(a.weight, implementation.few) : of_bytes(a.weight, implementation.few);
     return a.m >= range.least && a.m <= range.most && a.k * row_bytes(a.weight) >= kLeastBytes && quantizes_activations(a) &&
-           dense_group_size(a.format, a.weight, kActivations, false) <= kBlockChannels;
+           dense_group_size(a.format, a.weight, activations_of(a), false) <= (takes_wide_kernel(a) ? kWideByteChannels : kBlockChannels);
 }
 
 void run_gemm_few(const SparseMatMulArgs& a, const Implementation& implementation, const Rows& rows, const float* x) {
-    const size_t channels = block_channels(a, implementation.few);
-    DenseActivations activations = kActivations;
-    activations.largest_group = channels;
-    const QuantizedRows quantized(a, activations, implementation.few.quantize, x, false);
+    const QuantizedRows quantized(a, activations_of(a), implementation.few.quantize, x, false);
     const QuantizeRowsParams& q = quantized.q;
     const size_t parts = parts_of(a, ceil_div(a.k, q.group_size)), steps = ceil_div(a.weight.n_padded, kColumnStep);
     const size_t pieces = std::min(ceil_div(ceil_div(thread_count(), a.beside), parts), steps);
-    const FewGemm gemm{a, implementation, rows, q, parts, pieces, std::max(channels / q.group_size, size_t{1})};
+    const size_t groups = takes_wide_kernel(a) ? 1 : std::max(block_channels(a) / q.group_size, size_t{1});
+    const FewGemm gemm{a, implementation, rows, q, parts, pieces, groups};
     const size_t tasks = parts * pieces, sums_size = parts == 1 ? 0 : parts * gemm.part_size();
     Scratch scratch(Scratch::bytes_for<float>(sums_size) + Scratch::bytes_for<std::atomic<uint8_t>>(tasks));
     float* sums = scratch.take<float>(sums_size);

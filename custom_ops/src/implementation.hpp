@@ -14,9 +14,10 @@ struct FewRows {
     struct ByShape {
         Range tall, square, wide;  // see gemm_few.cpp
     } bytes, planes;
-    void (*quantize)(const QuantizeRowsParams&) noexcept;         // as dense.digits == 1 says
-    void (*kernel[kFormatCount])(const FewRowsParams&) noexcept;  // null where there is none
-    void (*pages[kFormatCount])(const FewRowsParams&) noexcept;   // of long rows of the weight, likewise
+    void (*quantize)(const QuantizeRowsParams&) noexcept;              // as dense.digits == 1 says
+    void (*kernel[kFormatCount])(const FewRowsParams&) noexcept;       // null where there is none
+    void (*wide_kernel[kFormatCount])(const FewRowsParams&) noexcept;  // of bytes and planes whose rows are long, likewise
+    void (*pages)(const FewRowsParams&) noexcept;                      // of bytes and more rows of x
     // Of a block of so many activation groups.
     size_t (*scratch_bytes)(size_t m, size_t groups, size_t group_size, size_t tile_columns) noexcept;
 };

@@ -30,6 +30,7 @@
 // and bytes of few rows
 #include "kernels/generic/gemm_few_bytes.hpp"
 #include "kernels/generic/gemm_few_pages.hpp"
+#include "kernels/generic/gemm_few_wide.hpp"
 
 #if defined(__clang__)
 #    pragma clang attribute pop

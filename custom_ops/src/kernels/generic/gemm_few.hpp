@@ -79,7 +79,8 @@ inline void multiply_tile(const FewRowsParams& p, const FewBlock& block, const E
 
 template <>
 struct FewTile<U4> {
-    static constexpr size_t kMr = kMrFew;
+    using Format = U4;
+    static constexpr size_t kMr = kMrFew, kBesideAhead = 1;
     static void prepare(const FewRowsParams&, const FewBlock&, const EvenRows&) {}
     static void multiply(const FewRowsParams& p, const FewBlock& block, const EvenRows& parts, size_t n, LinesAhead& ahead) {
         n + kColumnBlock == p.weight->n_padded ? multiply_tile<TileKind::single>(p, block, parts, n, ahead)
@@ -87,46 +88,57 @@ struct FewTile<U4> {
     }
 };
 
-template <class Format>
+template <class Tile>
 inline void gemm_few(const FewRowsParams& p) noexcept {
+    using Format = typename Tile::Format;
     const PackedWeight& w = *p.weight;
     const QuantizeRowsParams& q = *p.q;
     const size_t step = p.block_groups;
-    const EvenRows parts(q.m, FewTile<Format>::kMr);
+    const EvenRows parts(q.m, Tile::kMr);
     FewBlock block(p);
     const auto lines = [&](size_t group, size_t n_from, size_t n_to) {
         if (n_from == n_to) return LinesAhead();
         const size_t from = group * q.group_size, to = at_most(at_most(group + step, p.group_to) * q.group_size, w.k);
         const size_t end = n_to == w.n_padded ? w.row_bytes : Format::byte_offset(n_to);
-        return LinesAhead(w, Format::kTwoPlanes ? 2 : 1, from, to, Format::byte_offset(n_from), end);
+        return LinesAhead(w, Format::kTwoPlanes ? 2 : 1, from, to, Format::byte_offset(n_from), end, Tile::kBesideAhead);
     };
     if (!p.prefetched) lines(p.group_from, p.n_from, p.n_to).prefetch_all();
     for (block.group = p.group_from; block.group < p.group_to; block.group += step) {
         block.groups = at_most(step, p.group_to - block.group);
         order_x(q, block, parts);
-        FewTile<Format>::prepare(p, block, parts);
+        Tile::prepare(p, block, parts);
         const bool last = block.group + step >= p.group_to;
         LinesAhead ahead = last ? lines(p.group_from, p.next_from, p.next_to) : lines(block.group + step, p.n_from, p.n_to);
-        for (size_t n = p.n_from; n < p.n_to; n += kFewColumns) FewTile<Format>::multiply(p, block, parts, n, ahead);
+        for (size_t n = p.n_from; n < p.n_to; n += kFewColumns) Tile::multiply(p, block, parts, n, ahead);
+        ahead.prefetch_all();  // where the strip behind is wider
     }
 }
 
-// Of gemm_few_pages.hpp.
+// Of gemm_few_wide.hpp.
 template <class Format>
+struct WideTile;
+
+// Of gemm_few_pages.hpp.
 void gemm_few_pages(const FewRowsParams& p) noexcept;
 
 // Null where there is none.
 template <class Format>
-constexpr decltype(&gemm_few<U4>) few_kernel() {
+constexpr decltype(&gemm_few<FewTile<U4>>) few_kernel() {
     if constexpr (std::is_same_v<Format, U4> || (Format::kInteger && kFewRowsOfBytes.tall.most > 0))
-        return &gemm_few<Format>;
+        return &gemm_few<FewTile<Format>>;
     else
         return nullptr;
 }
 template <class Format>
-constexpr decltype(&gemm_few<U4>) pages_kernel() {
+constexpr decltype(&gemm_few<FewTile<U4>>) wide_kernel() {
     if constexpr (!std::is_same_v<Format, U4> && Format::kInteger && kFewRowsOfBytes.tall.most > 0)
-        return &gemm_few_pages<Format>;
+        return &gemm_few<WideTile<Format>>;
+    else
+        return nullptr;
+}
+constexpr decltype(&gemm_few_pages) pages_kernel() {
+    if constexpr (kFewRowsOfBytes.tall.most > 0)
+        return &gemm_few_pages;
     else
         return nullptr;
 }

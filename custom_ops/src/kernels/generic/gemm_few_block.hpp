@@ -6,40 +6,41 @@ namespace SCAP_OV_ISA {
 namespace {
 
 constexpr size_t kFewColumns = 2 * kColumnBlock;  // of a tile
+constexpr size_t kBeside = 8;                     // rows of the weight that are prefetched side by side
 constexpr size_t kStreams = 4 * Simd::kParts;
 
-// The lines of bytes [begin, end) of rows [from, to) of each plane, one after the other as they lie in memory.
+// The lines of bytes [begin, end) of rows [from, to) of each plane. Whole rows are one stretch, and its lines follow each other. Of pieces
+// of rows a line of each of `beside` rows is taken in turn: they lie in pages of their own, and a prefetcher follows each of them.
 class LinesAhead {
 public:
     LinesAhead() = default;
-    LinesAhead(const PackedWeight& w, size_t planes, size_t from, size_t to, size_t begin, size_t end) {
+    LinesAhead(const PackedWeight& w, size_t planes, size_t from, size_t to, size_t begin, size_t end, size_t beside) {
         row_ = w.data + from * w.row_bytes + begin;
         piece_ = end - begin;
         row_bytes_ = w.row_bytes;
         rows_ = to - from;
+        beside_ = beside;
         if (piece_ == row_bytes_) {  // one stretch
             piece_ *= rows_;
-            rows_ = 1;
+            rows_ = beside_ = 1;
         }
         plane_ = w.k * w.row_bytes - rows_ * row_bytes_;
         planes_ = planes;
         rows_of_plane_ = rows_;
     }
-    // The next `lines` lines, at most, for `count` prefetches: where they begin, and how many bytes apart. Null where none are left.
+    // The next `lines` lines, at most, for `count` prefetches: where they begin, and how many bytes apart. Null where none are left. Of
+    // rows that are taken side by side as many lines as prefetches, at most.
     const uint8_t* take(size_t count, size_t lines, size_t* step) {
         *step = 0;
         if (rows_ == 0) return nullptr;
-        const uint8_t* at = row_ + column_;
-        const size_t bytes = at_most(lines * kLine, piece_ - column_);
-        *step = ceil_div(bytes, count);
-        column_ += bytes;
-        if (column_ == piece_) {
-            column_ = 0;
-            row_ += row_bytes_;
-            if (--rows_ == 0 && --planes_) {
-                row_ += plane_;
-                rows_ = rows_of_plane_;
-            }
+        const uint8_t* at = row_ + column_ + beside_at_ * row_bytes_;
+        if (beside_ > 1) {
+            *step = row_bytes_;
+            advance(kLine, count);
+        } else {
+            const size_t bytes = at_most(lines * kLine, piece_ - column_);
+            *step = ceil_div(bytes, count);
+            advance(bytes, 1);
         }
         return at;
     }
@@ -49,9 +50,26 @@ public:
     }
 
 private:
+    void advance(size_t bytes, size_t rows) {
+        const size_t beside = at_most(beside_, rows_);
+        beside_at_ += rows;
+        if (beside_at_ < beside) return;
+        beside_at_ = 0;
+        column_ += bytes;
+        if (column_ < piece_) return;
+        column_ = 0;
+        row_ += beside * row_bytes_;
+        rows_ -= beside;
+        if (rows_ == 0 && --planes_) {
+            row_ += plane_;
+            rows_ = rows_of_plane_;
+        }
+    }
+
     static constexpr size_t kLine = 64;
     const uint8_t* row_ = nullptr;
     size_t piece_ = 0, row_bytes_ = 0, rows_ = 0, column_ = 0;
+    size_t beside_ = 1, beside_at_ = 0;
     size_t plane_ = 0, planes_ = 0, rows_of_plane_ = 0;  // bytes from the end of one plane's rows to the next plane's, those left
 };
 

@@ -173,9 +173,10 @@ inline void multiply_bytes_tile(const FewRowsParams& p, const FewBlock& block, c
     multiply_streams<Format, Registers>(p, block, parts, n, block.tile, stream_bytes, lines ? none : ahead);
 }
 
-template <class Format>
+template <class Format_>
 struct FewTile {
-    static constexpr size_t kMr = kMrFewBytes;
+    using Format = Format_;
+    static constexpr size_t kMr = kMrFewBytes, kBesideAhead = 1;
     static void prepare(const FewRowsParams& p, const FewBlock& block, const EvenRows& parts) {
         const size_t fine = block.groups * p.q->fine();
         for (size_t part = 0, m = 0; part < parts.parts; m += parts.count(part++))

@@ -32,7 +32,7 @@ constexpr bool kGains = Simd::kBytes == 64;
 constexpr FewRows::Range kFewRows[3] = {{6, kGains ? 63 : 0}, {9, kGains ? 63 : 0}, {9, kGains ? 48 : 0}};
 // Tall and square weights, and wide rows of them.
 constexpr FewRows::ByShape kFewRowsOfBytes{{9, kGains ? 32 : 0}, {9, kGains ? 24 : 0}, {9, kGains ? 24 : 0}};
-constexpr FewRows::ByShape kFewRowsOfPlanes{{5, kGains ? 32 : 0}, {5, kGains ? 24 : 0}, {6, kGains ? 16 : 0}};
+constexpr FewRows::ByShape kFewRowsOfPlanes{{5, kGains ? 32 : 0}, {5, kGains ? 24 : 0}, {5, kGains ? 16 : 0}};
 
 // finish(r, dot): the products of one group, of row r, at both registers of columns. The second one holds high nibbles, not shifted until
 // the end.

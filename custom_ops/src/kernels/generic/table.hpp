@@ -83,10 +83,11 @@ inline Implementation table(const char* name, const char* description, uint32_t 
 #undef X
             },
             {
-#define X(Trait, name) pages_kernel<Trait>(),
+#define X(Trait, name) wide_kernel<Trait>(),
 #include "formats/format_list.inc"
 #undef X
             },
+            pages_kernel(),
             few_scratch_bytes,
         },
     };

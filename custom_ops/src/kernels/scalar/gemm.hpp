@@ -85,6 +85,9 @@ constexpr void (*few_kernel())(const FewRowsParams&) noexcept {
     return nullptr;
 }
 template <class Format>
+constexpr void (*wide_kernel())(const FewRowsParams&) noexcept {
+    return nullptr;
+}
 constexpr void (*pages_kernel())(const FewRowsParams&) noexcept {
     return nullptr;
 }
