@@ -104,11 +104,11 @@ def test_half_floats(types: tuple[type, type], next_sizes: tuple[int, ...]) -> N
     """Rounded where they come in and go out; between that everything is f32."""
     block = random_block("i8", next_sizes=next_sizes, max_sparse_rows=4)
     x, h = (ops.parameter([-1, -1, width], dtype) for width, dtype in zip(block.channels, types, strict=True))
-    own, single = compiled(as_op(block, inputs=(x, h))), compiled(as_op(block))
+    own, of_floats = compiled(as_op(block, inputs=(x, h))), compiled(as_op(block))
     for rows in ROWS:
         feeds = [feed.astype(dtype) for feed, dtype in zip(feeds_of(block, 1, rows), types, strict=True)]
         outputs = run(own, feeds)
-        wide = run(single, [feed.astype(np.float32) for feed in feeds])
+        wide = run(of_floats, [feed.astype(np.float32) for feed in feeds])
         for number, (y, other) in enumerate(zip(outputs, wide, strict=True)):
             np.testing.assert_array_equal(y, other.astype(types[number == 0]))
 
