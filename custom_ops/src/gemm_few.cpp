@@ -24,14 +24,15 @@ constexpr size_t kStripSumBytes = size_t{512} << 10;  // of a strip
 constexpr size_t kBlockChannels = 128;                // input channels of a block,
 constexpr size_t kWideBlockChannels = 64;             // of wide rows, each of which is in another page: of 128 the TLB of L1 has too few
 constexpr size_t kWideByteChannels = 32;              // of bytes and planes: one activation group
-constexpr size_t kMostRowsOfBlocks = 12;              // of bytes
-constexpr size_t kLeastBlockChannels = 16;            // what groups of x are a multiple of
-constexpr size_t kPagesBytes = size_t{512} << 10;     // of a strip that is interleaved as a whole
-constexpr size_t kDeepRowBytes = 3072;                // of bytes and planes, for which 128 are faster
-constexpr size_t kMostRowBytes = 4096;                // of bytes and planes that gain by being tall
-constexpr size_t kMaxParts = 4;                       // a power of two
-constexpr size_t kPartBytes = size_t{1} << 20;        // weight bytes of a part, at least
-constexpr size_t kSumBytes = size_t{2} << 20;         // of the sums of more than two parts, at most
+constexpr size_t kMostRowsOfBytes = 12;               // that are faster so; of more, sums are loaded and stored too often
+constexpr size_t kMostRowsOfPlanes = 16;
+constexpr size_t kLeastBlockChannels = 16;         // what groups of x are a multiple of
+constexpr size_t kPagesBytes = size_t{512} << 10;  // of a strip that is interleaved as a whole
+constexpr size_t kDeepRowBytes = 3072;             // of bytes and planes, for which 128 are faster
+constexpr size_t kMostRowBytes = 4096;             // of bytes and planes that gain by being tall
+constexpr size_t kMaxParts = 4;                    // a power of two
+constexpr size_t kPartBytes = size_t{1} << 20;     // weight bytes of a part, at least
+constexpr size_t kSumBytes = size_t{2} << 20;      // of the sums of more than two parts, at most
 
 // Of an input channel.
 size_t row_bytes(const PackedWeight& weight) {
@@ -39,16 +40,22 @@ size_t row_bytes(const PackedWeight& weight) {
 }
 
 bool is_wide(const PackedWeight& weight) {
-    return row_bytes(weight) >= kWideRowBytes;
+    return weight.step ? row_bytes(weight) > kMostRowBytes : row_bytes(weight) >= kWideRowBytes;
 }
 
-// How bytes and planes of wide rows are taken: planes, and bytes of as many rows of x as stay in registers, 32 input channels at a time
-// (kernels/generic/gemm_few_wide.hpp), for sums are loaded and stored for each block of them; bytes of more rows by whole strips.
+// Of these reading hides behind multiplying but for the first block of a part.
+bool is_tall(const PackedWeight& weight) {
+    return row_bytes(weight) <= kMostRowBytes && weight.k >= 2 * weight.n_padded;
+}
+
+// Whether 32 input channels are taken at a time (kernels/generic/gemm_few_wide.hpp): planes unless they are tall, and bytes of wide rows.
+// Wide bytes of more rows of x are taken by whole strips.
 bool takes_wide_kernel(const SparseMatMulArgs& a) {
-    return a.format != WeightFormat::u4 && is_wide(a.weight) && (a.weight.step || a.m <= kMostRowsOfBlocks);
+    if (a.weight.step) return a.m <= kMostRowsOfPlanes && !is_tall(a.weight);
+    return a.format != WeightFormat::u4 && a.m <= kMostRowsOfBytes && is_wide(a.weight);
 }
 bool takes_pages(const SparseMatMulArgs& a) {
-    return a.format != WeightFormat::u4 && is_wide(a.weight) && !takes_wide_kernel(a);
+    return a.format != WeightFormat::u4 && !a.weight.step && a.m > kMostRowsOfBytes && is_wide(a.weight);
 }
 
 // The kernel of this call; null where there is none.
@@ -138,7 +145,7 @@ struct FewGemm {
 };
 
 size_t parts_of(const SparseMatMulArgs& a, size_t groups) {
-    if (is_wide(a.weight)) return 1;
+    if (is_wide(a.weight) || takes_wide_kernel(a)) return 1;
     const auto divides = [&](size_t parts) {
         return parts <= kMaxParts && parts <= groups && parts * kPartBytes <= a.k * row_bytes(a.weight) &&
                (parts == 2 || parts * a.m * a.weight.n_padded * sizeof(float) <= kSumBytes);
@@ -153,14 +160,13 @@ FewRows::Range of_nibbles(const PackedWeight& w, const FewRows& few) {
     return is_wide(w) ? few.wide : w.row_bytes > kNarrowRowBytes ? few.middle : few.narrow;
 }
 
-// Bytes and planes: reading hides behind multiplying but for the first block of a part or piece, so weights gain that are not wider than
-// tall; and wide ones, of which whole pages are read.
+// Bytes and planes. Tiles of 64 and 128 channels are for weights that are not wider than tall.
 FewRows::Range of_bytes(const PackedWeight& w, const FewRows& few) {
     const FewRows::ByShape& by_shape = w.step ? few.planes : few.bytes;
     if (w.group_size < w.k) return {};
     if (is_wide(w)) return by_shape.wide;
-    if (row_bytes(w) > kMostRowBytes || w.k < w.n_padded) return {};
-    return w.k >= 2 * w.n_padded ? by_shape.tall : by_shape.square;
+    if (row_bytes(w) > kMostRowBytes || w.k < w.n_padded) return by_shape.other;
+    return is_tall(w) ? by_shape.tall : by_shape.square;
 }
 
 }  // namespace

@@ -12,7 +12,7 @@ struct FewRows {
     };
     Range narrow, middle, wide;  // nibbles, by the bytes of a row of the weight
     struct ByShape {
-        Range tall, square, wide;  // see gemm_few.cpp
+        Range tall, square, wide, other;  // see gemm_few.cpp
     } bytes, planes;
     void (*quantize)(const QuantizeRowsParams&) noexcept;              // as dense.digits == 1 says
     void (*kernel[kFormatCount])(const FewRowsParams&) noexcept;       // null where there is none

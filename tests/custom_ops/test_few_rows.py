@@ -12,7 +12,7 @@ IMPLEMENTATIONS = [name for name in runnable() if name in ("avx512_amx", "avx512
 # Input channels, columns, group size, weights, rows: narrow rows of the weight with a last single block and a short last group, middle
 # ones, wide ones (strips of columns) with a last single block. Rows of one register block and of several. Bytes with a scale for each
 # output channel: square, tall and wide (of few and of more rows), with a last single block; and planes with 64 and 30 input channels for
-# each step, square and tall, wide, and tall of few rows. With AMX only wide planes of up to twelve rows come here.
+# each step, square (of few and of more rows) and tall, wide, and tall of few rows. With AMX only planes come here, up to 16 rows at most.
 SHAPES = [(1900, 1080, 128, "u4", 9), (520, 4200, 32, "i4", 16), (130, 16570, 64, "i4", 13)]
 BYTES = [
     (1100, 1080, None, "u8", 9),
@@ -24,6 +24,7 @@ BYTES = [
     (140, 16300, 128, "i8", 16),
     (130, 8250, None, "i8", 10),
     (2100, 540, 64, "u8", 5),
+    (1100, 1080, 64, "i8", 19),
 ]
 
 

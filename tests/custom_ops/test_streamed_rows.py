@@ -9,10 +9,11 @@ from random_operands import random_operands
 from reference import Operands, sparse_matmul, tolerance
 
 pytestmark = pytest.mark.skipif("avx512_amx" not in runnable(), reason="the CPU has no AMX")
-# Input channels, columns, group size or None, weights, step group, rows: several strips with a last single block, groups of an odd number
-# of steps, a short last group and a last step that is cut; one group of a cut step; nibbles with groups of two steps, one and three.
+# Input channels, columns, group size or None, weights, step group, rows: planes of less than a megabyte, for others of few rows go another
+# way, in several strips with a last single block and a last step that is cut; two groups of planes; one group of a cut step; groups of an
+# odd number of steps and a short last one; nibbles with groups of two steps, one and three.
 SHAPES = [
-    (1090, 6200, None, "u8", 128, 8),
+    (160, 6200, None, "u8", 128, 8),
     (1152, 1080, None, "i8", 64, 16),
     (70, 4200, None, "u8", None, 9),
     (1300, 2900, None, "i8", None, 13),

@@ -10,22 +10,33 @@ namespace {
 
 constexpr size_t kMrFewWide = 12;  // 24 sums, two weights and x
 
-// The products of one activation group and a stream.
+// Scales the products of one activation group, and Adds them to y.
+template <bool Add, int Rows, int Registers>
+inline void finish_wide(const FewOperands& a, const SumsOfRows<Rows>& dot) {
+    const float *x_scale = a.x_scale, *x_sums = a.x_sums;
+    const size_t y_stride = a.y_stride;
+    for_rows<Registers>([&](auto j) {
+        const Simd::Float scale = Simd::load(a.scale + j * kColumnBlock), zero_point = Simd::load(a.zero_point + j * kColumnBlock);
+        float* y = a.y + j * kColumnBlock;
+        for_rows<Rows>([&](auto r) {
+            const Simd::Float product = Simd::as_float(to_register(dot.of[r][j])), bias = Simd::broadcast(x_sums[2 * r + 1]);
+            Simd::Float value = Simd::multiply_add(product, Simd::broadcast(x_scale[r]), bias);
+            value = Simd::negative_multiply_add(zero_point, Simd::broadcast(x_sums[2 * r]), value);
+            float* to = y + r * y_stride;
+            Simd::store(to, Add ? Simd::multiply_add(value, scale, Simd::load(to)) : Simd::multiply(value, scale));
+        });
+    });
+}
+
+// One activation group and a stream.
 template <int Rows, int Registers>
 void micro_few_wide(const FewOperands& a) {
     SumsOfRows<Rows> dot(kBiasBits);
     multiply_bytes<Rows, Registers>(a.tile, a.x, a.quads, a.ahead, a.ahead_step, dot);
-    for (int j = 0; j < Registers; ++j) {
-        const Simd::Float scale = Simd::load(a.scale + j * kColumnBlock), zero_point = Simd::load(a.zero_point + j * kColumnBlock);
-        float* y = a.y + j * kColumnBlock;
-        for_rows<Rows>([&](auto r) {
-            const Simd::Float bias = Simd::broadcast(a.x_sums[2 * r + 1]), of = Simd::as_float(to_register(dot.of[r][j]));
-            Simd::Float value = Simd::multiply_add(of, Simd::broadcast(a.x_scale[r]), bias);
-            value = Simd::negative_multiply_add(zero_point, Simd::broadcast(a.x_sums[2 * r]), value);
-            float* to = y + r * a.y_stride;
-            Simd::store(to, a.accumulate ? Simd::multiply_add(value, scale, Simd::load(to)) : Simd::multiply(value, scale));
-        });
-    }
+    if (a.accumulate)
+        finish_wide<true, Rows, Registers>(a, dot);
+    else
+        finish_wide<false, Rows, Registers>(a, dot);
 }
 
 template <int Registers, class Rows>
