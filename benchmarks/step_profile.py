@@ -21,7 +21,9 @@ import numpy as np
 import openvino as ov
 from machine import machine
 
+from scap_ov.custom_ops import BLOCK_OP_NAME
 from scap_ov.passes.openvino.sparse_op import names_of
+from scap_ov.passes.openvino.split_blocks import SplitBlocks
 from scap_ov.runtime import compiling_core, register
 from scap_ov.storage.model_files import model_file
 
@@ -80,8 +82,8 @@ class Side:
 
 def layers_of(model: ov.Model) -> dict[str, str]:
     """Name of an op of ours, or of a layer in it -> what a row of the table says: nothing for a model without."""
-    found = {}
-    for op in model.get_ops():
+    found = {op.get_friendly_name(): "fused blocks" for op in model.get_ops() if op.get_type_name() == BLOCK_OP_NAME}
+    for op in SplitBlocks()(model.clone()).model.get_ops():
         if op.get_type_info().version_id == "scap_ov":
             site, layers = names_of(op)
             found |= dict.fromkeys((op.get_friendly_name(), *layers), f"products: {site.rpartition('.')[2]}")

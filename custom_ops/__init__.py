@@ -10,7 +10,8 @@ from scap_ov.errors import ExtensionError
 
 OP_NAME = "SparseMatMul"  # as ov.Node.get_type_name gives it, and as an .xml names it
 EXPERTS_OP_NAME = "SparseExperts"
-OP_NAMES = (OP_NAME, EXPERTS_OP_NAME)
+BLOCK_OP_NAME = "SparseBlock"
+OP_NAMES = (OP_NAME, EXPERTS_OP_NAME, BLOCK_OP_NAME)
 LIBRARY_VARIABLE = "SCAP_OV_EXTENSION"
 LIBRARY_NAME = "libscap_ov_extension.so"
 

@@ -63,6 +63,8 @@ class SparsityConfig:
         is the highest.
     :param fewer_experts: share of the bytes of routed experts that tokens do without because their router chooses fewer experts, in
         [0, 1); which layers give some up is decided by what that costs. Other shares then count the experts that are left.
+    :param fuse_blocks: when a lowered model is written to a file, join the ops between the attention of a Transformer block and that of
+        the next into one: fewer calls a step, which is what small models wait for. False: files that earlier versions read.
     :raises UsageError: a value is out of range.
     """
 
@@ -82,6 +84,7 @@ class SparsityConfig:
     ignored_scope: tuple[str, ...] = field(default=())
     levels: tuple[float, ...] = field(default=())
     fewer_experts: float = 0.0
+    fuse_blocks: bool = True
     sequential: InitVar[bool | None] = None  # the old name of drift_correction
 
     def __post_init__(self, sequential: bool | None) -> None:
@@ -191,6 +194,8 @@ class SparsityConfig:
             del values["levels"]  # so that a scap_ov that knows no levels reads what has none
         if not self.fewer_experts:
             del values["fewer_experts"]  # likewise
+        if self.fuse_blocks:
+            del values["fuse_blocks"]  # likewise
         if self.lm_head == AUTO:
             del values["lm_head"]  # likewise: where this was not there, the projection is what the plan says
         return {"version": CONFIG_VERSION, **values}

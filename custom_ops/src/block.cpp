@@ -14,6 +14,7 @@ namespace scap_ov {
 namespace {
 
 constexpr size_t kRowsAtOnce = kMaxGemvRows;  // of what lies between products; so a step of few rows starts no task for it
+constexpr size_t kMostRows = 1024;            // of a part of a prompt
 constexpr size_t kSums = 16;                  // of squares, side by side: what compilers make vectors of
 constexpr size_t kSomeOnes = 256;
 
@@ -87,8 +88,8 @@ struct Halves {
 };
 
 // The same in f32; h1 and h2 in `sum`.
-void run_block(const SparseBlockArgs& a, const Implementation& implementation, const float* x, const float* residual, float* sum,
-               void* const* outputs) {
+void run_rows(const SparseBlockArgs& a, const Implementation& implementation, const float* x, const float* residual, float* sum,
+              void* const* outputs) {
     const size_t h = a.down.weight.n, hidden = a.down.k;
     const bool gated = a.up.output_count == 2;
     Scratch scratch(Scratch::bytes_for<float>(a.m * h) + (gated ? 2 : 1) * Scratch::bytes_for<float>(a.m * hidden));
@@ -117,6 +118,21 @@ void run_block(const SparseBlockArgs& a, const Implementation& implementation, c
     }
     add_and_normalise(sum, a.m, h, a.norm_2, update, sum);
     run(a.next, update, outputs);
+}
+
+// Long prompts in equal parts, all of them far above what counts as few rows: scratch then does not grow with the prompt. Which rows are
+// pruned by position is a matter of the whole.
+void run_block(const SparseBlockArgs& a, const Implementation& implementation, const float* x, const float* residual, float* sum,
+               void* const* outputs) {
+    const bool by_position = a.o.all_rows || a.up.all_rows || a.down.all_rows || a.next.all_rows;
+    const size_t parts = by_position ? 1 : ceil_div(a.m, kMostRows), rows = ceil_div(a.m, parts), h = a.down.weight.n;
+    for (size_t from = 0; from < a.m; from += rows) {
+        SparseBlockArgs part = a;
+        part.m = std::min(rows, a.m - from);
+        std::array<void*, kMaxOutputs> to{};
+        for (size_t i = 0; i < a.next.output_count; ++i) to[i] = static_cast<float*>(outputs[i]) + from * a.next.output_sizes[i];
+        run_rows(part, implementation, x + from * a.o.k, residual + from * h, sum + from * h, to.data());
+    }
 }
 
 }  // namespace

@@ -9,10 +9,11 @@ from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino import experts_op, sparse_op
 from scap_ov.passes.openvino.level_blocks import dial_of
 from scap_ov.passes.openvino.remove_sparsity import replace_output
+from scap_ov.passes.openvino.split_blocks import SplitBlocks
 
 
 class ChooseLevel(Pass[ov.Model]):
-    """Write every op that has levels anew with the numbers of one, in place. A model without levels is left as it is.
+    """Write every op that has levels anew with the numbers of one, in place. A model without levels is left as it is, but for fused blocks.
 
     :param level: one of the model's.
     :raises UsageError: the model has levels, and not this one.
@@ -24,6 +25,7 @@ class ChooseLevel(Pass[ov.Model]):
 
     def call(self, model: ov.Model) -> PassResult[ov.Model]:
         """Replace the ops."""
+        split = SplitBlocks()(model).modified
         nodes = [node for node in model.get_ordered_ops() if node.get_type_name() in (OP_NAME, EXPERTS_OP_NAME) and dial_of(node)]
         for node in nodes:
             inputs = [node.input_value(port) for port in range(node.get_input_size())]
@@ -38,4 +40,4 @@ class ChooseLevel(Pass[ov.Model]):
             op.set_friendly_name(node.get_friendly_name())
             for number in range(node.get_output_size()):
                 replace_output(node.output(number), op.output(number))
-        return PassResult(model, bool(nodes))
+        return PassResult(model, split or bool(nodes))

@@ -8,6 +8,7 @@ from scap_ov.custom_ops import OP_NAMES
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino.insert_cats import gate_masks
 from scap_ov.passes.openvino.match_experts import match_experts
+from scap_ov.passes.openvino.split_blocks import SplitBlocks
 from scap_ov.passes.openvino.time_axis import time_first
 from scap_ov.passes.rules.match_pattern import match_patterns
 
@@ -17,10 +18,12 @@ class EveryRow(Pass[ov.Model]):
 
     1. Nothing is changed, and so the result is not modified, where something is pruned in standard ops too, or where an op could not have
        been made with that policy: its input is [T, B, K], or a Reshape before it hides which row is the first (LowerSparseMatMul's rule 6).
+    2. Fused blocks are split.
     """
 
     def call(self, model: ov.Model) -> PassResult[ov.Model]:
         """Change the ops."""
+        SplitBlocks()(model)
         nodes = [node for node in model.get_ordered_ops() if node.get_type_name() in OP_NAMES]
         inputs = [node.input_value(0) for node in nodes]
         if not nodes or _prunes_beside(model) or any(map(_flattened, inputs)) or any(time_first(model, inputs)):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from scap_ov.custom_ops import OP_NAMES
+from scap_ov.custom_ops import BLOCK_OP_NAME, EXPERTS_OP_NAME, OP_NAME, OP_NAMES
 from scap_ov.errors import UsageError
 from scap_ov.plan import SitePlan, SparsityPlan
 
@@ -61,8 +61,10 @@ class PlannedLevels:
 
 
 def dial_of(node: ov.Node) -> Dial | None:
-    """The levels of an op, or None where it has none."""
-    return _dial(node.get_attributes())
+    """The levels of an op, or None where it has none; of a fused block, those of its first part."""
+    attributes = node.get_attributes()
+    part = "o_" if node.get_type_name() == BLOCK_OP_NAME else ""
+    return _dial({key.removeprefix(part): value for key, value in attributes.items() if key.startswith(part)})
 
 
 def _dial(attributes: Mapping[str, Any]) -> Dial | None:
@@ -79,9 +81,9 @@ def levels_in(model: ov.Model) -> Dial | None:
 
 
 def name_model(model: ov.Model, name: str) -> None:
-    """Give a model with levels the name by which they are chosen, in place."""
+    """Give a model with levels the name by which they are chosen, in place. Fused blocks are split before."""
     for node in model.get_ordered_ops():
-        if node.get_type_name() in OP_NAMES and dial_of(node) is not None:
+        if node.get_type_name() in (OP_NAME, EXPERTS_OP_NAME) and dial_of(node) is not None:
             node.set_attribute("level_model", name)
 
 

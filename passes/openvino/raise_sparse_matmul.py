@@ -14,6 +14,7 @@ from scap_ov.passes.openvino.half_reads import Later, residual
 from scap_ov.passes.openvino.packed_site import unpack_site
 from scap_ov.passes.openvino.portable_pattern import PatternWriter
 from scap_ov.passes.openvino.remove_sparsity import replace_output
+from scap_ov.passes.openvino.split_blocks import SplitBlocks
 from scap_ov.passes.rules.match_pattern import EVERY_ROW
 from scap_ov.passes.rules.tensors import Key, key_of
 
@@ -27,6 +28,7 @@ class RaiseSparseMatMul(Pass[ov.Model]):
     4. Ops of one site share one pattern; weights in planes get back what half-reading loses beside their chain.
     5. A second run changes nothing.
     6. Of ops with levels, one level is written.
+    7. Fused blocks are split first.
 
     :param level: the level to write; by default that which the model starts with.
     :param later: takes in what fills in the values of what half-reading loses, which are left out then.
@@ -38,6 +40,7 @@ class RaiseSparseMatMul(Pass[ov.Model]):
 
     def call(self, model: ov.Model) -> PassResult[ov.Model]:
         """Raise all ops."""
+        split = SplitBlocks()(model).modified
         sites: dict[tuple[Key, str], list[ov.Node]] = {}
         for node in model.get_ordered_ops():
             if node.get_type_name() == OP_NAME:
@@ -46,7 +49,7 @@ class RaiseSparseMatMul(Pass[ov.Model]):
             _raise_site(nodes, self._level, self._later)
         if sites:
             model.validate_nodes_and_infer_types()
-        return PassResult(model, bool(sites))
+        return PassResult(model, split or bool(sites))
 
 
 def _raise_site(nodes: list[ov.Node], level: float | None, later: Later | None) -> None:

@@ -29,6 +29,7 @@ from scap_ov.storage.model_folder import read_model
 if TYPE_CHECKING:
     from scap_ov.calibration.cost import Cost
     from scap_ov.models.runner import InferenceData
+    from scap_ov.passes.openvino.joined_constant import JoinedConstant
 
 FORMS = ("lowered", "portable")
 LOWERS = True  # the result may hold the custom op
@@ -205,8 +206,8 @@ def own_files(xml: Path) -> list[Path]:
 
 def write(model: ov.Model, place: Destination) -> None:
     """Write the model, with aligned weights, to a place that was checked."""
-    named = _named(model, place.path if place.beside else place.path.with_suffix(""))
-    place.write(lambda file: save_aligned(named, file), lambda folder: rt_info.write_config_file(model, folder))
+    named = place.path if place.beside else place.path.with_suffix("")
+    place.write(lambda file: _save(model, named.resolve().name, file), lambda folder: rt_info.write_config_file(model, folder))
 
 
 def record(model: ov.Model) -> JsonObject:
@@ -223,19 +224,25 @@ def save(model: ov.Model, path: str | Path) -> None:
     xml = path if path.suffix.lower() == ".xml" else path / MODEL_FILE
     try:
         xml.parent.mkdir(parents=True, exist_ok=True)
-        save_aligned(_named(model, xml.parent if xml.name == MODEL_FILE else xml.with_suffix("")), xml)
+        named = xml.parent if xml.name == MODEL_FILE else xml.with_suffix("")
+        _save(model, named.resolve().name, xml)
         rt_info.write_config_file(model, xml.parent)
     except OSError as e:
         msg = f"saving to {path} failed ({e.strerror or e}); give a path in a folder that can be written"
         raise OutputError(msg) from e
 
 
-def _named(model: ov.Model, path: Path) -> ov.Model:
-    """The model; of one with levels, a copy that bears the name of where it goes."""
+def _save(model: ov.Model, name: str, xml: Path) -> None:
+    """Write the .xml and .bin of a model: with levels one that bears the name by which they are chosen, with `fuse_blocks` a fused one."""
+    from scap_ov.passes.openvino.fuse_blocks import FuseBlocks
     from scap_ov.passes.openvino.level_blocks import levels_in, name_model
+    from scap_ov.passes.openvino.split_blocks import SplitBlocks
 
-    if levels_in(model) is None:
-        return model
-    copy = model.clone()
-    name_model(copy, path.resolve().name)
-    return copy
+    fused = SparsityConfig.from_dict(record(model)["config"]).fuse_blocks if record(model) else False
+    unfilled: dict[str, JoinedConstant] = {}
+    if fused or levels_in(model) is not None:
+        model = SplitBlocks()(model.clone()).model
+        name_model(model, name)
+    if fused:
+        FuseBlocks(unfilled)(model)
+    save_aligned(model, xml, unfilled)

@@ -34,6 +34,7 @@ _HELP = {
     "weight_format": "int8 brings float weights into 8 bits first, so that they can be read by half",
     "levels": "several shares that one model holds at once, such as 0,0.25,0.4,0.5; one is chosen at run time",
     "fewer_experts": "share of the bytes of routed experts to do without by choosing fewer of them per token (default 0: all)",
+    "fuse_blocks": "write one op for all that lies between the attention of two blocks, which decodes faster (default: on)",
     "ignored_scope": "name or re:pattern of sites or layers to leave alone; may be repeated",
 }
 

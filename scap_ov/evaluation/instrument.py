@@ -23,6 +23,7 @@ from scap_ov.passes.openvino.find_sites import find_sites
 from scap_ov.passes.openvino.insert_cats import gate_masks, mask_every_row
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.lowering import lower
+from scap_ov.passes.openvino.split_blocks import SplitBlocks
 from scap_ov.plan import SparsityPlan
 from scap_ov.sites import Site, SiteKind
 
@@ -69,6 +70,7 @@ def sparse_view(model: ov.Model, *, rows: str) -> SparseView:
     :param model: taken over: give a clone or a model that was just read.
     :param rows: `all` or `decode`.
     """
+    SplitBlocks()(model)
     if not pruned_inputs(model):
         layers = tuple(match.site for match in find_sites(model, lm_head=True).matches)
         return SparseView(model, tuple(s for s in layers if s.kind is not SiteKind.LM_HEAD), layers, {}, {})

@@ -11,8 +11,9 @@ from __future__ import annotations
 import html
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import openvino as ov
@@ -20,7 +21,10 @@ import openvino as ov
 from scap_ov.atomic import scratch_folder
 from scap_ov.errors import OutputError, reason_of
 from scap_ov.mapped_pages import let_go
+from scap_ov.passes.openvino.joined_constant import JoinedConstant
 from scap_ov.storage.large_file import large_file
+
+_Data: TypeAlias = "np.ndarray | JoinedConstant"  # bytes of a constant
 
 ALIGNMENT = 64  # a cache line, and the widest vector load
 PAGE = 4096  # bytes; prefetchers stop at the end of one, so strips of a large weight are to begin where pages do
@@ -33,10 +37,11 @@ _NAMED = re.compile(
 )
 
 
-def save_aligned(model: ov.Model, xml: Path) -> None:
+def save_aligned(model: ov.Model, xml: Path, unfilled: Mapping[str, JoinedConstant] | None = None) -> None:
     """Write `xml` and the .bin beside it. Nothing is compressed to f16: logits do not change.
 
     :param model: any model; it is not modified.
+    :param unfilled: constants of it, by their names, that are written from their parts.
     :param xml: target, ending in .xml; its folder exists. An existing file is replaced only when the new one is complete.
     :raises OutputError: the files could not be written completely, for example on a full disk; then neither exists.
     """
@@ -44,7 +49,11 @@ def save_aligned(model: ov.Model, xml: Path) -> None:
     try:
         with scratch_folder(xml) as scratch:
             new = scratch / "new.xml"
-            text, constants = _described(model, scratch / "described") or _written(model, scratch / "raw.xml")
+            described = _described(model, scratch / "described", unfilled or {})
+            if described is None:
+                for constant in (unfilled or {}).values():
+                    constant.fill()
+            text, constants = described or _written(model, scratch / "raw.xml")
             _write(text, constants, new)
             os.replace(new.with_suffix(".bin"), xml.with_suffix(".bin"))
             os.replace(new, xml)
@@ -53,7 +62,7 @@ def save_aligned(model: ov.Model, xml: Path) -> None:
         raise OutputError(msg) from e
 
 
-def _described(model: ov.Model, folder: Path) -> tuple[str, list[np.ndarray]] | None:
+def _described(model: ov.Model, folder: Path, unfilled: Mapping[str, JoinedConstant]) -> tuple[str, list[_Data]] | None:
     """The text of the .xml and the bytes of its constants in their order, from memory; None where it is not plain which is which."""
     folder.mkdir()
     raw = folder / "raw.xml"
@@ -64,10 +73,13 @@ def _described(model: ov.Model, folder: Path) -> tuple[str, list[np.ndarray]] | 
     nodes = [node for node in model.get_ordered_ops() if node.get_type_name() == "Constant"]
     if len(named) != len(nodes) or len(named) != len(_CONSTANT.findall(text)):  # constants of the bodies of If and Loop
         return None
-    found = []
+    found: list[_Data] = []
     for node, (name, dtype, size) in zip(nodes, named, strict=True):
         if dtype != node.get_element_type().get_type_name() or html.unescape(name) != node.get_friendly_name():
             return None
+        if node.get_friendly_name() in unfilled:
+            found.append(unfilled[node.get_friendly_name()])
+            continue
         data = np.asarray(node.data) if dtype != "string" else np.zeros(0, np.uint8)
         if data.nbytes != int(size) or not data.flags.c_contiguous:
             return None
@@ -75,14 +87,14 @@ def _described(model: ov.Model, folder: Path) -> tuple[str, list[np.ndarray]] | 
     return text, found
 
 
-def _written(model: ov.Model, raw: Path) -> tuple[str, list[np.ndarray]]:
+def _written(model: ov.Model, raw: Path) -> tuple[str, list[_Data]]:
     """The same from a .bin that OpenVINO wrote."""
     ov.save_model(model, str(raw), compress_to_fp16=False)
     text = _text(raw)
     file = raw.with_suffix(".bin")
     available = file.stat().st_size if file.exists() else 0
     data = np.memmap(file, np.uint8, "r") if available else np.zeros(0, np.uint8)
-    found = []
+    found: list[_Data] = []
     for _, offset, size in _CONSTANT.findall(text):
         if int(offset) + int(size) > available:
             msg = f"the .bin is incomplete at {available} bytes, so the disk may be full"
@@ -99,13 +111,13 @@ def _text(xml: Path) -> str:
     return text
 
 
-def _write(text: str, constants: Sequence[np.ndarray], target: Path) -> None:
+def _write(text: str, constants: Sequence[_Data], target: Path) -> None:
     """Write an .xml/.bin pair with constants where `_boundary` has them begin; equal constants are stored once.
 
     :param constants: bytes of each, in the order of the .xml.
     """
     first, places = _first_equal(constants), list[int]()
-    size = sum(data.nbytes for number, data in enumerate(constants) if first[number] == number)
+    size = sum(data.size for number, data in enumerate(constants) if first[number] == number)
     with large_file(target.with_suffix(".bin"), size) as out:
         for number, (own, data) in enumerate(zip(first, constants, strict=True)):
             if own < number:
@@ -114,9 +126,10 @@ def _write(text: str, constants: Sequence[np.ndarray], target: Path) -> None:
             step = _boundary(data.size)
             out.fill_to(-(-out.size // step) * step)
             places.append(out.size)
-            out.write(data)
-            if data.size >= _LARGE:
-                let_go(data)
+            for piece in data.pieces() if isinstance(data, JoinedConstant) else [data]:
+                out.write(piece)
+                if piece.size >= _LARGE:
+                    let_go(piece)
     place_of = iter(places)
     with target.open("w", encoding="utf-8", newline="\n") as out_text:
         out_text.write(_CONSTANT.sub(lambda match: f'{match[1]}offset="{next(place_of)}" size="{match[3]}"', text))
@@ -131,11 +144,14 @@ def _boundary(size: int) -> int:
     return PAGE if size >= _PAGES else ALIGNMENT
 
 
-def _first_equal(constants: Sequence[np.ndarray]) -> list[int]:
-    """Of each constant the first that holds the same bytes, itself where there is none before it."""
+def _first_equal(constants: Sequence[_Data]) -> list[int]:
+    """Of each constant the first that holds the same bytes, itself where there is none before it, or where it is made of parts."""
     seen: dict[tuple[int, bytes], list[int]] = {}
     found = []
     for number, data in enumerate(constants):
+        if isinstance(data, JoinedConstant):
+            found.append(number)
+            continue
         some = data[:: max(1, data.size // _LOOKED_AT)].tobytes()
         alike = seen.setdefault((data.size, some), [])
         same = next((other for other in alike if _equal(constants[other], data)), number)
@@ -145,7 +161,9 @@ def _first_equal(constants: Sequence[np.ndarray]) -> list[int]:
     return found
 
 
-def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+def _equal(one: _Data, other: np.ndarray) -> bool:
+    if isinstance(one, JoinedConstant):
+        return False
     return one.ctypes.data == other.ctypes.data or all(
         np.array_equal(one[start : start + _LARGE], other[start : start + _LARGE]) for start in range(0, one.size, _LARGE)
     )

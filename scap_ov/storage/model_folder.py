@@ -10,6 +10,7 @@ from scap_ov.atomic import new_folder
 from scap_ov.custom_ops import OP_NAMES
 from scap_ov.errors import BadModelError, ExtensionError, reason_of
 from scap_ov.passes.onnx.openvino_functions import conversions
+from scap_ov.passes.openvino.split_blocks import SplitBlocks
 from scap_ov.storage import rt_info
 from scap_ov.storage.aligned import save_aligned
 from scap_ov.storage.companions import companions
@@ -18,10 +19,11 @@ from scap_ov.storage.outputs import check_folder
 from scap_ov.storage.state_names import objection
 
 
-def read_model(path: str | Path, core: ov.Core | None = None) -> ov.Model:
+def read_model(path: str | Path, core: ov.Core | None = None, *, as_it_runs: bool = False) -> ov.Model:
     """Read the model of a folder or an .xml, with the extension library registered when the model needs it.
 
     :param core: the Core to read with; a new one by default.
+    :param as_it_runs: leave fused blocks as they are; by default they are split, so that there is an op for every site.
     :raises BadModelError: there is no model, or OpenVINO cannot read it.
     :raises ExtensionError: the model is in lowered form and the library is not there.
     """
@@ -39,13 +41,14 @@ def read_model(path: str | Path, core: ov.Core | None = None) -> ov.Model:
         msg = f"OpenVINO cannot read {xml} ({why}); export the model again, or apply its plan again"
         raise BadModelError(msg)
     try:
-        return core.read_model(str(xml))
+        model = core.read_model(str(xml))
     except RuntimeError as e:
         if "unsupported opset" in str(e) and any(name in str(e) for name in OP_NAMES):
             msg = f"{xml} needs the extension library, which is not registered; run `scap-ov build-extension`, or use the portable form"
             raise ExtensionError(msg) from e
         msg = f"OpenVINO cannot read {xml} ({reason_of(e)}); export the model again, or apply its plan again"
         raise BadModelError(msg) from e
+    return model if as_it_runs else SplitBlocks()(model).model
 
 
 def write_model_folder(model: ov.Model, source: Path | None, folder: str | Path) -> Path:

@@ -94,7 +94,7 @@ class OpenVINORunner(Runner):
     """A model in OpenVINO on the CPU, in f32."""
 
     def __init__(self, path: str) -> None:
-        model = read_model(path)
+        model = read_model(path, as_it_runs=True)
         self.kind = _openvino_kind(model)
         self.vocabulary = _vocabulary(model.outputs)
         outputs = [min(port.get_names(), key=len, default=f"output {i}") for i, port in enumerate(model.outputs)]

@@ -136,3 +136,11 @@ def test_nan_and_infinity_stay_in_their_row(bad: float, rows: int) -> None:
     for y in run(compiled(as_op(block)), [x, h]):
         assert not np.isfinite(y[0, 1]).all()
         assert np.isfinite(np.delete(y, 1, axis=1)).all()
+
+
+@pytest.mark.parametrize("rows", ["decode", "all"])
+def test_a_long_prompt_is_computed_in_parts_and_by_position(rows: str) -> None:
+    """1,300 rows are two parts of 650; with `all`, only the first of all is exempt."""
+    block = random_block(**FORMS["i4"], rows=rows)
+    feeds = feeds_of(block, 1, 1300)
+    compare(run(compiled(as_op(block)), feeds), run(compiled(as_single_ops(block)), feeds), 2e-5)
