@@ -24,48 +24,39 @@ constexpr size_t kStripSumBytes = size_t{512} << 10;  // of a strip
 constexpr size_t kBlockChannels = 128;                // input channels of a block,
 constexpr size_t kWideBlockChannels = 64;             // of wide rows, each of which is in another page: of 128 the TLB of L1 has too few
 constexpr size_t kWideByteChannels = 32;              // of bytes and planes: one activation group
-constexpr size_t kMostRowsOfBytes = 12;               // that are faster so; of more, sums are loaded and stored too often
-constexpr size_t kMostRowsOfPlanes = 16;
-constexpr size_t kLeastBlockChannels = 16;         // what groups of x are a multiple of
-constexpr size_t kPagesBytes = size_t{512} << 10;  // of a strip that is interleaved as a whole
-constexpr size_t kDeepRowBytes = 3072;             // of bytes and planes, for which 128 are faster
-constexpr size_t kMostRowBytes = 4096;             // of bytes and planes that gain by being tall
-constexpr size_t kMaxParts = 4;                    // a power of two
-constexpr size_t kPartBytes = size_t{1} << 20;     // weight bytes of a part, at least
-constexpr size_t kSumBytes = size_t{2} << 20;      // of the sums of more than two parts, at most
+constexpr size_t kDeepRowBytes = 3072;                // of bytes and planes, for which 128 are faster
+constexpr size_t kMostRowBytes = 4096;                // of bytes and planes that gain by being tall, or have rows that are not long
+constexpr size_t kMaxParts = 4;                       // a power of two
+constexpr size_t kPartBytes = size_t{1} << 20;        // weight bytes of a part, at least
+constexpr size_t kSumBytes = size_t{2} << 20;         // of the sums of more than two parts, at most
 
 // Of an input channel.
 size_t row_bytes(const PackedWeight& weight) {
     return (weight.step ? 2 : 1) * weight.row_bytes;
 }
 
+// Of nibbles.
 bool is_wide(const PackedWeight& weight) {
-    return weight.step ? row_bytes(weight) > kMostRowBytes : row_bytes(weight) >= kWideRowBytes;
+    return row_bytes(weight) >= kWideRowBytes;
 }
 
-// Of these reading hides behind multiplying but for the first block of a part.
+// Bytes and planes of which reading hides behind multiplying but for the first block of a part.
 bool is_tall(const PackedWeight& weight) {
     return row_bytes(weight) <= kMostRowBytes && weight.k >= 2 * weight.n_padded;
 }
 
-// Whether 32 input channels are taken at a time (kernels/generic/gemm_few_wide.hpp): planes unless they are tall, and bytes of wide rows.
-// Wide bytes of more rows of x are taken by whole strips.
+// Whether 32 input channels are taken at a time (kernels/generic/gemm_few_wide.hpp): bytes and planes unless they are tall.
 bool takes_wide_kernel(const SparseMatMulArgs& a) {
-    if (a.weight.step) return a.m <= kMostRowsOfPlanes && !is_tall(a.weight);
-    return a.format != WeightFormat::u4 && a.m <= kMostRowsOfBytes && is_wide(a.weight);
-}
-bool takes_pages(const SparseMatMulArgs& a) {
-    return a.format != WeightFormat::u4 && !a.weight.step && a.m > kMostRowsOfBytes && is_wide(a.weight);
+    return a.format != WeightFormat::u4 && !is_tall(a.weight);
 }
 
 // The kernel of this call; null where there is none.
 auto kernel_of(const SparseMatMulArgs& a, const FewRows& few) {
-    return takes_pages(a) ? few.pages : (takes_wide_kernel(a) ? few.wide_kernel : few.kernel)[static_cast<int>(a.format)];
+    return (takes_wide_kernel(a) ? few.wide_kernel : few.kernel)[static_cast<int>(a.format)];
 }
 
 size_t block_channels(const SparseMatMulArgs& a) {
     if (takes_wide_kernel(a)) return kWideByteChannels;
-    if (takes_pages(a)) return kPagesBytes / kStripBytes / kLeastBlockChannels * kLeastBlockChannels;
     const bool deep = a.format == WeightFormat::u4 ? !is_wide(a.weight) : row_bytes(a.weight) <= kDeepRowBytes;
     return deep ? kBlockChannels : kWideBlockChannels;
 }
@@ -103,8 +94,7 @@ struct FewGemm {
 
     void run_task(size_t task, float* sums, std::atomic<uint8_t>* arrived) const {
         const size_t part = task / pieces, piece = task % pieces, groups = ceil_div(q.k, q.group_size);
-        const size_t tile_columns = takes_pages(args) ? round_up(strip_columns(), kColumnStep) : kColumnStep;
-        const size_t bytes = implementation.few.scratch_bytes(args.m, block_groups, q.group_size, tile_columns);
+        const size_t bytes = implementation.few.scratch_bytes(args.m, block_groups, q.group_size);
         Scratch scratch(round_up(bytes, 64) + (parts == 1 ? Scratch::bytes_for<float>(part_size()) : 0));
         FewRowsParams p{};
         p.weight = &args.weight;
@@ -112,7 +102,6 @@ struct FewGemm {
         p.group_from = groups * part / parts;
         p.group_to = groups * (part + 1) / parts;
         p.block_groups = block_groups;
-        p.tile_columns = tile_columns;
         p.scratch = scratch.take<uint8_t>(bytes);
         p.y_stride = stride();
         float* own = parts == 1 ? scratch.take<float>(part_size()) : nullptr;
@@ -145,7 +134,7 @@ struct FewGemm {
 };
 
 size_t parts_of(const SparseMatMulArgs& a, size_t groups) {
-    if (is_wide(a.weight) || takes_wide_kernel(a)) return 1;
+    if (takes_wide_kernel(a) || is_wide(a.weight)) return 1;
     const auto divides = [&](size_t parts) {
         return parts <= kMaxParts && parts <= groups && parts * kPartBytes <= a.k * row_bytes(a.weight) &&
                (parts == 2 || parts * a.m * a.weight.n_padded * sizeof(float) <= kSumBytes);
@@ -160,13 +149,13 @@ FewRows::Range of_nibbles(const PackedWeight& w, const FewRows& few) {
     return is_wide(w) ? few.wide : w.row_bytes > kNarrowRowBytes ? few.middle : few.narrow;
 }
 
-// Bytes and planes. Tiles of 64 and 128 channels are for weights that are not wider than tall.
+// Bytes and planes: by how long rows are, and short ones by how many there are.
 FewRows::Range of_bytes(const PackedWeight& w, const FewRows& few) {
     const FewRows::ByShape& by_shape = w.step ? few.planes : few.bytes;
     if (w.group_size < w.k) return {};
-    if (is_wide(w)) return by_shape.wide;
-    if (row_bytes(w) > kMostRowBytes || w.k < w.n_padded) return by_shape.other;
-    return is_tall(w) ? by_shape.tall : by_shape.square;
+    if (row_bytes(w) > kMostRowBytes) return by_shape.wide;
+    if (is_tall(w)) return by_shape.tall;
+    return w.k < w.n_padded ? by_shape.other : by_shape.square;
 }
 
 }  // namespace

@@ -12,14 +12,13 @@ struct FewRows {
     };
     Range narrow, middle, wide;  // nibbles, by the bytes of a row of the weight
     struct ByShape {
-        Range tall, square, wide, other;  // see gemm_few.cpp
+        Range tall, square, wide, other;  // see of_bytes in gemm_few.cpp
     } bytes, planes;
     void (*quantize)(const QuantizeRowsParams&) noexcept;              // as dense.digits == 1 says
     void (*kernel[kFormatCount])(const FewRowsParams&) noexcept;       // null where there is none
     void (*wide_kernel[kFormatCount])(const FewRowsParams&) noexcept;  // of bytes and planes whose rows are long, likewise
-    void (*pages)(const FewRowsParams&) noexcept;                      // of bytes and more rows of x
     // Of a block of so many activation groups.
-    size_t (*scratch_bytes)(size_t m, size_t groups, size_t group_size, size_t tile_columns) noexcept;
+    size_t (*scratch_bytes)(size_t m, size_t groups, size_t group_size) noexcept;
 };
 
 struct Implementation {

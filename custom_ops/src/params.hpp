@@ -149,11 +149,10 @@ struct FewRowsParams {
     size_t group_from, group_to;
     size_t block_groups;  // that are taken at a time
     size_t n_from, n_to, next_from, next_to;
-    size_t tile_columns;  // that lie unpacked at a time: 128, or a strip of gemm_few_pages
-    bool prefetched;      // the strip came behind another
-    float* y;             // [M, y_stride]; y[0] is column n_from; overwritten
+    bool prefetched;  // the strip came behind another
+    float* y;         // [M, y_stride]; y[0] is column n_from; overwritten
     size_t y_stride;
-    void* scratch;  // 64-byte aligned; scratch_bytes(m, block_groups, group_size, tile_columns) of FewRows
+    void* scratch;  // 64-byte aligned; scratch_bytes(m, block_groups, group_size) of FewRows
 };
 
 // What is between the two products of a gated layer. clamped_swiglu (gpt-oss): (up + 1) gate / (1 + e^-(alpha gate)), gate at most limit,

@@ -29,7 +29,6 @@
 #include "kernels/generic/kernels.hpp"
 // and bytes of few rows
 #include "kernels/generic/gemm_few_bytes.hpp"
-#include "kernels/generic/gemm_few_pages.hpp"
 #include "kernels/generic/gemm_few_wide.hpp"
 
 #if defined(__clang__)

@@ -14,9 +14,9 @@ namespace SCAP_OV_ISA {
 namespace {
 
 // Of a block of so many activation groups, for any kind of tile.
-inline size_t few_scratch_bytes(size_t m, size_t groups, size_t group_size, size_t tile_columns) noexcept {
+inline size_t few_scratch_bytes(size_t m, size_t groups, size_t group_size) noexcept {
     const size_t channels = groups * round_up(group_size, kQuad), fine = groups * ceil_div(group_size, kFineGroup);
-    return tile_bytes(channels, tile_columns) + groups * kFewColumns * 2 * sizeof(float) + round_up(m * channels, 64) +
+    return tile_bytes(channels) + groups * kFewColumns * 2 * sizeof(float) + round_up(m * channels, 64) +
            m * (fine + 2 * groups) * sizeof(float);
 }
 
@@ -118,9 +118,6 @@ inline void gemm_few(const FewRowsParams& p) noexcept {
 template <class Format>
 struct WideTile;
 
-// Of gemm_few_pages.hpp.
-void gemm_few_pages(const FewRowsParams& p) noexcept;
-
 // Null where there is none.
 template <class Format>
 constexpr decltype(&gemm_few<FewTile<U4>>) few_kernel() {
@@ -133,12 +130,6 @@ template <class Format>
 constexpr decltype(&gemm_few<FewTile<U4>>) wide_kernel() {
     if constexpr (!std::is_same_v<Format, U4> && Format::kInteger && kFewRowsOfBytes.tall.most > 0)
         return &gemm_few<WideTile<Format>>;
-    else
-        return nullptr;
-}
-constexpr decltype(&gemm_few_pages) pages_kernel() {
-    if constexpr (kFewRowsOfBytes.tall.most > 0)
-        return &gemm_few_pages;
     else
         return nullptr;
 }

@@ -84,9 +84,8 @@ struct FewBlock {
     explicit FewBlock(const FewRowsParams& p);  // in p.scratch
 };
 
-// One of gemm_few.hpp, or of a whole strip.
-inline size_t tile_bytes(size_t channels, size_t columns) {
-    return ceil_div(columns, kFewColumns) * kStreams * (channels / kQuad + 1) * 2 * Simd::kBytes;
+inline size_t tile_bytes(size_t channels) {
+    return kStreams * (channels / kQuad + 1) * 2 * Simd::kBytes;
 }
 
 inline FewBlock::FewBlock(const FewRowsParams& p) : group(p.group_from), groups(p.block_groups) {
@@ -95,7 +94,7 @@ inline FewBlock::FewBlock(const FewRowsParams& p) : group(p.group_from), groups(
     scale = static_cast<float*>(p.scratch);
     zero_point = scale + groups * kFewColumns;
     tile = reinterpret_cast<uint8_t*>(zero_point + groups * kFewColumns);
-    x = reinterpret_cast<int8_t*>(tile + tile_bytes(channels, p.tile_columns));
+    x = reinterpret_cast<int8_t*>(tile + tile_bytes(channels));
     x_scale = reinterpret_cast<float*>(x + round_up(q.m * channels, 64));
     x_sums = x_scale + q.m * groups * q.fine();
 }

@@ -1,6 +1,6 @@
-// Blocks of gemm_few.hpp for bytes and planes whose rows of the weight are long, so that input channels of a block lie pages apart, often a
-// power of two: blocks of 32 channels, one activation group each, for more of them would not stay in L2 beside those that come. Eight rows
-// of the weight come into L2 side by side, half of their lines beside unpacking and half beside products of the first rows of x. Over
+// Blocks of gemm_few.hpp for bytes and planes that are not tall, so that input channels of a block lie far apart, often a power of two:
+// blocks of 32 channels, one activation group each, for more of them would not stay in L2 beside those that come. Eight rows of the weight
+// come into L2 side by side, half of their lines beside unpacking and half beside products of the first rows of x. Over
 // gemm_few_bytes.hpp, whose tiles these are.
 #pragma once
 

@@ -31,8 +31,8 @@ constexpr size_t kMrFew = Simd::kBytes == 64 ? 12 : 6;  // two accumulators each
 constexpr bool kGains = Simd::kBytes == 64;
 constexpr FewRows::Range kFewRows[3] = {{6, kGains ? 63 : 0}, {9, kGains ? 63 : 0}, {9, kGains ? 48 : 0}};
 // Tall and square weights, wide rows of them, and others.
-constexpr FewRows::ByShape kFewRowsOfBytes{{9, kGains ? 32 : 0}, {9, kGains ? 24 : 0}, {9, kGains ? 24 : 0}, {}};
-constexpr FewRows::ByShape kFewRowsOfPlanes{{5, kGains ? 32 : 0}, {5, kGains ? 24 : 0}, {5, kGains ? 16 : 0}, {5, kGains ? 16 : 0}};
+constexpr FewRows::ByShape kFewRowsOfBytes{{9, kGains ? 32 : 0}, {9, kGains ? 32 : 0}, {9, kGains ? 32 : 0}, {9, kGains ? 32 : 0}};
+constexpr FewRows::ByShape kFewRowsOfPlanes{{5, kGains ? 32 : 0}, {5, kGains ? 32 : 0}, {5, kGains ? 32 : 0}, {5, kGains ? 32 : 0}};
 
 // finish(r, dot): the products of one group, of row r, at both registers of columns. The second one holds high nibbles, not shifted until
 // the end.

@@ -87,7 +87,6 @@ inline Implementation table(const char* name, const char* description, uint32_t 
 #include "formats/format_list.inc"
 #undef X
             },
-            pages_kernel(),
             few_scratch_bytes,
         },
     };

@@ -88,9 +88,6 @@ template <class Format>
 constexpr void (*wide_kernel())(const FewRowsParams&) noexcept {
     return nullptr;
 }
-constexpr void (*pages_kernel())(const FewRowsParams&) noexcept {
-    return nullptr;
-}
 constexpr decltype(FewRows::scratch_bytes) few_scratch_bytes = nullptr;
 
 inline size_t gemm_scratch_bytes(size_t, size_t) noexcept {
