@@ -78,7 +78,7 @@ const Implementation& implementation() {
         table.gemm_half_qd8 = gemm_amx<HighPlane>;
         table.dense = {kBlockK, kTileBytes, 2, kMaxGemvRows + 1, 4};
         // Tiles of two digits are more exact; for bytes and planes of few rows they are slower.
-        table.few.bytes = {{}, {9, 12}, {9, 16}, {}};
+        table.few.bytes = {{}, {9, 12}, {9, 12}, {}};
         table.few.planes = {{5, 8}, {5, 12}, {5, 16}, {}};
         table.few.narrow = table.few.middle = table.few.wide = {0, 0};
 #define X(Trait, name) use_tiles<Trait>(table, WeightFormat::name);
