@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from scap_ov.api import apply, fit
+from scap_ov.api import apply, fit, save_model
 from scap_ov.calibration.observe import observe
 from scap_ov.config import SparsityConfig
 from scap_ov.models.dataset import token_dataset
 from scap_ov.sample_models.random_llm import SHAPES, write_model
 from scap_ov.sample_models.real_weights import write_in_form
 from scap_ov.sample_models.source import stock_model
-from scap_ov.storage.model_folder import read_model, write_model_folder
+from scap_ov.storage.model_folder import read_model
 
 REAL = "smollm2-135m"
 
@@ -45,14 +45,14 @@ def _prune(stock: Path, folder: Path, sparsity: float, *, lm_head: bool, graded:
     model = read_model(stock)
     if not sparsity and not lm_head:  # needs no activations
         config = SparsityConfig(target_sparsity=0, method="scap", replace="always")
-        write_model_folder(apply(model, config=config), stock, folder)
+        save_model(apply(model, config=config), folder, like=stock)
         return
     windows = np.random.default_rng(0).integers(10, 1000, (4, 128))
     profile = observe(model, token_dataset(windows.tolist(), model))
     kinds = {site.kind.value for site in profile.sites} - {"lm_head"}
     target = dict.fromkeys(sorted(kinds), sparsity) | ({"lm_head": sparsity if graded else 0.0} if lm_head else {})
     config = SparsityConfig(target_sparsity=target, method="graded" if graded else "scap", replace="always", lm_head=lm_head)
-    write_model_folder(apply(model, fit(profile, config)), stock, folder)
+    save_model(apply(model, fit(profile, config)), folder, like=stock)
 
 
 def real(work: Path) -> Path:
