@@ -23,6 +23,7 @@ from scap_ov.passes.openvino.portable_pattern import PREFIX
 from scap_ov.passes.openvino.sparse_op import CreateOp
 
 PARTS = ("o", "up", "down", "next")
+_OF_LEVELS = ("levels", "start_level", "level_model", "level_op")  # attributes that an op without levels does not have
 _OWN = ("version", "projection")  # attributes of a SparseMatMul that the op has for itself, or that parts of it never have
 
 
@@ -116,7 +117,7 @@ def _own_attributes(attributes: Mapping[str, Any], part: str) -> dict[str, Any]:
     own = {key.removeprefix(f"{part}_"): value for key, value in attributes.items() if key.startswith(f"{part}_")}
     if own.get("levels"):
         return own | {"version": VERSION}
-    return {key: value for key, value in own.items() if key != "levels" and "level_" not in key and "_level" not in key}
+    return {key: value for key, value in own.items() if key not in _OF_LEVELS}
 
 
 def _names(node: ov.Node, count: int) -> list[str]:

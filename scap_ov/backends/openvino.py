@@ -238,7 +238,8 @@ def _save(model: ov.Model, name: str, xml: Path) -> None:
     from scap_ov.passes.openvino.level_blocks import levels_in, name_model
     from scap_ov.passes.openvino.split_blocks import SplitBlocks
 
-    fused = SparsityConfig.from_dict(record(model)["config"]).fuse_blocks if record(model) else False
+    config = record(model).get("config")  # none of a model that was not rewritten; where it does not say, the default holds
+    fused = config is not None and bool(config.get("fuse_blocks", True))
     unfilled: dict[str, JoinedConstant] = {}
     if fused or levels_in(model) is not None:
         model = SplitBlocks()(model.clone()).model
