@@ -16,18 +16,18 @@ from scap_ov.passes.rules.match_pattern import match_patterns
 class EveryRow(Pass[ov.Model]):
     """Set the row policy of all ops to `all`, in place: their weights stay where they are, in the file say.
 
-    1. Nothing is changed, and so the result is not modified, where something is pruned in standard ops too, or where an op could not have
-       been made with that policy: its input is [T, B, K], or a Reshape before it hides which row is the first (LowerSparseMatMul's rule 6).
-    2. Fused blocks are split.
+    1. No policy is set where something is pruned in standard ops too, or where an op could not have been made with this one: its input is
+       [T, B, K], or a Reshape before it hides which row is the first (LowerSparseMatMul's rule 6).
+    2. Fused blocks are split first.
     """
 
     def call(self, model: ov.Model) -> PassResult[ov.Model]:
         """Change the ops."""
-        SplitBlocks()(model)
+        split = SplitBlocks()(model).modified
         nodes = [node for node in model.get_ordered_ops() if node.get_type_name() in OP_NAMES]
         inputs = [node.input_value(0) for node in nodes]
         if not nodes or _prunes_beside(model) or any(map(_flattened, inputs)) or any(time_first(model, inputs)):
-            return PassResult(model, False)
+            return PassResult(model, split)
         for node in nodes:
             node.set_attribute("rows", "all")
         model.validate_nodes_and_infer_types()

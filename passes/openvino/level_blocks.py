@@ -5,10 +5,9 @@ docs/packing.md draws it; ADR 0023 says why.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -64,14 +63,11 @@ def dial_of(node: ov.Node) -> Dial | None:
     """The levels of an op, or None where it has none; of a fused block, those of its first part."""
     attributes = node.get_attributes()
     part = "o_" if node.get_type_name() == BLOCK_OP_NAME else ""
-    return _dial({key.removeprefix(part): value for key, value in attributes.items() if key.startswith(part)})
-
-
-def _dial(attributes: Mapping[str, Any]) -> Dial | None:
-    levels = tuple(round(float(level), 6) for level in attributes.get("levels", ()))
+    levels = tuple(round(float(level), 6) for level in attributes.get(f"{part}levels", ()))
     if not levels:
         return None
-    return Dial(levels, int(attributes["start_level"]), str(attributes["level_model"]), int(attributes["level_op"]))
+    start, model, op = (attributes[part + name] for name in ("start_level", "level_model", "level_op"))
+    return Dial(levels, int(start), str(model), int(op))
 
 
 def levels_in(model: ov.Model) -> Dial | None:

@@ -15,8 +15,10 @@ import openvino as ov
 
 from scap_ov.custom_ops import OP_NAME
 from scap_ov.passes.openvino.block_op import Block, Norm, Part
+from scap_ov.passes.openvino.gate_activation import activation_name
 from scap_ov.passes.openvino.match_choice import numbers
 from scap_ov.passes.rules.constants import constant_values
+from scap_ov.passes.rules.structure import channels_of
 from scap_ov.passes.rules.tensors import key_of
 
 _SQUARES, _RECIPROCAL_ROOT = [2.0], [-0.5]
@@ -103,7 +105,7 @@ def _behind(value: ov.Output, h1: ov.Output) -> tuple[ov.Node | None, ov.Node | 
 def _activated(up: ov.Node) -> tuple[ov.Output, str] | None:
     """act(gate) · up, or act(up) of an op with one output, and the activation; None where the outputs go elsewhere too."""
     gate = _only_reader(up.output(0))
-    name = None if gate is None else _activation(gate)
+    name = None if gate is None else activation_name(gate)
     if gate is None or name is None or up.get_output_size() > 2:
         return None
     value = gate.output(0)
@@ -113,14 +115,6 @@ def _activated(up: ov.Node) -> tuple[ov.Output, str] | None:
     if product is None or product.get_type_name() != "Multiply" or key_of(_other(product, value)) != key_of(up.output(1)):
         return None
     return (product.output(0), name) if _only_reader(up.output(1)) is not None else None
-
-
-def _activation(node: ov.Node) -> str | None:
-    if node.get_type_name() == "Swish" and (node.get_input_size() == 1 or numbers(node.input_value(1)) == [1.0]):
-        return "silu"
-    if node.get_type_name() == "Gelu":
-        return "gelu_tanh" if node.get_attributes()["approximation_mode"].lower() == "tanh" else "gelu_erf"
-    return None
 
 
 def _norm_behind(h2: ov.Output) -> tuple[ov.Node, _SpeltOut] | None:
@@ -148,7 +142,7 @@ def _norm_before(value: ov.Output) -> tuple[ov.Output, _SpeltOut] | None:
         except ValueError:
             continue
         found = _normed(node.input_value(1 - port))
-        if found is not None and _width(found[0]) == gamma.size and np.isfinite(gamma).all():
+        if found is not None and channels_of(found[0].get_partial_shape()) == gamma.size and np.isfinite(gamma).all():
             h, epsilon, nodes = found
             return h, _SpeltOut(Norm(gamma, epsilon), nodes)
     return None
@@ -217,13 +211,8 @@ def _other(node: ov.Node, value: ov.Output) -> ov.Output:
     return node.input_value(1) if key_of(first) == key_of(value) else first
 
 
-def _width(value: ov.Output) -> int:
-    shape = value.get_partial_shape()
-    last = shape[len(shape) - 1] if shape.rank.is_static and len(shape) else ov.Dimension()
-    return -1 if last.is_dynamic else last.get_length()
-
-
 def _alike(one: ov.Output, other: ov.Output) -> bool:
     """Whether two tensors are both f32, with as many axes and as wide."""
-    same = len(one.get_partial_shape()) == len(other.get_partial_shape()) and _width(one) == _width(other) > 0
+    shape, beside = one.get_partial_shape(), other.get_partial_shape()
+    same = len(shape) == len(beside) and channels_of(shape) == channels_of(beside) > 0
     return same and one.get_element_type() == other.get_element_type() == ov.Type.f32

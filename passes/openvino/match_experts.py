@@ -14,6 +14,7 @@ from collections.abc import Iterable
 import numpy as np
 import openvino as ov
 
+from scap_ov.passes.openvino.gate_activation import activation_name
 from scap_ov.passes.openvino.match_choice import VIEWS, match_choice, numbers, refuse
 from scap_ov.passes.rules.constants import constant_values
 from scap_ov.passes.rules.experts import Activation, ExpertBlock
@@ -126,12 +127,10 @@ def _hidden(value: ov.Output) -> tuple[tuple[ov.Node, ...], np.ndarray | None, A
 
 
 def _activation(act: ov.Node) -> Activation:
-    if act.get_type_name() == "Gelu":
-        return Activation("gelu_tanh" if act.get_attributes()["approximation_mode"].lower() == "tanh" else "gelu_erf")
-    beta = numbers(act.input_value(1)) if act.get_input_size() > 1 else [1.0]
-    if beta != [1.0]:
-        refuse(f"the activation is x · sigmoid({beta} x)")
-    return Activation("silu")
+    name = activation_name(act)
+    if name is None:
+        refuse(f"the activation is x · sigmoid({numbers(act.input_value(1))} x)")
+    return Activation(name)
 
 
 def _clamped(act: ov.Node, other: ov.Output) -> tuple[tuple[ov.Node, ...], np.ndarray | None, Activation]:

@@ -107,7 +107,7 @@ class Structure:
         """The last layer: nothing but a bias, capping and slicing before a Result of logits."""
         if ahead & (LAYER | ATTENTION) or not ahead & RESULT:
             return False
-        width, depth = _channels(self._nodes[i].get_output_partial_shape(0)), _channels(self._nodes[i].get_input_partial_shape(0))
+        width, depth = channels_of(self._nodes[i].get_output_partial_shape(0)), channels_of(self._nodes[i].get_input_partial_shape(0))
         current = i
         while self._types[current] != "Result":
             after = [c for c in self._consumers[current] if self._types[c] != "ShapeOf"]
@@ -206,6 +206,6 @@ class Structure:
         return bool(self._cores) and -1 in reached and max(self._cores.values()) not in reached
 
 
-def _channels(shape: ov.PartialShape) -> int:
+def channels_of(shape: ov.PartialShape) -> int:
     """Length of the last dimension, 0 where it is not known."""
     return 0 if shape.rank.is_dynamic or not len(shape) or shape[-1].is_dynamic else int(shape[-1].get_length())

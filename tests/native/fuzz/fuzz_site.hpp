@@ -1,9 +1,6 @@
 // Attributes of a site that fit together, one of them broken now and then.
 #pragma once
-#include "bytes.hpp"
-#include "formats/formats.hpp"
-#include "setter.hpp"
-#include "weight_type.hpp"
+#include "fuzz_weights.hpp"
 
 struct PackedSite {
     size_t k, height, width;
@@ -13,10 +10,7 @@ struct PackedSite {
 // large as it must be. `prefix` stands before the names of attributes.
 inline PackedSite fuzz_site(Bytes& bytes, Setter& set, const std::string& prefix, size_t k, std::vector<int64_t> sizes) {
     using namespace scap_ov;
-    const std::string type = bytes.choice({"u4", "i4", "u8", "i8", "f16", "bf16", "f32", "planes", "planes"});
-    const bool planes = type == "planes";
-    const std::string stored = planes ? bytes.choice({"u8", "i8"}) : type;
-    const bool integer = stored.size() == 2, f16_scale = bytes.chance(128);
+    FuzzedWeights weights(bytes);
     if (k == 0) k = bytes.size(300);
     if (sizes.empty()) {
         const size_t layers = 1 + bytes.byte() % 3;
@@ -24,20 +18,12 @@ inline PackedSite fuzz_site(Bytes& bytes, Setter& set, const std::string& prefix
     }
     size_t n = 0;
     for (const int64_t size : sizes) n += static_cast<size_t>(size);
-    const WeightFormat format = planes ? WeightFormat::planes : find_weight_type(stored)->format;
-    const size_t n_padded = round_up(n, kColumnBlock), row_bytes = packed_row_bytes(format, n_padded);
-    const size_t step_group = planes ? size_t{4} << bytes.byte() % 6 : 0;
-    const size_t group = integer ? (bytes.chance(80) ? k : planes ? step_group * (1 + bytes.byte() % 3) : bytes.size(k)) : 0;
-    const size_t groups = integer ? ceil_div(k, group) : 0, steps = planes ? ceil_div(k, step_group) * n_padded : 0;
+    weights.set_size(bytes, k, n);
     const auto some = [&](size_t full, size_t other) { return static_cast<int64_t>(bytes.chance(128) ? full : other); };
-    std::vector<int64_t> sections = {static_cast<int64_t>(groups * n_padded * (f16_scale ? 2 : 4)),
-                                     some(groups * n_padded, 0),
-                                     some(4 * k, 4),
-                                     some(4 * k, 4),
-                                     some(4 * n, 0),
-                                     some(4 * n, 0)};
-    if (planes) {
-        sections.insert(sections.end(), {static_cast<int64_t>(steps), static_cast<int64_t>(steps)});
+    std::vector<int64_t> sections = {
+        weights.scale_bytes(), some(weights.groups * weights.n_padded, 0), some(4 * k, 4), some(4 * k, 4), some(4 * n, 0), some(4 * n, 0)};
+    if (weights.planes) {
+        sections.insert(sections.end(), {weights.step_bytes(), weights.step_bytes()});
         sections.push_back(bytes.chance(80) ? 0 : some(4 * k, 4));
     }
     set.levels = bytes.levels();
@@ -47,14 +33,10 @@ inline PackedSite fuzz_site(Bytes& bytes, Setter& set, const std::string& prefix
     }
     size_t behind = 0;
     for (const int64_t size : sections) behind += round_up(static_cast<size_t>(size), 64);
-    size_t height = k * (planes ? 2 : 1) + ceil_div(behind, row_bytes), width = row_bytes;
-    set.text[prefix + "weight_type"] = stored;
-    set.text[prefix + "scale_type"] = integer ? f16_scale ? "f16" : "f32" : "";
+    size_t height = k * (weights.planes ? 2 : 1) + ceil_div(behind, weights.row_bytes), width = weights.row_bytes;
+    weights.put(set, prefix);
     set.text[prefix + "rows"] = bytes.choice({"decode", "all"});
-    set.whole[prefix + "group_size"] = static_cast<int64_t>(group);
     set.whole[prefix + "max_sparse_rows"] = 1 + bytes.byte() % 20;
-    set.whole[prefix + "planes"] = planes;
-    set.whole[prefix + "step_group"] = static_cast<int64_t>(step_group);
     set.lists[prefix + "output_sizes"] = sizes;
     set.lists[prefix + "sections"] = sections;
     set_level_attributes(bytes, set, prefix);

@@ -3,9 +3,7 @@
 #include <openvino/op/constant.hpp>
 #include <openvino/op/parameter.hpp>
 
-#include "bytes.hpp"
-#include "formats/formats.hpp"
-#include "setter.hpp"
+#include "fuzz_weights.hpp"
 #include "sparse_experts.hpp"
 
 namespace {
@@ -14,32 +12,21 @@ using namespace scap_ov;
 
 // Attributes of one product that fit together; returns the shape of its packed weights.
 ov::Shape stage(Bytes& bytes, Setter& set, const std::string& name, size_t k, size_t n, size_t experts) {
-    const std::string type = bytes.choice({"u4", "i4", "u8", "i8", "f16", "bf16", "f32", "planes", "planes"});
-    const bool planes = type == "planes";
-    const std::string stored = planes ? bytes.choice({"u8", "i8"}) : type;
-    const bool integer = stored.size() == 2, f16_scale = bytes.chance(128);
-    const WeightFormat format = planes ? WeightFormat::planes : find_weight_type(stored)->format;
-    const size_t n_padded = round_up(n, kColumnBlock), row_bytes = packed_row_bytes(format, n_padded);
-    const size_t step_group = planes ? size_t{4} << bytes.byte() % 6 : 0;
-    const size_t group = integer ? (bytes.chance(80) ? k : planes ? step_group * (1 + bytes.byte() % 3) : bytes.size(k)) : 0;
-    const size_t groups = integer ? ceil_div(k, group) : 0, steps = planes ? ceil_div(k, step_group) * n_padded : 0;
+    FuzzedWeights weights(bytes);
+    weights.set_size(bytes, k, n);
     const auto some = [&](size_t full, size_t other) { return static_cast<int64_t>(bytes.chance(128) ? full : other); };
-    std::vector<int64_t> sections = {static_cast<int64_t>(groups * n_padded * (f16_scale ? 2 : 4)), some(groups * n_padded, 0),
-                                     some(4 * n, 0), static_cast<int64_t>(steps), static_cast<int64_t>(steps)};
-    std::vector<int64_t> shared = {some(4 * k, 4), some(4 * k, 4), some(experts * n * 4, 0), planes ? some(4, 4 * k) : 0};
+    std::vector<int64_t> sections = {weights.scale_bytes(), some(weights.groups * weights.n_padded, 0), some(4 * n, 0),
+                                     weights.step_bytes(), weights.step_bytes()};
+    std::vector<int64_t> shared = {some(4 * k, 4), some(4 * k, 4), some(experts * n * 4, 0), weights.planes ? some(4, 4 * k) : 0};
     const int64_t levels = set.levels.empty() ? 1 : static_cast<int64_t>(set.levels.size());
     sections[2] *= levels;
     for (const size_t i : {0, 1, 3}) shared[i] *= levels;
     size_t behind = 0, tail = 0;
     for (const int64_t size : sections) behind += round_up(static_cast<size_t>(size), 64);
     for (const int64_t size : shared) tail += round_up(static_cast<size_t>(size), 64);
-    const size_t height = k * (planes ? 2 : 1) + ceil_div(behind, row_bytes);
-    set.text[name + "_weight_type"] = stored;
-    set.text[name + "_scale_type"] = integer ? f16_scale ? "f16" : "f32" : "";
-    set.whole[name + "_group_size"] = static_cast<int64_t>(group);
+    const size_t height = k * (weights.planes ? 2 : 1) + ceil_div(behind, weights.row_bytes);
+    weights.put(set, name + "_");
     set.whole[name + "_size"] = static_cast<int64_t>(n);
-    set.whole[name + "_planes"] = planes;
-    set.whole[name + "_step_group"] = static_cast<int64_t>(step_group);
     const uint8_t broken = bytes.byte();
     if (broken == 1) sections[bytes.byte() % sections.size()] = bytes.nasty();
     if (broken == 2) shared[bytes.byte() % shared.size()] = bytes.nasty();
@@ -48,7 +35,8 @@ ov::Shape stage(Bytes& bytes, Setter& set, const std::string& name, size_t k, si
     if (broken == 5) sections.push_back(bytes.nasty());
     set.lists[name + "_sections"] = sections;
     set.lists[name + "_shared"] = shared;
-    return {experts * height + ceil_div(tail, row_bytes) + (broken == 6 ? bytes.byte() : 0), row_bytes + (broken == 7 ? 1 : 0)};
+    return {experts * height + ceil_div(tail, weights.row_bytes) + (broken == 6 ? bytes.byte() : 0),
+            weights.row_bytes + (broken == 7 ? 1 : 0)};
 }
 
 std::shared_ptr<ov::op::v0::Constant> constant(Bytes& bytes, const ov::Shape& shape, std::vector<uint8_t>& memory) {
