@@ -185,8 +185,8 @@ def _mean_square(value: ov.Output, x: ov.Output) -> ov.Node | None:
     node = value.get_node()
     if node.get_type_name() != "ReduceMean" or not node.get_attributes()["keep_dims"] or len(value.get_target_inputs()) != 1:
         return None
-    rank = len(x.get_partial_shape())
-    if numbers(node.input_value(1)) not in ([-1.0], [rank - 1.0]):
+    rank = x.get_partial_shape().rank
+    if rank.is_dynamic or numbers(node.input_value(1)) not in ([-1.0], [rank.get_length() - 1.0]):
         return None
     square: ov.Node = node.input_value(0).get_node()
     if len(square.output(0).get_target_inputs()) != 1 or key_of(square.input_value(0)) != key_of(x):
@@ -214,5 +214,5 @@ def _other(node: ov.Node, value: ov.Output) -> ov.Output:
 def _alike(one: ov.Output, other: ov.Output) -> bool:
     """Whether two tensors are both f32, with as many axes and as wide."""
     shape, beside = one.get_partial_shape(), other.get_partial_shape()
-    same = len(shape) == len(beside) and channels_of(shape) == channels_of(beside) > 0
+    same = shape.rank == beside.rank and channels_of(shape) == channels_of(beside) > 0
     return same and one.get_element_type() == other.get_element_type() == ov.Type.f32

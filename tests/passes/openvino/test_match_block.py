@@ -90,6 +90,18 @@ def test_a_norm_of_another_axis_is_another_norm():
     assert len(blocks_of(model)) == 1
 
 
+def test_tensors_of_unknown_rank_are_left_alone():
+    model = lowered()
+    total = blocks_of(model)[0].sum.get_node().get_friendly_name()
+    h1 = next(node for node in model.get_ordered_ops() if node.get_friendly_name() == total).input_value(0).get_node()
+    x = ops.parameter(ov.PartialShape.dynamic(), np.float32)
+    h1.input(0 if h1.input_value(1).get_node().get_type_name() == "SparseMatMul" else 1).replace_source_output(x.output(0))
+    model.add_parameters([x])
+    model.validate_nodes_and_infer_types()
+    assert h1.get_output_partial_shape(0).rank.is_dynamic
+    assert blocks_of(model) == []
+
+
 def test_swish_with_another_beta_is_another_activation():
     model = lowered()
     for node in of_kind(model, "Swish"):
