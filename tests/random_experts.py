@@ -145,8 +145,7 @@ def run(o: ExpertsOperands, implementation: str, threads: int = 1) -> np.ndarray
 
 
 def _plain(stage: Stage, keep: list[np.ndarray], pointer: Any) -> _Stage:
-    tensor, attributes = pack_stage(stage)
-    data = tensor.data
+    data, attributes = pack_stage(stage)
     keep.append(data)
     site, sections = stage.sites[0], attributes["sections"]
     starts = np.cumsum([site.weight.size, *(padded_size(size) for size in sections[:-1])])

@@ -13,6 +13,7 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.errors import UsageError
+from scap_ov.passes.openvino.aligned import aligned_constant, aligned_empty
 from scap_ov.passes.openvino.level_blocks import Blocks, Dial
 from scap_ov.passes.openvino.packed_sections import as_bytes, read_sections, rows_of, write_sections
 from scap_ov.passes.openvino.packed_site import PackedSite
@@ -84,7 +85,7 @@ def build(create: CreateOp, x: ov.Output, ids: ov.Output, routing: ov.Output, ex
     attributes: dict[str, object] = {"experts": len(experts.up.sites)}
     for name, stage in (("up", experts.up), ("down", experts.down)):
         data, own = pack_stage(stage)
-        constants.append(ov.op.Constant(data).output(0))
+        constants.append(aligned_constant(data).output(0))
         attributes |= {f"{name}_{key}": value for key, value in own.items()}
     attributes |= {
         "gate_up": experts.gate_up, "activation": experts.activation, "alpha": experts.alpha, "limit": experts.limit,
@@ -118,7 +119,7 @@ def names_of(node: ov.Node) -> tuple[str, list[str]]:
     return layer.removeprefix(PREFIX), [name for name in weights.split(";") if name]
 
 
-def pack_stage(stage: Stage) -> tuple[ov.Tensor, dict[str, object]]:
+def pack_stage(stage: Stage) -> tuple[np.ndarray, dict[str, object]]:
     """u8 [E·(K + P) + rows of what is shared, row_bytes], and the attributes that describe it."""
     first, count = stage.sites[0], len(stage.sites)
     base = stage.base.astype(np.float32, copy=False).reshape(count, -1) if stage.base.size else None
@@ -126,8 +127,7 @@ def pack_stage(stage: Stage) -> tuple[ov.Tensor, dict[str, object]]:
     shared = [as_bytes(values) for values in (stage.center, stage.threshold, stage.bias, stage.whole_threshold)]
     k, row_bytes = first.weight.shape
     height, tail = k + rows_of(sections, row_bytes), rows_of([section.size for section in shared], row_bytes)
-    tensor = ov.Tensor(ov.Type.u8, ov.Shape([count * height + tail, row_bytes]))
-    data = tensor.data
+    data = aligned_empty((count * height + tail, row_bytes))
     for number, site in enumerate(stage.sites):
         _check_alike(first, site, number)
         own = data[number * height : (number + 1) * height]
@@ -135,7 +135,7 @@ def pack_stage(stage: Stage) -> tuple[ov.Tensor, dict[str, object]]:
         own_base = as_bytes(_nothing() if base is None else base[number])
         write_sections(own[k:].reshape(-1), [site.scale, site.zero_point, own_base, site.step, site.offset])
     write_sections(data[count * height :].reshape(-1), shared)
-    return tensor, {
+    return data, {
         "weight_type": first.weight_type, "group_size": first.group_size, "scale_type": first.scale_type, "size": sum(first.sizes),
         "sections": sections, "shared": [section.size for section in shared], "planes": int(first.planes), "step_group": first.step_group,
     }  # fmt: skip

@@ -9,6 +9,7 @@ import openvino as ov
 from scap_ov.custom_ops import BLOCK_OP_NAME
 from scap_ov.passes.base import Pass, PassResult
 from scap_ov.passes.openvino import block_op, sparse_op
+from scap_ov.passes.openvino.aligned import aligned_constant
 from scap_ov.passes.openvino.joined_constant import JoinedConstant
 from scap_ov.passes.openvino.match_block import match_block
 from scap_ov.passes.openvino.portable_pattern import PREFIX
@@ -39,7 +40,7 @@ class FuseBlocks(Pass[ov.Model]):
                 continue
             create = create or sparse_op.creator(BLOCK_OP_NAME)
             joined = block_op.joined(found.block)
-            constant = ov.op.Constant(joined.tensor)
+            constant = aligned_constant(joined.data)
             constant.set_friendly_name(f"{PREFIX}fused.{next(numbers)}")
             if self._unfilled is None:
                 joined.fill()

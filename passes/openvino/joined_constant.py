@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import openvino as ov
+
+from scap_ov.passes.openvino.aligned import aligned_empty
 
 STEP, PAGE, PAGES = 64, 4096, 1 << 20  # bytes: parts begin at cache lines, those of 1 MB and more at pages, as constants of files do
 
@@ -15,12 +16,12 @@ STEP, PAGE, PAGES = 64, 4096, 1 << 20  # bytes: parts begin at cache lines, thos
 class JoinedConstant:
     """Where the parts are, and the memory to put them into.
 
-    :param tensor: uint8 [bytes], not filled yet: until then it takes address space alone.
+    :param data: uint8 [bytes], not filled yet: until then it takes address space alone.
     :param starts: where each part begins; -1 for one that is not there.
     :param parts: uint8 [n] each.
     """
 
-    tensor: ov.Tensor
+    data: np.ndarray
     starts: tuple[int, ...]
     parts: tuple[np.ndarray, ...]
 
@@ -34,12 +35,12 @@ class JoinedConstant:
             starts.append(-1 if array is None else start)
             size = size if array is None else start + array.nbytes
         parts = tuple(array.reshape(-1).view(np.uint8) for array in arrays if array is not None)
-        return cls(ov.Tensor(ov.Type.u8, ov.Shape([-(-size // STEP) * STEP])), tuple(starts), parts)
+        return cls(aligned_empty((-(-size // STEP) * STEP,)), tuple(starts), parts)
 
     @property
     def size(self) -> int:
         """Bytes in all."""
-        return int(self.tensor.byte_size)
+        return self.data.size
 
     def pieces(self) -> Iterator[np.ndarray]:
         """All bytes from the first to the last: the parts, and zeros between and behind them."""
@@ -52,7 +53,7 @@ class JoinedConstant:
 
     def fill(self) -> None:
         """Put the parts into the memory."""
-        data, end = self.tensor.data, 0
+        data, end = self.data, 0
         for piece in self.pieces():
             data[end : end + piece.size] = piece
             end += piece.size

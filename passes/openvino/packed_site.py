@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import openvino as ov
 
 from scap_ov.custom_ops.formats import native, pack, packed_row_bytes, planes, unpack
+from scap_ov.passes.openvino.aligned import aligned_empty
 from scap_ov.passes.openvino.packed_sections import rows_of
 from scap_ov.passes.rules.constants import FLOATS
 from scap_ov.passes.rules.weight_matrix import WeightMatrix
@@ -43,7 +43,7 @@ class PackedSite:
     step_group: int = 0
     step: np.ndarray = field(default_factory=lambda: _NONE)
     offset: np.ndarray = field(default_factory=lambda: _NONE)
-    room: ov.Tensor | None = field(default=None, compare=False)
+    room: np.ndarray | None = field(default=None, compare=False)
 
     @property
     def k(self) -> int:
@@ -121,8 +121,8 @@ def _with_room(site: PackedSite, k: int, behind: Sequence[int]) -> PackedSite:
     row_bytes = packed_row_bytes("u4" if site.planes else site.weight_type, sum(site.sizes))
     rows = 2 * k if site.planes else k
     sections = [site.scale.size, site.zero_point.size, site.step.size, site.offset.size, *behind]
-    room = ov.Tensor(ov.Type.u8, ov.Shape([rows + rows_of(sections, row_bytes), row_bytes]))
-    return replace(site, room=room, weight=room.data[:rows])
+    room = aligned_empty((rows + rows_of(sections, row_bytes), row_bytes))
+    return replace(site, room=room, weight=room[:rows])
 
 
 def _stored(weights: Sequence[WeightMatrix]) -> native.Stored:

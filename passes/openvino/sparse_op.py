@@ -15,6 +15,7 @@ import numpy as np
 import openvino as ov
 
 from scap_ov.custom_ops import OP_NAME
+from scap_ov.passes.openvino.aligned import aligned_constant, aligned_empty
 from scap_ov.passes.openvino.level_blocks import Blocks, Dial
 from scap_ov.passes.openvino.packed_sections import as_bytes, read_sections, rows_of, write_sections
 from scap_ov.passes.openvino.packed_site import PackedSite
@@ -69,7 +70,7 @@ def build(create: CreateOp, x: ov.Output, packed: PackedSite, pruning: Pruning, 
     sections = [packed.scale, packed.zero_point, *before]
     if packed.planes:
         sections += [packed.step, packed.offset, whole]
-    constant = ov.op.Constant(_behind(packed, sections))
+    constant = aligned_constant(_behind(packed, sections))
     attributes = {
         "weight_type": packed.weight_type, "group_size": packed.group_size, "scale_type": packed.scale_type,
         "output_sizes": list(packed.sizes), "sections": [section.size for section in sections], "rows": pruning.rows,
@@ -114,16 +115,16 @@ def _floats(pruning: Pruning) -> list[np.ndarray]:
     return [pruning.center, pruning.threshold, pruning.compensation, pruning.base, pruning.whole_threshold]
 
 
-def _behind(packed: PackedSite, sections: Sequence[np.ndarray]) -> ov.Tensor:
+def _behind(packed: PackedSite, sections: Sequence[np.ndarray]) -> np.ndarray:
     """A weight [K, row_bytes] and sections of bytes -> u8 [K + rows of the sections, row_bytes]; in place where the site has room."""
     k, row_bytes = packed.weight.shape
-    shape = [k + rows_of([section.size for section in sections], row_bytes), row_bytes]
-    tensor = packed.room
-    if tensor is None or list(tensor.shape) != shape:
-        tensor = ov.Tensor(ov.Type.u8, ov.Shape(shape))
-        tensor.data[:k] = packed.weight
-    write_sections(tensor.data[k:].reshape(-1), sections)
-    return tensor
+    shape = (k + rows_of([section.size for section in sections], row_bytes), row_bytes)
+    whole = packed.room
+    if whole is None or whole.shape != shape:
+        whole = aligned_empty(shape)
+        whole[:k] = packed.weight
+    write_sections(whole[k:].reshape(-1), sections)
+    return whole
 
 
 def joined_name(site: str, layers: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from small_llm import letters, small_llm
 
 import scap_ov
 from scap_ov.backends.openvino import rewrite
+from scap_ov.passes.openvino.aligned import aligned_constant
 from scap_ov.passes.openvino.joined_constant import JoinedConstant
 from scap_ov.storage.aligned import save_aligned
 from scap_ov.storage.model_folder import read_model
@@ -38,7 +39,7 @@ def kinds(model: ov.Model) -> set[str]:
 
 
 def test_a_file_has_fused_blocks_and_is_read_with_an_op_for_every_site(tmp_path):
-    model = lowered()
+    model = lowered(dynamic_quantization=False)  # int8 would make a step of what norms round differently
     scap_ov.save_model(model, tmp_path / "m.xml")
     assert kinds(model) == {"SparseMatMul"}
     file = read_plainly(tmp_path / "m.xml")
@@ -74,7 +75,7 @@ def test_parts_of_a_constant_begin_at_cache_lines_and_pages():
     np.testing.assert_array_equal(whole[joined.starts[3] :][:12].view(np.float32), arrays[3])
     assert not whole[100:4096].any()
     joined.fill()
-    np.testing.assert_array_equal(joined.tensor.data, whole)
+    np.testing.assert_array_equal(joined.data, whole)
 
 
 def test_a_file_that_openvino_must_write_itself_has_the_parts_too(tmp_path, monkeypatch):
@@ -95,7 +96,7 @@ def test_parts_are_not_copied_to_be_written(tmp_path):
     part = np.ones(24 << 20, np.uint8)
     before = _resident()
     joined = JoinedConstant.of([part, part, part])
-    constant = ov.op.Constant(joined.tensor)
+    constant = aligned_constant(joined.data)
     constant.set_friendly_name("joined")
     x = ov.opset13.parameter([1], np.uint8)
     model = ov.Model([ov.opset13.result(ov.opset13.add(x, constant))], [x], "m")
