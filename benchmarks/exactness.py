@@ -28,7 +28,7 @@ from scap_ov.storage.model_folder import read_model
 
 F32 = {"INFERENCE_PRECISION_HINT": "f32"}
 EXACT = {**F32, "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
-KERNELS = ("avx512_amx", "avx512_vnni", "avx_vnni", "avx2", "scalar")
+KERNELS = ("avx512_amx", "avx512_zen4", "avx512_vnni", "avx_vnni", "avx2", "scalar")
 
 
 def log_probabilities(folder: str, config: dict[str, str], args: argparse.Namespace) -> Iterator[np.ndarray]:

@@ -18,7 +18,7 @@ from typing import Any
 from page_section import put_section
 
 BEGIN, END = "<!-- rows: begin -->", "<!-- rows: end -->"
-_FLOORS = {"avx512_vnni": 1.0, "avx512_amx": 1.0, "avx_vnni": 0.95, "avx2": 0.95}  # of 5 rows and more
+_FLOORS = {"avx512_zen4": 1.0, "avx512_vnni": 1.0, "avx512_amx": 1.0, "avx_vnni": 0.95, "avx2": 0.95}  # of 5 rows and more
 _FEW = 4  # rows: fewer than 5 have floors of their own
 
 

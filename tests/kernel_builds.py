@@ -15,7 +15,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 _SOURCES = _ROOT / "custom_ops" / "src"
 _NATIVE = _ROOT / "tests" / "native"
 _WHEEL = Path(ov.__file__).parent
-EMULATED = ("avx512_vnni", "avx512_amx")
+EMULATED = ("avx512_vnni", "avx512_zen4", "avx512_amx")
 _FLAGS = ["-std=c++17", "-fPIC", "-ffp-contract=off", "-w", f"-I{_SOURCES}", f"-I{_WHEEL / 'include'}"]
 
 # As a compiler that is neither gcc nor clang sees the kernels: registers are structs without operators or casts (docs/adding/isa.md).

@@ -79,6 +79,9 @@ uint32_t detect() {
     }
     const bool amx = (seven.edx >> 24 & 1) && (seven.edx >> 25 & 1);  // tiles, and products of bytes in them
     if (amx && (saved & 0x60000) == 0x60000 && tile_registers_permitted()) features |= kAmxInt8;
+    constexpr uint32_t kAuthenticAmd[] = {0x68747541, 0x69746e65, 0x444d4163};
+    const Registers maker = cpuid(0, 0);
+    if (maker.ebx == kAuthenticAmd[0] && maker.edx == kAuthenticAmd[1] && maker.ecx == kAuthenticAmd[2]) features |= kAmd;
 #endif
     return features;
 }

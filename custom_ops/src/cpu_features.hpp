@@ -15,6 +15,7 @@ enum CpuFeature : uint32_t {
     kAvx512vnni = 1u << 7,
     kAvxVnni = 1u << 8,
     kAmxInt8 = 1u << 9,  // and the kernel's permission to use tile registers
+    kAmd = 1u << 10,     // the maker: its cores have more lines under way
 };
 
 // Bits that both the CPU and the operating system (saved registers) support.

@@ -28,6 +28,11 @@ bool is_supported(const Implementation& implementation) {
     return (implementation.required_features & ~cpu_features()) == 0;
 }
 
+// Whether this CPU is one that it was made for.
+bool is_preferred(const Implementation& implementation) {
+    return (implementation.preferred_features & ~cpu_features()) == 0;
+}
+
 const Implementation& implementation_by_name(const std::string& name) {
     std::string valid;
     for (int i = 0; i < kImplementationCount; ++i) {
@@ -44,7 +49,7 @@ const Implementation& active_implementation() {
     static const Implementation& chosen = []() -> const Implementation& {
         if (const char* name = std::getenv("SCAP_OV_ISA"); name && *name) return implementation_by_name(name);
         int i = 0;
-        while (!is_supported(implementation_at(i)))  // scalar, the last one, asks for nothing
+        while (!is_supported(implementation_at(i)) || !is_preferred(implementation_at(i)))  // scalar, the last one, asks for nothing
             ++i;
         return implementation_at(i);
     }();

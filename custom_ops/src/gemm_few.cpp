@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
+#include <optional>
 
 #include "formats/formats.hpp"
 #include "parallel.hpp"
@@ -29,6 +31,7 @@ constexpr size_t kMostRowBytes = 4096;                // of bytes and planes tha
 constexpr size_t kMaxParts = 4;                       // a power of two
 constexpr size_t kPartBytes = size_t{1} << 20;        // weight bytes of a part, at least
 constexpr size_t kSumBytes = size_t{2} << 20;         // of the sums of more than two parts, at most
+constexpr size_t kLeastPipelinedBytes = size_t{128} << 10;
 
 // Of an input channel.
 size_t row_bytes(const PackedWeight& weight) {
@@ -50,8 +53,22 @@ bool takes_wide_kernel(const SparseMatMulArgs& a) {
     return a.format != WeightFormat::u4 && !is_tall(a.weight);
 }
 
+const FewRows::Pipelined& pipelined_of(const SparseMatMulArgs& a, const FewRows& few) {
+    return few.pipelined[static_cast<int>(a.format)];
+}
+
+// Whether a block is multiplied while the next one is unpacked: scales of x and of the weight change with whole blocks only.
+bool takes_pipelined(const SparseMatMulArgs& a, const FewRows& few) {
+    const FewRows::Pipelined& pipelined = pipelined_of(a, few);
+    const bool nibbles = a.format == WeightFormat::u4;
+    return pipelined.kernel && a.m >= pipelined.rows.least && a.m <= pipelined.rows.most && a.k % kFineGroup == 0 &&
+           a.k * row_bytes(a.weight) >= kLeastPipelinedBytes && nibbles == (a.weight.group_size < a.k) &&
+           a.weight.group_size % (nibbles ? kFineGroup : 1) == 0 && (!a.weight.step || a.weight.step_group % kFineGroup == 0);
+}
+
 // The kernel of this call; null where there is none.
 auto kernel_of(const SparseMatMulArgs& a, const FewRows& few) {
+    if (takes_pipelined(a, few)) return pipelined_of(a, few).kernel;
     return (takes_wide_kernel(a) ? few.wide_kernel : few.kernel)[static_cast<int>(a.format)];
 }
 
@@ -61,17 +78,55 @@ size_t block_channels(const SparseMatMulArgs& a) {
     return deep ? kBlockChannels : kWideBlockChannels;
 }
 
-DenseActivations activations_of(const SparseMatMulArgs& a) {
-    return {block_channels(a), kQuad, 1, 0, 0};
+DenseActivations activations_of(const SparseMatMulArgs& a, const FewRows& few) {
+    return {takes_pipelined(a, few) ? kFineGroup : block_channels(a), kQuad, 1, 0, 0};
 }
+
+// x as the pipelined kernel reads it, see FewRowsParams.
+class OrderedRows {
+public:
+    // q: in groups of 32. weight_group: input channels that share a scale of the weight, or more than there are.
+    OrderedRows(const QuantizeRowsParams& q, size_t weight_group)
+        : scratch_(bytes(q)),
+          value_(scratch_.take<int8_t>(q.m * q.k)),
+          scale_(scratch_.take<float>(q.m * groups(q))),
+          sum_(scratch_.take<float>(q.m * groups(q))) {
+        for (size_t m = 0; m < q.m; ++m) {
+            const float *scales = q.scale + m * groups(q), *sums = q.sums + 2 * m * groups(q);
+            float sum = 0.0f;
+            for (size_t g = 0, k = 0; k < q.k; ++g, k += kFineGroup) {
+                std::memcpy(value_ + k * q.m + m * kFineGroup, q.quantized + m * q.k_padded + k, kFineGroup);
+                scale_[g * q.m + m] = scales[g];
+                sum = (k % weight_group == 0 ? 0.0f : sum) + sums[2 * g];
+                sum_[(weight_group < q.k ? g * q.m : 0) + m] = sum;
+            }
+        }
+    }
+    void give(FewRowsParams& p) const {
+        p.x = value_;
+        p.x_scale = scale_;
+        p.x_sum = sum_;
+    }
+
+private:
+    static size_t groups(const QuantizeRowsParams& q) { return q.k / kFineGroup; }
+    static size_t bytes(const QuantizeRowsParams& q) {
+        return Scratch::bytes_for<int8_t>(q.m * q.k) + 2 * Scratch::bytes_for<float>(q.m * groups(q));
+    }
+
+    Scratch scratch_;
+    int8_t* value_;
+    float *scale_, *sum_;
+};
 
 struct FewGemm {
     const SparseMatMulArgs& args;
     const Implementation& implementation;
     const Rows& rows;
     const QuantizeRowsParams& q;
-    size_t parts, pieces;  // of the input channels, of the columns
-    size_t block_groups;   // activation groups of a block
+    size_t parts, pieces;        // of the input channels, of the columns
+    size_t block_groups;         // activation groups of a block
+    const OrderedRows* ordered;  // of the pipelined kernel, else null
 
     size_t stride() const { return parts == 1 ? strip_columns() + kStridePadding : args.weight.n_padded + kStridePadding; }
     size_t part_size() const { return args.m * stride(); }
@@ -80,6 +135,10 @@ struct FewGemm {
         return std::min(steps * piece / pieces * kColumnStep, args.weight.n_padded);
     }
     size_t strip_columns() const {
+        if (ordered) {
+            const FewRows::Pipelined& pipelined = pipelined_of(args, implementation.few);
+            return std::max(std::min(pipelined.strip_sums / args.m / kColumnStep * kColumnStep, pipelined.strip_columns), kColumnStep);
+        }
         const size_t n = args.weight.n_padded, of_sums = kStripSumBytes / sizeof(float) / args.m;
         const size_t most = kStripBytes * n / args.weight.row_bytes, least = kLeastStripBytes * n / args.weight.row_bytes;
         const size_t columns = std::max(std::min(most, of_sums), least) / kColumnStep * kColumnStep;
@@ -94,7 +153,8 @@ struct FewGemm {
 
     void run_task(size_t task, float* sums, std::atomic<uint8_t>* arrived) const {
         const size_t part = task / pieces, piece = task % pieces, groups = ceil_div(q.k, q.group_size);
-        const size_t bytes = implementation.few.scratch_bytes(args.m, block_groups, q.group_size);
+        const size_t bytes = ordered ? implementation.few.pipelined_scratch_bytes(args.m, strip_columns())
+                                     : implementation.few.scratch_bytes(args.m, block_groups, q.group_size);
         Scratch scratch(round_up(bytes, 64) + (parts == 1 ? Scratch::bytes_for<float>(part_size()) : 0));
         FewRowsParams p{};
         p.weight = &args.weight;
@@ -104,6 +164,7 @@ struct FewGemm {
         p.block_groups = block_groups;
         p.scratch = scratch.take<uint8_t>(bytes);
         p.y_stride = stride();
+        if (ordered) ordered->give(p);
         float* own = parts == 1 ? scratch.take<float>(part_size()) : nullptr;
         const size_t count = strips(piece);
         for (size_t strip = 0; strip < count; ++strip) {
@@ -133,8 +194,8 @@ struct FewGemm {
     }
 };
 
-size_t parts_of(const SparseMatMulArgs& a, size_t groups) {
-    if (takes_wide_kernel(a) || is_wide(a.weight)) return 1;
+size_t parts_of(const SparseMatMulArgs& a, const FewRows& few, size_t groups) {
+    if (takes_pipelined(a, few) || takes_wide_kernel(a) || is_wide(a.weight)) return 1;
     const auto divides = [&](size_t parts) {
         return parts <= kMaxParts && parts <= groups && parts * kPartBytes <= a.k * row_bytes(a.weight) &&
                (parts == 2 || parts * a.m * a.weight.n_padded * sizeof(float) <= kSumBytes);
@@ -162,19 +223,23 @@ FewRows::Range of_bytes(const PackedWeight& w, const FewRows& few) {
 
 bool takes_few(const SparseMatMulArgs& a, const Implementation& implementation) {
     if (!kernel_of(a, implementation.few)) return false;
+    if (takes_pipelined(a, implementation.few)) return quantizes_activations(a);
     const FewRows::Range range =
         a.format == WeightFormat::u4 ? of_nibbles(a.weight, implementation.few) : of_bytes(a.weight, implementation.few);
     return a.m >= range.least && a.m <= range.most && a.k * row_bytes(a.weight) >= kLeastBytes && quantizes_activations(a) &&
-           dense_group_size(a.format, a.weight, activations_of(a), false) <= (takes_wide_kernel(a) ? kWideByteChannels : kBlockChannels);
+           dense_group_size(a.format, a.weight, activations_of(a, implementation.few), false) <=
+               (takes_wide_kernel(a) ? kWideByteChannels : kBlockChannels);
 }
 
 void run_gemm_few(const SparseMatMulArgs& a, const Implementation& implementation, const Rows& rows, const float* x) {
-    const QuantizedRows quantized(a, activations_of(a), implementation.few.quantize, x, false);
+    const QuantizedRows quantized(a, activations_of(a, implementation.few), implementation.few.quantize, x, false);
     const QuantizeRowsParams& q = quantized.q;
-    const size_t parts = parts_of(a, ceil_div(a.k, q.group_size)), steps = ceil_div(a.weight.n_padded, kColumnStep);
+    std::optional<OrderedRows> ordered;
+    if (takes_pipelined(a, implementation.few)) ordered.emplace(q, a.weight.group_size);
+    const size_t parts = parts_of(a, implementation.few, ceil_div(a.k, q.group_size)), steps = ceil_div(a.weight.n_padded, kColumnStep);
     const size_t pieces = std::min(ceil_div(ceil_div(thread_count(), a.beside), parts), steps);
     const size_t groups = takes_wide_kernel(a) ? 1 : std::max(block_channels(a) / q.group_size, size_t{1});
-    const FewGemm gemm{a, implementation, rows, q, parts, pieces, groups};
+    const FewGemm gemm{a, implementation, rows, q, parts, pieces, groups, ordered ? &*ordered : nullptr};
     const size_t tasks = parts * pieces, sums_size = parts == 1 ? 0 : parts * gemm.part_size();
     Scratch scratch(Scratch::bytes_for<float>(sums_size) + Scratch::bytes_for<std::atomic<uint8_t>>(tasks));
     float* sums = scratch.take<float>(sums_size);

@@ -19,12 +19,20 @@ struct FewRows {
     void (*wide_kernel[kFormatCount])(const FewRowsParams&) noexcept;  // of bytes and planes whose rows are long, likewise
     // Of a block of so many activation groups.
     size_t (*scratch_bytes)(size_t m, size_t groups, size_t group_size) noexcept;
+    // What multiplies a block while the next one is unpacked, taken before the others (kernels/avx512_zen4/gemm_pipelined.hpp).
+    struct Pipelined {
+        Range rows;
+        size_t strip_columns, strip_sums;  // of a strip, at most: its columns, and these times rows of x
+        void (*kernel)(const FewRowsParams&) noexcept;
+    } pipelined[kFormatCount];
+    size_t (*pipelined_scratch_bytes)(size_t m, size_t columns) noexcept;
 };
 
 struct Implementation {
     const char* name;  // "scalar", "avx2", "avx_vnni", "avx512_vnni": the value of SCAP_OV_ISA
     const char* description;
     uint32_t required_features;                                              // bits of cpu_features.hpp
+    uint32_t preferred_features;                                             // without them it is chosen by name only
     void (*widen)(const uint16_t* from, size_t count, float* to) noexcept;   // f16 -> f32
     void (*narrow)(const float* from, size_t count, uint16_t* to) noexcept;  // f32 -> f16
     void (*add)(const float* other, size_t count, float* y) noexcept;        // y += other; count a multiple of kColumnBlock

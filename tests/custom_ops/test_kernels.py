@@ -7,6 +7,8 @@ Implementations that cannot run are reported as skipped, and SCAP_OV_REQUIRE_ISA
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from kernel_library import error_beside_stock, implementations, run, runnable
@@ -14,6 +16,7 @@ from random_operands import random_operands
 from reference import OFFSETS, Operands, sparse_matmul, tolerance
 
 from scap_ov.custom_ops.formats import WEIGHT_TYPES
+from scap_ov.custom_ops.library import implementation
 
 RUNNABLE = runnable()
 # A site of each kind, tails of every sort: K no multiple of 4, a short last group, one single or last single block of columns.
@@ -32,6 +35,11 @@ def check(o: Operands, implementation: str, threads: int = 1, misalign: int = 0,
     )
     assert np.isfinite(y).all()
     return y
+
+
+def test_the_first_one_that_runs_is_taken_and_that_for_amd_on_amd_alone() -> None:
+    amd = "AuthenticAMD" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    assert implementation() == next(name for name in RUNNABLE if amd or name != "avx512_zen4")
 
 
 @pytest.mark.parametrize("name", implementations())

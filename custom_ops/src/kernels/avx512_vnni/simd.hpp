@@ -90,12 +90,19 @@ struct Registers {
     }
     // in: 64 positions of four rows -> out j: channels 16j … 16j + 15, [row 3|row 2|row 1|row 0] in each int32
     static void interleave(const Int* rows, Int* out) {
-        const Int low01 = _mm512_unpacklo_epi8(rows[0], rows[1]), high01 = _mm512_unpackhi_epi8(rows[0], rows[1]);
-        const Int low23 = _mm512_unpacklo_epi8(rows[2], rows[3]), high23 = _mm512_unpackhi_epi8(rows[2], rows[3]);
+        interleave_low(rows, out);
+        interleave_high(rows, out + 2);
+    }
+    // Its first two registers, and its last two.
+    static void interleave_low(const Int* rows, Int* out) {
+        const Int low01 = _mm512_unpacklo_epi8(rows[0], rows[1]), low23 = _mm512_unpacklo_epi8(rows[2], rows[3]);
         out[0] = _mm512_unpacklo_epi16(low01, low23);
         out[1] = _mm512_unpackhi_epi16(low01, low23);
-        out[2] = _mm512_unpacklo_epi16(high01, high23);
-        out[3] = _mm512_unpackhi_epi16(high01, high23);
+    }
+    static void interleave_high(const Int* rows, Int* out) {
+        const Int high01 = _mm512_unpackhi_epi8(rows[0], rows[1]), high23 = _mm512_unpackhi_epi8(rows[2], rows[3]);
+        out[0] = _mm512_unpacklo_epi16(high01, high23);
+        out[1] = _mm512_unpackhi_epi16(high01, high23);
     }
     static Int broadcast_quad(const int8_t* p) {
         int32_t quad;

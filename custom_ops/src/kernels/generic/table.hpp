@@ -37,6 +37,7 @@ inline Implementation table(const char* name, const char* description, uint32_t 
         name,
         description,
         required_features,
+        0,
         widen,
         narrow,
         add,
@@ -88,6 +89,8 @@ inline Implementation table(const char* name, const char* description, uint32_t 
 #undef X
             },
             few_scratch_bytes,
+            {},
+            nullptr,
         },
     };
 }

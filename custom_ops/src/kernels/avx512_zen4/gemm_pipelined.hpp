@@ -1,0 +1,312 @@
+// Dense product of few rows for CPUs whose cores have many lines under way at a time, as AMD's from Zen 4 on (ADR 0062): while a block of
+// the weight is multiplied the next one is unpacked, a piece beside each row of x, so that reading, unpacking and multiplying take place at
+// the same time. Over Simd, gemm_vnni.hpp and gemm.hpp.
+//
+// A block is 32 input channels of 128 columns. Blocks follow each other along a strip of some columns, then down the input channels, so
+// that sums of the strip stay in L1. Lines of the weight come into L2 some blocks before they are unpacked, at the end those of the strip
+// behind.
+//   tile: [4 streams][quad of input channels][registers]; stream j holds columns 16 j ... in the first register, and those kColumnBlock on
+//   in the second one: bytes; or nibbles, whose one register holds both. A last block of 64 columns has one register of single values.
+//   sums: [block of columns][stream][row of x][register], scaled by x; of nibbles a second one, of the group of the weight's scale
+#pragma once
+
+namespace scap_ov {
+namespace SCAP_OV_ISA {
+namespace {
+
+static_assert(Simd::kParts == 1, "a register of a block of columns");
+constexpr size_t kBlockChannels = kFineGroup;
+constexpr size_t kBlockQuads = kBlockChannels / kQuad;
+constexpr size_t kBlockColumns = 2 * kColumnBlock;
+constexpr size_t kBlockStreams = 4;
+constexpr size_t kTileBytes = kBlockStreams * kBlockQuads * 2 * Simd::kBytes;
+constexpr size_t kBlocksAhead =
+    3;  // that are prefetched before they are unpacked; of a whole row of blocks the first would be gone from L2
+
+// Joining planes takes more registers than sixteen of weights leave: the pieces of a stream are unpacked before its weights are loaded.
+template <class Format>
+constexpr bool kAtTheBegin = Format::kTwoPlanes;
+
+// Steps and offsets of planes in all lanes, of one step group and block of columns: those of registers 2 j and 2 j + 1 belong to stream j.
+struct JoinPlanes {
+    alignas(64) int32_t step[2 * kBlockStreams][Simd::kLanes], offset[2 * kBlockStreams][Simd::kLanes];
+    void load(const PackedWeight& w, size_t k, size_t n, int registers) {
+        const size_t at = k / w.step_group * w.n_padded + n;
+        for (size_t j = 0; j < kBlockStreams; ++j)
+            for (int r = 0; r < registers; ++r) {
+                const size_t from = at + r * kColumnBlock + j * Simd::kLanes;
+                Simd::store(step[2 * j + r], Simd::multiply(Simd::load_u8(w.step + from), Simd::broadcast(0x10001)));
+                Simd::store(offset[2 * j + r], Simd::multiply(Simd::load_u8(w.offset + from), Simd::broadcast(0x1010101)));
+            }
+    }
+    // offset + step * high + low: the weight's byte
+    Simd::Int join(Simd::Int high, Simd::Int low, size_t i) const {
+        return Simd::add_bytes(join_bytes(high, low, step[i]), Simd::load(offset[i]));
+    }
+};
+
+// Unpacks a block of the weight, a piece at a time.
+template <class Format>
+class BlockAhead {
+public:
+    // A quad of input channels of 64 columns where they are bytes, of 128 otherwise.
+    static constexpr size_t kPieces = Format::kNibbles || Format::kTwoPlanes ? kBlockQuads : 2 * kBlockQuads;
+
+    explicit BlockAhead(const PackedWeight& w) : w_(w), low_plane_(Format::kTwoPlanes ? w.k * w.row_bytes : 0) {}
+
+    // Of channels [k, k + 32) and the columns from n on, to `tile`; `ahead` is where lines are prefetched that lie as those do.
+    void begin(size_t k, size_t n, const uint8_t* ahead, uint8_t* tile) {
+        row_ = w_.data + k * w_.row_bytes + Format::byte_offset(n);
+        ahead_ = ahead;
+        tile_ = tile;
+        piece_ = 0;
+        single_ = n + kColumnBlock == w_.n_padded;
+        if constexpr (Format::kTwoPlanes) join_.load(w_, k, n, single_ ? 1 : 2);
+    }
+    void prefetch(size_t k, size_t n) const {
+        for (size_t plane = 0; plane < (Format::kTwoPlanes ? 2 : 1); ++plane)
+            for (size_t i = 0; i < kBlockChannels; ++i) {
+                const uint8_t* row = w_.data + (k + i) * w_.row_bytes + plane * low_plane_;
+                for (size_t at = Format::byte_offset(n); at < Format::byte_offset(n + kBlockColumns); at += 64) prefetch_line(row + at);
+            }
+    }
+    void unpack_all() {
+        while (piece_ < kPieces) unpack_piece();
+    }
+    // Called `steps` times for a block, it unpacks the whole one.
+    void advance(size_t steps) {
+        for (due_ += kPieces; due_ >= steps; due_ -= steps) unpack_piece();
+    }
+
+private:
+    // One register of four rows, and the lines ahead of them.
+    void load_quad(const uint8_t* row, const uint8_t* ahead, bool single, Simd::Int* quads) const {
+        Simd::Int bytes[kQuad];
+        for (size_t i = 0; i < kQuad; ++i, row += w_.row_bytes, ahead += w_.row_bytes) {
+            bytes[i] = single ? Simd::last_nibbles(row, 0) : Simd::load(row);
+            prefetch_line(ahead);
+        }
+        Simd::interleave(bytes, quads);
+    }
+    uint8_t* to(size_t stream, size_t quad, size_t registers, size_t of) const {
+        return tile_ + ((stream * kBlockQuads + quad) * registers + of) * Simd::kBytes;
+    }
+    void unpack_piece() {
+        Simd::Int quads[kQuad];
+        if constexpr (Format::kTwoPlanes) {
+            const size_t at = piece_ * kQuad * w_.row_bytes;
+            Simd::Int low[kQuad];
+            load_quad(row_ + at, ahead_ + at, single_, quads);
+            load_quad(row_ + at + low_plane_, ahead_ + at + low_plane_, single_, low);
+            for (size_t j = 0; j < kBlockStreams; ++j) {
+                const Simd::Int first = join_.join(Simd::low_nibbles(quads[j]), Simd::low_nibbles(low[j]), 2 * j);
+                Simd::store(to(j, piece_, single_ ? 1 : 2, 0), first);
+                if (single_) continue;
+                const Simd::Int high_odd = Simd::low_nibbles(Simd::shift_nibbles(quads[j])),
+                                low_odd = Simd::low_nibbles(Simd::shift_nibbles(low[j]));
+                Simd::store(to(j, piece_, 2, 1), join_.join(high_odd, low_odd, 2 * j + 1));
+            }
+        } else if constexpr (Format::kNibbles) {
+            const size_t at = piece_ * kQuad * w_.row_bytes;
+            load_quad(row_ + at, ahead_ + at, single_, quads);
+            for (size_t j = 0; j < kBlockStreams; ++j) Simd::store(to(j, piece_, 1, 0), quads[j]);
+        } else {
+            const size_t quad = piece_ / 2, of = piece_ % 2, at = quad * kQuad * w_.row_bytes + of * kColumnBlock;
+            if (!single_ || of == 0) {
+                load_quad(row_ + at, ahead_ + at, false, quads);
+                for (size_t j = 0; j < kBlockStreams; ++j) Simd::store(to(j, quad, single_ ? 1 : 2, of), quads[j]);
+            }
+        }
+        ++piece_;
+    }
+
+    const PackedWeight& w_;
+    const size_t low_plane_;
+    const uint8_t *row_ = nullptr, *ahead_ = nullptr;
+    uint8_t* tile_ = nullptr;
+    size_t piece_ = 0, due_ = 0;
+    bool single_ = false;
+    JoinPlanes join_;
+};
+
+// A stream of a block, times all rows of x.
+struct StreamOfBlock {
+    const uint8_t* tile;
+    const int8_t* x;           // [rows][kBlockChannels]
+    const float *scale, *sum;  // of x: [rows], see FewRowsParams
+    size_t rows;
+    float *sums, *group_sums;                // [rows][registers][lanes]
+    const float *weight_scale, *zero_point;  // nibbles: of the stream's first column; the second ones are kColumnBlock on
+};
+
+// First, Last: of the blocks of a group of the weight's scale; of bytes every block is both, and scaled at the end.
+template <class Format, int Registers, bool First, bool Last>
+inline void multiply_stream(const StreamOfBlock& s, BlockAhead<Format>& next, size_t steps) {
+    constexpr bool both = Format::kNibbles && Registers == 2;
+    if (kAtTheBegin<Format>) next.advance(kBlockStreams);
+    Simd::Int w[kBlockQuads][Registers];
+    for (size_t q = 0; q < kBlockQuads; ++q)
+        for (int r = 0; r < Registers; ++r)
+            w[q][r] = both ? (r ? Simd::high_nibbles(w[q][0]) : Simd::load(s.tile + q * Simd::kBytes))
+                           : Simd::load(s.tile + (q * Registers + r) * Simd::kBytes);
+    const int8_t* x = s.x;
+    float* sums = s.sums;
+    float* group_sums = s.group_sums;
+    for (size_t m = 0; m < s.rows; ++m, x += kBlockChannels, sums += Registers * Simd::kLanes, group_sums += Registers * Simd::kLanes) {
+        if (!kAtTheBegin<Format>) next.advance(steps);
+        Sums32 dot[Registers];
+        for (int r = 0; r < Registers; ++r) dot[r] = to_sums<Sums32>(Simd::zero());
+        for (size_t q = 0; q < kBlockQuads; ++q) {
+            const Simd::Int quad = Simd::broadcast_quad(x + q * kQuad);
+            for (int r = 0; r < Registers; ++r) dot[r] = to_sums<Sums32>(Simd::dot_bytes(to_register(dot[r]), w[q][r], quad));
+        }
+        Simd::Int product[Registers];
+        for (int r = 0; r < Registers; ++r) product[r] = to_register(dot[r]);
+        if constexpr (both) {
+            product[0] = Simd::of_low_nibbles(product[0], product[1]);
+            product[1] = Simd::of_high_nibbles(product[1]);
+        }
+        const Simd::Float x_scale = Simd::broadcast(s.scale[m]);
+        for (int r = 0; r < Registers; ++r) {
+            const Simd::Float value = Simd::to_float(product[r]);
+            float *sum = sums + r * Simd::kLanes, *of_group = group_sums + r * Simd::kLanes;
+            if constexpr (!Format::kNibbles) {
+                Simd::store(sum, Simd::multiply_add(value, x_scale, Simd::load(sum)));
+                continue;
+            }
+            const Simd::Float scaled = First ? Simd::multiply(value, x_scale) : Simd::multiply_add(value, x_scale, Simd::load(of_group));
+            if constexpr (Last) {
+                const Simd::Float zero_point = Simd::load(s.zero_point + r * kColumnBlock);
+                const Simd::Float whole = Simd::negative_multiply_add(zero_point, Simd::broadcast(s.sum[m]), scaled);
+                Simd::store(sum, Simd::multiply_add(whole, Simd::load(s.weight_scale + r * kColumnBlock), Simd::load(sum)));
+            } else {
+                Simd::store(of_group, scaled);
+            }
+        }
+    }
+}
+
+// Scratch of a strip.
+struct PipelinedStrip {
+    uint8_t* tile[2];
+    float *sums, *group_sums;
+    float *scale, *zero_point;  // of its columns
+
+    PipelinedStrip(void* at, size_t m, size_t columns) {
+        tile[0] = static_cast<uint8_t*>(at);
+        tile[1] = tile[0] + kTileBytes;
+        sums = reinterpret_cast<float*>(tile[1] + kTileBytes);
+        group_sums = sums + m * columns;
+        scale = group_sums + m * columns;
+        zero_point = scale + columns;
+    }
+};
+inline size_t pipelined_scratch_bytes(size_t m, size_t columns) noexcept {
+    return 2 * kTileBytes + (2 * m + 2) * columns * sizeof(float);
+}
+
+// Where a block of columns begins, and how many columns it has.
+struct BlockAt {
+    size_t n, columns;
+    BlockAt(const FewRowsParams& p, size_t block) : n(p.n_from + block * kBlockColumns), columns(at_most(kBlockColumns, p.n_to - n)) {}
+};
+
+template <class Format, bool First, bool Last>
+inline void multiply_block(const FewRowsParams& p, const PipelinedStrip& strip, size_t block, size_t k, const uint8_t* tile,
+                           BlockAhead<Format>& next) {
+    const size_t rows = p.q->m, from = block * kBlockColumns, steps = kBlockStreams * rows;
+    const bool single = BlockAt(p, block).columns == kColumnBlock;
+    StreamOfBlock s;
+    s.tile = tile;
+    s.x = p.x + k * rows;
+    s.scale = p.x_scale + k / kBlockChannels * rows;
+    s.sum = p.x_sum + k / kBlockChannels * rows;
+    s.rows = rows;
+    s.sums = strip.sums + from * rows;
+    s.group_sums = strip.group_sums + from * rows;
+    s.weight_scale = strip.scale + from;
+    s.zero_point = strip.zero_point + from;
+    const size_t registers = single ? 1 : 2, tile_registers = Format::kNibbles ? 1 : registers;
+    for (size_t stream = 0; stream < kBlockStreams; ++stream) {
+        single ? multiply_stream<Format, 1, First, Last>(s, next, steps) : multiply_stream<Format, 2, First, Last>(s, next, steps);
+        s.tile += kBlockQuads * tile_registers * Simd::kBytes;
+        s.sums += rows * registers * Simd::kLanes;
+        s.group_sums += rows * registers * Simd::kLanes;
+        s.weight_scale += Simd::kLanes;
+        s.zero_point += Simd::kLanes;
+    }
+}
+
+// Sums of a strip to rows of y: of bytes less what the zero point adds, and scaled.
+template <class Format>
+inline void finish_strip(const FewRowsParams& p, const PipelinedStrip& strip) {
+    const size_t rows = p.q->m;
+    for (size_t block = 0; block * kBlockColumns < p.n_to - p.n_from; ++block) {
+        const BlockAt at(p, block);
+        const size_t registers = at.columns / kColumnBlock, from = block * kBlockColumns;
+        if constexpr (!Format::kNibbles) expand_group<U8>(*p.weight, 0, at.n, at.columns, strip.scale, strip.zero_point);
+        for (size_t stream = 0; stream < kBlockStreams; ++stream)
+            for (size_t r = 0; r < registers; ++r) {
+                const size_t c = r * kColumnBlock + stream * Simd::kLanes;
+                for (size_t m = 0; m < rows; ++m) {
+                    Simd::Float sum = Simd::load(strip.sums + from * rows + ((stream * rows + m) * registers + r) * Simd::kLanes);
+                    if constexpr (!Format::kNibbles) {
+                        sum = Simd::negative_multiply_add(Simd::load(strip.zero_point + c), Simd::broadcast(p.x_sum[m]), sum);
+                        sum = Simd::multiply(sum, Simd::load(strip.scale + c));
+                    }
+                    Simd::store(p.y + m * p.y_stride + from + c, sum);
+                }
+            }
+    }
+}
+
+template <class Format>
+void gemm_pipelined(const FewRowsParams& p) noexcept {
+    const PackedWeight& w = *p.weight;
+    const size_t columns = p.n_to - p.n_from, blocks = ceil_div(columns, kBlockColumns), rows = p.q->m;
+    const PipelinedStrip strip(p.scratch, rows, round_up(columns, kBlockColumns));
+    std::memset(strip.sums, 0, rows * round_up(columns, kBlockColumns) * sizeof(float));
+    const bool last_strip = p.next_from == p.n_to && p.next_to == p.n_to;
+    // The lines of the block that comes kBlocksAhead blocks behind.
+    const auto ahead_of = [&](size_t k, size_t block) {
+        block += kBlocksAhead;
+        k += block / blocks * kBlockChannels;
+        const bool behind = k >= w.k && !last_strip;
+        const size_t n = (behind ? p.next_from : p.n_from) + block % blocks * kBlockColumns;
+        return w.data + k % w.k * w.row_bytes + Format::byte_offset(n);
+    };
+    BlockAhead<Format> next(w);
+    if (!p.prefetched)
+        for (size_t block = 0; block < kBlocksAhead; ++block)
+            next.prefetch(block / blocks * kBlockChannels % w.k, p.n_from + block % blocks * kBlockColumns);
+    next.begin(0, p.n_from, ahead_of(0, 0), strip.tile[0]);
+    next.unpack_all();
+    size_t current = 0;
+    for (size_t k = 0; k < w.k; k += kBlockChannels) {
+        const bool first = k % w.group_size == 0, last = (k + kBlockChannels) % w.group_size == 0 || k + kBlockChannels == w.k;
+        if constexpr (Format::kNibbles)
+            if (first) expand_group<Format>(w, k, p.n_from, columns, strip.scale, strip.zero_point);
+        for (size_t block = 0; block < blocks; ++block, current ^= 1) {
+            // behind the last block of all the first one once more, for nobody: cheaper than to ask in every step
+            const bool down = block + 1 == blocks;
+            const size_t next_k = down ? (k + kBlockChannels) % w.k : k, next_block = down ? 0 : block + 1;
+            next.begin(next_k, p.n_from + next_block * kBlockColumns, ahead_of(next_k, next_block), strip.tile[current ^ 1]);
+            const uint8_t* tile = strip.tile[current];
+            if constexpr (Format::kNibbles) {
+                if (first)
+                    last ? multiply_block<Format, true, true>(p, strip, block, k, tile, next)
+                         : multiply_block<Format, true, false>(p, strip, block, k, tile, next);
+                else
+                    last ? multiply_block<Format, false, true>(p, strip, block, k, tile, next)
+                         : multiply_block<Format, false, false>(p, strip, block, k, tile, next);
+            } else {
+                multiply_block<Format, true, true>(p, strip, block, k, tile, next);
+            }
+        }
+    }
+    finish_strip<Format>(p, strip);
+}
+
+}  // namespace
+}  // namespace SCAP_OV_ISA
+}  // namespace scap_ov
