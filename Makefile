@@ -107,7 +107,10 @@ bench: $(STAMP)
 	$(MAKE) bench-rows
 
 # The table over rows in a step, by itself: sites over 4 MB of Llama-3.2-1B, and of Llama-3.1-8B and Qwen2.5-1.5B without AMX. 25 minutes at
-# most. Stopped, or with cases left, it goes on where it was: a case that a file holds is not measured again.
+# most. Stopped, or with cases left, it goes on where it was: a case that a file holds is not measured again. On AMD:
+# make bench-rows ROWS_ISA=avx512_zen4 ROWS_PAGE=docs/benchmarks-amd.md
+ROWS_ISA ?= avx512_vnni
+ROWS_PAGE ?= docs/benchmarks.md
 ROWS = $(BIN)/python benchmarks/kernel.py --weights i4,i8 --seconds 0.8 --keep $(ROWS_OPTIONS)
 ROWS_1B = --shape 2048:8192+8192 --shape 8192:2048 --sparsity 0,0.5 --graded 20/60 --most-seconds 270
 ROWS_OTHERS = --shape 4096:4096+1024+1024 --shape 4096:4096 --shape 4096:14336+14336 --shape 14336:4096 --shape 1536:8960+8960 --shape 8960:1536
@@ -116,10 +119,10 @@ bench-rows: $(STAMP)
 	mkdir -p $(BENCH_OUTPUT)
 	$(ROWS) $(ROWS_1B) --rows 1,2,3,4,$(ROWS_FEW),64,128 --json $(BENCH_OUTPUT)/rows-1.json
 	$(ROWS) $(ROWS_1B) --rows 1,2,3,4,$(ROWS_FEW),64,128 --hint f32 --json $(BENCH_OUTPUT)/rows-2-f32.json
-	$(ROWS) $(ROWS_1B) --rows 1,2,3,4,$(ROWS_FEW),64,128 --hint f32 --isa avx512_vnni --json $(BENCH_OUTPUT)/rows-3-vnni.json
+	$(ROWS) $(ROWS_1B) --rows 1,2,3,4,$(ROWS_FEW),64,128 --hint f32 --isa $(ROWS_ISA) --json $(BENCH_OUTPUT)/rows-3-vnni.json
 	$(ROWS) $(ROWS_1B) --rows $(ROWS_FEW) --hint f32 --isa avx2 --json $(BENCH_OUTPUT)/rows-4-avx2.json
-	$(ROWS) $(ROWS_OTHERS) --rows $(ROWS_FEW) --sparsity 0 --hint f32 --isa avx512_vnni --most-seconds 400 --json $(BENCH_OUTPUT)/rows-5-vnni.json
-	$(BIN)/python benchmarks/rows_page.py $(BENCH_OUTPUT) docs/benchmarks.md
+	$(ROWS) $(ROWS_OTHERS) --rows $(ROWS_FEW) --sparsity 0 --hint f32 --isa $(ROWS_ISA) --most-seconds 400 --json $(BENCH_OUTPUT)/rows-5-vnni.json
+	$(BIN)/python benchmarks/rows_page.py $(BENCH_OUTPUT) $(ROWS_PAGE)
 
 # Goes on where an interrupted run stopped; rm -rf $(QUALITY_OUTPUT) to start afresh. Model folders $(QUALITY_OUTPUT)/{f16,i8,i4} that are there are used.
 quality: $(STAMP)

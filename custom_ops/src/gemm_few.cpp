@@ -31,7 +31,7 @@ constexpr size_t kMostRowBytes = 4096;                // of bytes and planes tha
 constexpr size_t kMaxParts = 4;                       // a power of two
 constexpr size_t kPartBytes = size_t{1} << 20;        // weight bytes of a part, at least
 constexpr size_t kSumBytes = size_t{2} << 20;         // of the sums of more than two parts, at most
-constexpr size_t kLeastPipelinedBytes = size_t{128} << 10;
+constexpr size_t kLeastPipelinedBytes = size_t{128} << 10;  // smaller ones are no slower elsewhere
 
 // Of an input channel.
 size_t row_bytes(const PackedWeight& weight) {
@@ -135,10 +135,7 @@ struct FewGemm {
         return std::min(steps * piece / pieces * kColumnStep, args.weight.n_padded);
     }
     size_t strip_columns() const {
-        if (ordered) {
-            const FewRows::Pipelined& pipelined = pipelined_of(args, implementation.few);
-            return std::max(std::min(pipelined.strip_sums / args.m / kColumnStep * kColumnStep, pipelined.strip_columns), kColumnStep);
-        }
+        if (ordered) return pipelined_of(args, implementation.few).strip_columns;
         const size_t n = args.weight.n_padded, of_sums = kStripSumBytes / sizeof(float) / args.m;
         const size_t most = kStripBytes * n / args.weight.row_bytes, least = kLeastStripBytes * n / args.weight.row_bytes;
         const size_t columns = std::max(std::min(most, of_sums), least) / kColumnStep * kColumnStep;

@@ -22,7 +22,7 @@ struct FewRows {
     // What multiplies a block while the next one is unpacked, taken before the others (kernels/avx512_zen4/gemm_pipelined.hpp).
     struct Pipelined {
         Range rows;
-        size_t strip_columns, strip_sums;  // of a strip, at most: its columns, and these times rows of x
+        size_t strip_columns;  // at most; a multiple of 128
         void (*kernel)(const FewRowsParams&) noexcept;
     } pipelined[kFormatCount];
     size_t (*pipelined_scratch_bytes)(size_t m, size_t columns) noexcept;

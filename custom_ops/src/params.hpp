@@ -153,8 +153,8 @@ struct FewRowsParams {
     float* y;         // [M, y_stride]; y[0] is column n_from; overwritten
     size_t y_stride;
     void* scratch;  // 64-byte aligned; scratch_bytes(m, block_groups, group_size) of FewRows, or pipelined_scratch_bytes(m, columns)
-    // Pipelined: x in the order of use, [K / 32, M, 32]; its scales [K / 32, M]; sums of scale times quantised value, since the begin of the
-    // group of the weight's scale: of nibbles [K / 32, M], of bytes [M].
+    // Pipelined: x in the order of use, [K / 32, M, 32]; its scales [K / 32, M]; sums of scale times quantised value, since the begin of
+    // the group of the weight's scale: of nibbles [K / 32, M], of bytes [M].
     const int8_t* x;
     const float *x_scale, *x_sum;
 };

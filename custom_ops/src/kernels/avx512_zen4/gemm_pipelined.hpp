@@ -3,8 +3,8 @@
 // the same time. Over Simd, gemm_vnni.hpp and gemm.hpp.
 //
 // A block is 32 input channels of 128 columns. Blocks follow each other along a strip of some columns, then down the input channels, so
-// that sums of the strip stay in L1. Lines of the weight come into L2 some blocks before they are unpacked, at the end those of the strip
-// behind.
+// that sums of the strip stay in L1, or where rows are many in L2. Lines of the weight come into L2 some blocks before they are unpacked,
+// at the end those of the strip behind.
 //   tile: [4 streams][quad of input channels][registers]; stream j holds columns 16 j ... in the first register, and those kColumnBlock on
 //   in the second one: bytes; or nibbles, whose one register holds both. A last block of 64 columns has one register of single values.
 //   sums: [block of columns][stream][row of x][register], scaled by x; of nibbles a second one, of the group of the weight's scale
@@ -20,8 +20,8 @@ constexpr size_t kBlockQuads = kBlockChannels / kQuad;
 constexpr size_t kBlockColumns = 2 * kColumnBlock;
 constexpr size_t kBlockStreams = 4;
 constexpr size_t kTileBytes = kBlockStreams * kBlockQuads * 2 * Simd::kBytes;
-constexpr size_t kBlocksAhead =
-    3;  // that are prefetched before they are unpacked; of a whole row of blocks the first would be gone from L2
+// That are prefetched before they are unpacked. Of a whole row of blocks of a strip the first would be gone from L2.
+constexpr size_t kBlocksAhead = 3;
 
 // Joining planes takes more registers than sixteen of weights leave: the pieces of a stream are unpacked before its weights are loaded.
 template <class Format>

@@ -54,9 +54,9 @@ const Implementation& implementation() {
         table.description = "AVX-512 with VNNI, and few dense rows multiplied while they are read: AMD";
         table.preferred_features = kAmd;
         FewRows::Pipelined* const by_format = table.few.pipelined;
-        by_format[static_cast<int>(WeightFormat::u8)] = {{2, 63}, 512, 4096, gemm_pipelined<U8>};
-        by_format[static_cast<int>(WeightFormat::planes)] = {{2, 63}, 1024, 8192, gemm_pipelined<U8Planes>};
-        by_format[static_cast<int>(WeightFormat::u4)] = {{2, 63}, 1024, 8192, gemm_pipelined<U4>};
+        by_format[static_cast<int>(WeightFormat::u8)] = {{2, 63}, 512, gemm_pipelined<U8>};
+        by_format[static_cast<int>(WeightFormat::planes)] = {{2, 63}, 1024, gemm_pipelined<U8Planes>};
+        by_format[static_cast<int>(WeightFormat::u4)] = {{2, 63}, 1024, gemm_pipelined<U4>};
         table.few.pipelined_scratch_bytes = pipelined_scratch_bytes;
         return table;
     }();
