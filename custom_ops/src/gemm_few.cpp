@@ -31,7 +31,7 @@ constexpr size_t kMostRowBytes = 4096;                // of bytes and planes tha
 constexpr size_t kMaxParts = 4;                       // a power of two
 constexpr size_t kPartBytes = size_t{1} << 20;        // weight bytes of a part, at least
 constexpr size_t kSumBytes = size_t{2} << 20;         // of the sums of more than two parts, at most
-constexpr size_t kLeastPipelinedBytes = size_t{128} << 10;  // smaller ones are no slower elsewhere
+constexpr size_t kLeastPipelinedBytes = size_t{128} << 10;  // smaller ones have not been measured
 
 // Of an input channel.
 size_t row_bytes(const PackedWeight& weight) {
