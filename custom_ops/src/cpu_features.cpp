@@ -58,7 +58,8 @@ bool tile_registers_permitted() {
 uint32_t detect() {
     uint32_t features = 0;
 #ifdef SCAP_OV_X86
-    if (cpuid(0, 0).eax < 7) return 0;
+    const Registers zero = cpuid(0, 0);
+    if (zero.eax < 7) return 0;
     const Registers one = cpuid(1, 0), seven = cpuid(7, 0);
     const Registers more = seven.eax >= 1 ? cpuid(7, 1) : Registers{};  // eax: the last subleaf
     if (!(one.ecx >> 27 & 1))                                           // OSXSAVE
@@ -80,8 +81,7 @@ uint32_t detect() {
     const bool amx = (seven.edx >> 24 & 1) && (seven.edx >> 25 & 1);  // tiles, and products of bytes in them
     if (amx && (saved & 0x60000) == 0x60000 && tile_registers_permitted()) features |= kAmxInt8;
     constexpr uint32_t kAuthenticAmd[] = {0x68747541, 0x69746e65, 0x444d4163};
-    const Registers maker = cpuid(0, 0);
-    if (maker.ebx == kAuthenticAmd[0] && maker.edx == kAuthenticAmd[1] && maker.ecx == kAuthenticAmd[2]) features |= kAmd;
+    if (zero.ebx == kAuthenticAmd[0] && zero.edx == kAuthenticAmd[1] && zero.ecx == kAuthenticAmd[2]) features |= kAmd;
 #endif
     return features;
 }

@@ -53,22 +53,20 @@ bool takes_wide_kernel(const SparseMatMulArgs& a) {
     return a.format != WeightFormat::u4 && !is_tall(a.weight);
 }
 
-const FewRows::Pipelined& pipelined_of(const SparseMatMulArgs& a, const FewRows& few) {
-    return few.pipelined[static_cast<int>(a.format)];
-}
-
-// Whether a block is multiplied while the next one is unpacked: scales of x and of the weight change with whole blocks only.
-bool takes_pipelined(const SparseMatMulArgs& a, const FewRows& few) {
-    const FewRows::Pipelined& pipelined = pipelined_of(a, few);
+// What multiplies a block while the next one is unpacked; null where it does not take this call: scales of x and of the weight have to
+// change with whole blocks only.
+const FewRows::Pipelined* pipelined_of(const SparseMatMulArgs& a, const FewRows& few) {
+    const FewRows::Pipelined& pipelined = few.pipelined[static_cast<int>(a.format)];
     const bool nibbles = a.format == WeightFormat::u4;
-    return pipelined.kernel && a.m >= pipelined.rows.least && a.m <= pipelined.rows.most && a.k % kFineGroup == 0 &&
-           a.k * row_bytes(a.weight) >= kLeastPipelinedBytes && nibbles == (a.weight.group_size < a.k) &&
-           a.weight.group_size % (nibbles ? kFineGroup : 1) == 0 && (!a.weight.step || a.weight.step_group % kFineGroup == 0);
+    const bool takes = pipelined.kernel && pipelined.rows.holds(a.m) && a.k % kFineGroup == 0 &&
+                       a.k * row_bytes(a.weight) >= kLeastPipelinedBytes && nibbles == (a.weight.group_size < a.k) &&
+                       a.weight.group_size % (nibbles ? kFineGroup : 1) == 0 && (!a.weight.step || a.weight.step_group % kFineGroup == 0);
+    return takes ? &pipelined : nullptr;
 }
 
 // The kernel of this call; null where there is none.
 auto kernel_of(const SparseMatMulArgs& a, const FewRows& few) {
-    if (takes_pipelined(a, few)) return pipelined_of(a, few).kernel;
+    if (const FewRows::Pipelined* pipelined = pipelined_of(a, few)) return pipelined->kernel;
     return (takes_wide_kernel(a) ? few.wide_kernel : few.kernel)[static_cast<int>(a.format)];
 }
 
@@ -79,7 +77,7 @@ size_t block_channels(const SparseMatMulArgs& a) {
 }
 
 DenseActivations activations_of(const SparseMatMulArgs& a, const FewRows& few) {
-    return {takes_pipelined(a, few) ? kFineGroup : block_channels(a), kQuad, 1, 0, 0};
+    return {pipelined_of(a, few) ? kFineGroup : block_channels(a), kQuad, 1, 0, 0};
 }
 
 // x as the pipelined kernel reads it, see FewRowsParams.
@@ -135,7 +133,7 @@ struct FewGemm {
         return std::min(steps * piece / pieces * kColumnStep, args.weight.n_padded);
     }
     size_t strip_columns() const {
-        if (ordered) return pipelined_of(args, implementation.few).strip_columns;
+        if (ordered) return pipelined_of(args, implementation.few)->strip_columns;
         const size_t n = args.weight.n_padded, of_sums = kStripSumBytes / sizeof(float) / args.m;
         const size_t most = kStripBytes * n / args.weight.row_bytes, least = kLeastStripBytes * n / args.weight.row_bytes;
         const size_t columns = std::max(std::min(most, of_sums), least) / kColumnStep * kColumnStep;
@@ -192,7 +190,7 @@ struct FewGemm {
 };
 
 size_t parts_of(const SparseMatMulArgs& a, const FewRows& few, size_t groups) {
-    if (takes_pipelined(a, few) || takes_wide_kernel(a) || is_wide(a.weight)) return 1;
+    if (pipelined_of(a, few) || takes_wide_kernel(a) || is_wide(a.weight)) return 1;
     const auto divides = [&](size_t parts) {
         return parts <= kMaxParts && parts <= groups && parts * kPartBytes <= a.k * row_bytes(a.weight) &&
                (parts == 2 || parts * a.m * a.weight.n_padded * sizeof(float) <= kSumBytes);
@@ -220,10 +218,10 @@ FewRows::Range of_bytes(const PackedWeight& w, const FewRows& few) {
 
 bool takes_few(const SparseMatMulArgs& a, const Implementation& implementation) {
     if (!kernel_of(a, implementation.few)) return false;
-    if (takes_pipelined(a, implementation.few)) return quantizes_activations(a);
+    if (pipelined_of(a, implementation.few)) return quantizes_activations(a);
     const FewRows::Range range =
         a.format == WeightFormat::u4 ? of_nibbles(a.weight, implementation.few) : of_bytes(a.weight, implementation.few);
-    return a.m >= range.least && a.m <= range.most && a.k * row_bytes(a.weight) >= kLeastBytes && quantizes_activations(a) &&
+    return range.holds(a.m) && a.k * row_bytes(a.weight) >= kLeastBytes && quantizes_activations(a) &&
            dense_group_size(a.format, a.weight, activations_of(a, implementation.few), false) <=
                (takes_wide_kernel(a) ? kWideByteChannels : kBlockChannels);
 }
@@ -232,7 +230,7 @@ void run_gemm_few(const SparseMatMulArgs& a, const Implementation& implementatio
     const QuantizedRows quantized(a, activations_of(a, implementation.few), implementation.few.quantize, x, false);
     const QuantizeRowsParams& q = quantized.q;
     std::optional<OrderedRows> ordered;
-    if (takes_pipelined(a, implementation.few)) ordered.emplace(q, a.weight.group_size);
+    if (pipelined_of(a, implementation.few)) ordered.emplace(q, a.weight.group_size);
     const size_t parts = parts_of(a, implementation.few, ceil_div(a.k, q.group_size)), steps = ceil_div(a.weight.n_padded, kColumnStep);
     const size_t pieces = std::min(ceil_div(ceil_div(thread_count(), a.beside), parts), steps);
     const size_t groups = takes_wide_kernel(a) ? 1 : std::max(block_channels(a) / q.group_size, size_t{1});

@@ -9,6 +9,7 @@ namespace scap_ov {
 struct FewRows {
     struct Range {
         size_t least, most;  // numbers of rows that are faster here than elsewhere; none: 0, 0
+        bool holds(size_t rows) const { return rows >= least && rows <= most; }
     };
     Range narrow, middle, wide;  // nibbles, by the bytes of a row of the weight
     struct ByShape {

@@ -32,7 +32,9 @@
 #include "kernels/generic/gemm_rows.hpp"
 // scales of a weight
 #include "kernels/generic/gemm.hpp"
-// and what takes them
+// and what takes them: blocks
+#include "kernels/avx512_zen4/block_ahead.hpp"
+// and their product
 #include "kernels/avx512_zen4/gemm_pipelined.hpp"
 
 #if defined(__clang__)
