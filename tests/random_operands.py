@@ -69,6 +69,14 @@ def random_operands(
     return o
 
 
+def dense_operands(k: int, n: int, weight_type: str, *, most: int, **options: object) -> Operands:
+    """Two layers of n output channels in all whose channels are all kept, with int8 activations; more than `most` rows are dense."""
+    sizes = [n // 2 - 5, n - n // 2 + 5]
+    made = random_operands(k, sizes, weight_type, sparsity=None, dynamic_quantization=True, rows="decode", **options)
+    made.max_sparse_rows = most
+    return made
+
+
 def _split(o: Operands, rng: np.random.Generator, n: int, k: int, step_group: int) -> None:
     """Weights in planes, of groups with ranges of every size: all equal, within 16, the whole of 8 bits."""
     groups = -(-k // step_group)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernel_library import error_beside_stock, run, runnable
-from random_operands import random_operands
+from random_operands import dense_operands
 from reference import Operands, sparse_matmul, tolerance
 
 IMPLEMENTATIONS = [name for name in runnable() if name in ("avx512_amx", "avx512_vnni", "avx2")]
@@ -31,21 +31,17 @@ BYTES = [
 def operands(shape: int, x_dtype: type = np.float32) -> Operands:
     k, n, group, weight_type, m = (SHAPES + BYTES)[shape]
     of_bytes = shape >= len(SHAPES)
-    made = random_operands(
+    return dense_operands(
         k,
-        [n // 2 - 5, n - n // 2 + 5],
+        n,
         weight_type,
+        most=4,
         m=m,
         group_size=None if of_bytes else group,
         step_group=group if of_bytes else None,
-        sparsity=None,
-        dynamic_quantization=True,
         seed=m,
         x_dtype=x_dtype,
-        rows="decode",
     )
-    made.max_sparse_rows = 4  # more are dense
-    return made
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)

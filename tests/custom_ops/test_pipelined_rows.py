@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernel_library import error_beside_stock, run, runnable
-from random_operands import random_operands
+from random_operands import dense_operands
 from reference import Operands, sparse_matmul, tolerance
 
 ISA = "avx512_zen4"
@@ -36,21 +36,7 @@ CASES = [
 
 def operands(case: tuple, x_dtype: type = np.float32) -> Operands:
     k, n, group, step_group, weight_type, m = case
-    made = random_operands(
-        k,
-        [n // 2 - 5, n - n // 2 + 5],
-        weight_type,
-        m=m,
-        group_size=group,
-        step_group=step_group,
-        sparsity=None,
-        dynamic_quantization=True,
-        seed=m,
-        x_dtype=x_dtype,
-        rows="decode",
-    )
-    made.max_sparse_rows = 1  # more are dense
-    return made
+    return dense_operands(k, n, weight_type, most=1, m=m, group_size=group, step_group=step_group, seed=m, x_dtype=x_dtype)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

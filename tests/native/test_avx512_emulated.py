@@ -14,7 +14,7 @@ from kernel_builds import EMULATED, emulated_library
 from kernel_library import run
 from random_experts import random_experts
 from random_experts import run as run_experts
-from random_operands import random_operands
+from random_operands import dense_operands, random_operands
 from reference import OFFSETS, sparse_matmul, tolerance
 
 from scap_ov.custom_ops.formats import WEIGHT_TYPES
@@ -51,19 +51,14 @@ def test_emulated_kernels_agree_with_the_reference(
             assert (error <= allowed).all(), f"K={k} N={sizes} M={m}: y[{row}, {column}] is {error[row, column]:.3g} off"
 
 
-@pytest.mark.parametrize("step_group", [None, 64])
-@pytest.mark.parametrize("weight_type", ["u8", "u4"])
+@pytest.mark.parametrize(("weight_type", "step_group"), [("u8", None), ("u8", 64), ("u4", None)])
 def test_emulated_pipelined_rows_agree_with_the_reference(
     emulated: Path, monkeypatch: pytest.MonkeyPatch, weight_type: str, step_group: int | None
 ) -> None:
     """Weights of 128 KB and more, whose input channels are a multiple of 32."""
-    if weight_type == "u4" and step_group:
-        pytest.skip("nibbles are in no planes")
     monkeypatch.setenv("SCAP_OV_EXTENSION", str(emulated))
     group_size = 64 if weight_type == "u4" else None
-    o = random_operands(512, [300, 280], weight_type, m=6, group_size=group_size, step_group=step_group, sparsity=None, seed=1,
-                        rows="decode", dynamic_quantization=True)  # fmt: skip
-    o.max_sparse_rows = 4
+    o = dense_operands(512, 580, weight_type, most=4, m=6, group_size=group_size, step_group=step_group, seed=1)
     assert (np.abs(run(o, "avx512_zen4", 2) - sparse_matmul(o)) <= tolerance(o)).all()
 
 
