@@ -11,7 +11,7 @@ from math import prod
 import numpy as np
 import openvino as ov
 
-_PAGE = 4096
+PAGE = 4096  # bytes; prefetchers stop at the end of one, so strips of a large weight are to begin where pages do
 
 
 def aligned_empty(shape: tuple[int, ...]) -> np.ndarray:
@@ -20,9 +20,16 @@ def aligned_empty(shape: tuple[int, ...]) -> np.ndarray:
     :param shape: of the uint8 array.
     """
     size = prod(shape)
-    raw = np.empty(size + _PAGE, np.uint8)
-    start = -raw.ctypes.data % _PAGE
+    raw = np.empty(size + PAGE, np.uint8)
+    start = -raw.ctypes.data % PAGE
     return raw[start : start + size].reshape(shape)
+
+
+def aligned_copy(data: np.ndarray) -> np.ndarray:
+    """A copy of a uint8 array."""
+    copy = aligned_empty(data.shape)
+    copy[:] = data
+    return copy
 
 
 def aligned_constant(data: np.ndarray) -> ov.Node:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scap_ov.passes.openvino.aligned import aligned_empty
+from scap_ov.passes.openvino.aligned import PAGE, aligned_empty
 
-STEP, PAGE, PAGES = 64, 4096, 1 << 20  # bytes: parts begin at cache lines, those of 1 MB and more at pages, as constants of files do
+STEP, PAGES = 64, 1 << 20  # bytes: parts begin at cache lines, those of 1 MB and more at pages, as constants of files do
 
 
 @dataclass(frozen=True)

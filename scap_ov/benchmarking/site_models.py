@@ -20,7 +20,7 @@ from scap_ov.custom_ops import OP_NAME
 from scap_ov.evaluation.bytes_read import layer_bytes
 from scap_ov.models.opened import OpenedModel
 from scap_ov.passes.openvino import sparse_op
-from scap_ov.passes.openvino.aligned import aligned_constant, aligned_empty
+from scap_ov.passes.openvino.aligned import aligned_constant, aligned_copy
 from scap_ov.passes.openvino.insert_sparsity import InsertSparsity
 from scap_ov.passes.openvino.lower_sparse_matmul import LowerSparseMatMul
 from scap_ov.passes.openvino.packed_site import split_site
@@ -89,9 +89,7 @@ def repeated(model: ov.Model, copies: int) -> ov.Model:
 
 def _own_copy(constant: ov.Node) -> ov.Node:
     if constant.get_element_type() == ov.Type.u8:
-        data = aligned_empty(tuple(constant.get_output_shape(0)))
-        data[:] = constant.data
-        return aligned_constant(data)
+        return aligned_constant(aligned_copy(constant.data))
     tensor = ov.Tensor(constant.get_element_type(), constant.get_output_shape(0))
     np.copyto(tensor.data.reshape(-1).view(np.uint8), constant.data.reshape(-1).view(np.uint8))
     return ov.op.Constant(tensor)
@@ -150,9 +148,7 @@ def set_thresholds(model: ov.Model, threshold: float, whole_threshold: float | N
         if node.get_type_name() != OP_NAME:
             continue
         sizes = [int(size) for size in node.get_attributes()["sections"]]
-        packed = node.input_value(1).get_node().data
-        data = aligned_empty(packed.shape)
-        data[:] = packed
+        data = aligned_copy(node.input_value(1).get_node().data)
         starts = np.cumsum([0, *(-(-size // 64) * 64 for size in sizes)])
         rest = data[len(data) - -(-int(starts[-1]) // data.shape[1]) :].reshape(-1)
         for section, value in ((3, threshold), (8, whole_threshold)):

@@ -21,13 +21,13 @@ import openvino as ov
 from scap_ov.atomic import scratch_folder
 from scap_ov.errors import OutputError, reason_of
 from scap_ov.mapped_pages import let_go
+from scap_ov.passes.openvino.aligned import PAGE
 from scap_ov.passes.openvino.joined_constant import JoinedConstant
 from scap_ov.storage.large_file import large_file
 
 _Data: TypeAlias = "np.ndarray | JoinedConstant"  # bytes of a constant
 
 ALIGNMENT = 64  # a cache line, and the widest vector load
-PAGE = 4096  # bytes; prefetchers stop at the end of one, so strips of a large weight are to begin where pages do
 _PAGES = 1 << 20  # bytes; constants from here on begin with a page
 _LARGE = 16 << 20  # bytes; constants from here on do not stay in memory where they are pages of a file, and are compared in pieces
 _LOOKED_AT = 64  # bytes of a constant that differ in most constants that do
